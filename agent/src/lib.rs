@@ -1,0 +1,1 @@
+//! Modules come with their parts.

@@ -1,0 +1,13 @@
+//! The JSON of the HTTPS API: what the aggregator serves and the command line and the page read.
+//!
+//! Fields are camelCase, times RFC 3339 in UTC, a figure without a source is null.
+
+mod access;
+mod health;
+mod node;
+mod problem;
+
+pub use access::*;
+pub use health::*;
+pub use node::*;
+pub use problem::*;

@@ -1,0 +1,1 @@
+//! Judging health: thresholds with `for` times and hysteresis, a status per node, an explainable score.

@@ -1,0 +1,20 @@
+//! What agent, aggregator and command line must agree on byte for byte, and the state machines that both
+//! ends of the link run.
+//!
+//! Everything here is pure: no clock, no I/O, no async runtime, no randomness. Time and random numbers are
+//! arguments, so that tests and the simulation choose them.
+
+pub mod api;
+pub mod authority;
+pub mod backoff;
+pub mod connection;
+pub mod fleet;
+pub mod health;
+pub mod id;
+pub mod label;
+pub mod sample;
+pub mod selector;
+pub mod time;
+pub mod token;
+pub mod unit;
+pub mod wire;
