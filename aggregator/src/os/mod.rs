@@ -1,0 +1,4 @@
+//! Every touch of the machine: clock and randomness; files are added beside them.
+
+pub mod clock;
+pub mod random;
