@@ -18,9 +18,10 @@ step() {
     fi
 }
 
-# The end-to-end tests start the real programs.
+# The end-to-end tests start the real programs. Built together with the tests, so that all share one set of
+# features and nothing is compiled twice.
 say "building"
-cargo build --locked --workspace --bins
+cargo build --locked --workspace --lib --bins --tests
 
 if cargo nextest --version > /dev/null 2>&1; then
     step "tests" cargo nextest run --locked --workspace
