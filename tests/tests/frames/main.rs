@@ -78,9 +78,51 @@ struct Outcomes {
     samples: u64,
 }
 
+/// What the format says of the bytes as a whole: how many frames they begin with and what comes behind them.
+fn expected(bytes: &[u8]) -> (u64, End) {
+    let (mut rest, mut frames) = (bytes, 0);
+    loop {
+        match rest {
+            [] => return (frames, End::Clean),
+            [0xCA] => return (frames, End::Truncated),
+            [first, ..] if *first != 0xCA => return (frames, End::Refused),
+            [_, second, ..] if *second != 0x3B => return (frames, End::Refused),
+            [_, _, _, _, a, b, c, d, body @ ..] => {
+                let length = u64::from(u32::from_le_bytes([*a, *b, *c, *d]));
+                if length > 64 * 1024 - 8 {
+                    return (frames, End::Refused);
+                }
+                let Some(next) = usize::try_from(length).ok().and_then(|length| body.get(length..)) else {
+                    return (frames, End::Truncated);
+                };
+                rest = next;
+                frames += 1;
+            }
+            _ => return (frames, End::Truncated),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Clean,
+    Truncated,
+    Refused,
+}
+
 /// One stretch of bytes through the decoder of frames, in pieces, and on through all others.
 fn take(bytes: &[u8], random: &mut Random, samples: &mut SampleDecoder, outcomes: &mut Outcomes) {
     outcomes.frames += 1;
+    let mut cut = 0;
+    let end = decode(bytes, random, |frame| {
+        cut += 1;
+        check_frame(frame, samples, outcomes);
+    });
+    outcomes.refused_by_header += u64::from(end == End::Refused);
+    assert_eq!((cut, end), expected(bytes), "{bytes:02x?}");
+}
+
+fn decode(bytes: &[u8], random: &mut Random, mut each: impl FnMut(&Frame)) -> End {
     let mut decoder = FrameDecoder::default();
     let mut rest = bytes;
     while !rest.is_empty() {
@@ -89,17 +131,19 @@ fn take(bytes: &[u8], random: &mut Random, samples: &mut SampleDecoder, outcomes
         decoder.push(piece);
         loop {
             match decoder.next() {
-                Ok(Some(frame)) => check_frame(&frame, samples, outcomes),
+                Ok(Some(frame)) => each(&frame),
                 Ok(None) => break,
                 Err(error) => {
-                    outcomes.refused_by_header += 1;
-                    return check_poisoned(&mut decoder, &error);
+                    check_poisoned(&mut decoder, &error);
+                    return End::Refused;
                 }
             }
         }
     }
-    if let Err(error) = decoder.finish() {
-        assert!(matches!(error, FrameError::Truncated { missing } if missing > 0), "{error:?}");
+    match decoder.finish() {
+        Ok(()) => End::Clean,
+        Err(FrameError::Truncated { missing }) if missing > 0 => End::Truncated,
+        Err(error) => panic!("{error:?} at the end of a stream"),
     }
 }
 
@@ -129,7 +173,7 @@ fn check_round_trip(message: &Message) {
     let mut decoder = FrameDecoder::default();
     decoder.push(&bytes);
     let frame = decoder.next().expect("our own frame").expect("and a whole one");
-    assert_eq!(Message::all_from_frame(&frame), [message.clone()]);
+    assert_eq!(Message::all_from_frame(&frame), std::slice::from_ref(message));
 }
 
 fn check_block(block: Block, samples: &mut SampleDecoder, outcomes: &mut Outcomes) {
@@ -217,11 +261,14 @@ fn every_cut_of_every_message_is_noticed() {
     }
 }
 
-/// A body cut short with a header that agrees is no message: none may be read from a part of itself.
+/// A body cut short or going on, with a header that agrees, is no message: none may be read from a part of itself,
+/// nor carry anything behind itself.
 #[test]
-fn every_shortened_body_is_refused() {
+fn every_shortened_or_lengthened_body_is_refused() {
     for good in good_frames() {
         let (header, body) = good.split_at(8);
+        let longer = Frame { version: header[2], kind: header[3], body: [body, &[0]].concat() };
+        assert_eq!(Message::all_from_frame(&longer), [], "one byte too many");
         for length in 0..body.len() {
             let frame = Frame { version: header[2], kind: header[3], body: body[..length].to_vec() };
             assert_eq!(Message::all_from_frame(&frame), [], "{length} of {} bytes", body.len());

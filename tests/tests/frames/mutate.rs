@@ -22,7 +22,9 @@ pub(crate) fn garbage(random: &mut Random) -> Vec<u8> {
 
 /// A well-formed header of any version and kind before a random body.
 pub(crate) fn random_body(random: &mut Random) -> Vec<u8> {
-    let count = random.below(RANDOM_BODY_BYTES_MAX);
+    // Short ones by far the most: a body that a message fills to its last byte is short.
+    let longest = 1 + random.below(RANDOM_BODY_BYTES_MAX);
+    let count = random.below(longest) / (1 + random.below(8));
     let mut body = random.bytes(count);
     // Small numbers are lengths and variants that fit; pure noise rarely gets past a first field.
     if random.below(2) == 0 {
