@@ -260,8 +260,8 @@ impl Collector for Filesystem {
         self.stuck.retain(|stuck| !stuck.thread.is_finished());
         self.follow_walk(uptime)?;
         if self.walk.is_none() && uptime >= self.walk_due && round.starts > 0 {
-            self.walk_due = uptime + WALK_INTERVAL;
             self.find_mounts(round)?;
+            self.walk_due = uptime + WALK_INTERVAL;
             let points = self.points_to_ask(uptime);
             if !points.is_empty() {
                 round.starts -= 1;
