@@ -1,6 +1,7 @@
 //! Prints what a round of samples costs on this machine: processor time per round, values, memory.
 //!
-//! `sampler_cost [ROUNDS] [INTERVAL_MS]`; the first rounds, which open files and find devices, do not count.
+//! `sampler_cost [ROUNDS] [INTERVAL_MS] [values]`; `values` prints them too. The first rounds, which open files and
+//! find devices, do not count.
 
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ fn main() {
     let mut arguments = std::env::args().skip(1);
     let mut number = |default: u64| arguments.next().and_then(|text| text.parse().ok()).unwrap_or(default);
     let (rounds, interval) = (number(60).max(1), Duration::from_millis(number(1000)));
+    let prints_values = arguments.next().is_some_and(|text| text == "values");
     let mut sampler = Sampler::new(SamplerSettings::new(InstanceId::from_bytes([0; 8])));
     let mut last = None;
     for tick in 0..WARM_UP_ROUNDS {
@@ -33,7 +35,7 @@ fn main() {
     println!("cpu_us_per_round {:.1}", used.as_secs_f64() * 1e6 / Duration::from_secs(rounds).as_secs_f64());
     println!("series {}", last.schema.len());
     println!("values {}", last.values().count());
-    if std::env::var_os("SAMPLER_COST_VALUES").is_some() {
+    if prints_values {
         print_values(&last);
     }
 }

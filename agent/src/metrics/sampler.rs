@@ -285,4 +285,5 @@ fn pretty_name(os_release: &str) -> String {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests lay out the files that are read")]
 mod tests;

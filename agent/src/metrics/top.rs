@@ -153,6 +153,7 @@ fn centipercent(ticks: u64, elapsed: Duration) -> u32 {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests lay out the files that are read")]
 mod tests {
     use super::*;
     use proptest::prelude::*;

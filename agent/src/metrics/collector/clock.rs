@@ -117,6 +117,7 @@ fn tracking(said: &[u8]) -> Option<ClockState> {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests lay out the files that are read")]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -284,4 +284,5 @@ impl Collector for Filesystem {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests lay out the files that are read")]
 mod tests;

@@ -255,7 +255,7 @@ mod tests {
     static FAMILIES: &[Family] =
         &[Family::gauge("node_a", Scale::ONE), Family::counter("node_b", Scale::Over(100))];
 
-    fn device<'k>(name: &'k str) -> Vec<(&'k str, &'k str)> {
+    fn device(name: &str) -> Vec<(&str, &str)> {
         vec![("device", name)]
     }
 
@@ -341,7 +341,7 @@ mod tests {
     #[test]
     fn discarding_takes_only_the_readings_of_one_collector() {
         let mut readings = Readings::default();
-        let _ = readings.begin();
+        let _starts_over = readings.begin();
         for owner in [0, 1] {
             readings.enter(owner);
             let slot = readings.add(FAMILIES, &[]).unwrap();

@@ -123,7 +123,7 @@ mod tests {
 
     fn held_up(gate: Receiver<()>) -> impl FnOnce() -> u32 + Send + 'static {
         move || {
-            let _ = gate.recv();
+            let _released = gate.recv();
             7
         }
     }

@@ -33,7 +33,7 @@ impl Machine {
         let ask: Ask = Arc::new(move |point| {
             record.lock().unwrap().push(point.to_owned());
             if let Some((_, gate)) = gates.iter().find(|(dead, _)| dead == point) {
-                let _ = gate.lock().unwrap().recv();
+                let _released = gate.lock().unwrap().recv();
             }
             if point.starts_with("/broken") { Err(io::Error::other("stale")) } else { Ok(SPACE) }
         });
@@ -42,7 +42,7 @@ impl Machine {
     }
 
     fn round(&mut self, uptime: u64) -> (Outcome, Vec<(Series, i64)>) {
-        let _ = self.readings.begin();
+        let _starts_over = self.readings.begin();
         let mut buffer = Vec::new();
         let mut round = Round { uptime: Duration::from_secs(uptime), starts: 1, buffer: &mut buffer };
         let outcome = self.filesystem.collect(&mut round, &mut self.readings).unwrap();
