@@ -1,3 +1,5 @@
+//! Collectors that fail on demand, and what all samples have in common.
+
 mod fixtures;
 mod live;
 

@@ -1,3 +1,5 @@
+//! File systems that answer, fail or hang, in invented time.
+
 use super::*;
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};
