@@ -313,7 +313,10 @@ mod tests {
     fn the_hash_is_the_one_of_the_first_release() {
         // What was written stays verifiable: this changes only with the domain tag.
         let entry = &chain(1)[0];
-        assert_eq!(entry.hash.to_string(), "TO_BE_RECORDED");
+        assert_eq!(
+            entry.hash.to_string(),
+            "35f85341a630012ded3ca38ff5f8d87ae017f44cac9358d370b3993895e20b66"
+        );
     }
 
     #[test]
