@@ -21,8 +21,7 @@ use tokio::sync::Mutex;
 
 use crate::os::clock::Clock;
 use crate::state::{
-    Committed, Compare, Entry, Keys, Range, Revision, StateError, Store, Write, from_json,
-    read_json, to_json,
+    Committed, Compare, Entry, Keys, Range, Revision, StateError, Store, Write, from_json, read_json, to_json,
 };
 
 /// Entries read at a time.
@@ -101,7 +100,12 @@ impl Audit {
     ///
     /// # Errors
     /// When the store fails, or there are entries and no record of which is the newest.
-    pub async fn open(store: Store, keys: Keys, clock: Clock, key_seed: [u8; 32]) -> Result<Self, StateError> {
+    pub async fn open(
+        store: Store,
+        keys: Keys,
+        clock: Clock,
+        key_seed: [u8; 32],
+    ) -> Result<Self, StateError> {
         let key = AuditKey::from_seed(&key_seed);
         let shared = Arc::new(Shared { store, keys, clock, key, head: Mutex::new(None) });
         let audit = Self { shared };
@@ -215,7 +219,8 @@ impl Audit {
         result = result.and_then(|()| verifier.finish());
         // Read again: the first entry may have come since.
         let sequence = verifier.last().sequence;
-        if result.is_ok() && revision.is_none() && sequence > 0 && self.shared.read_head().await?.1.is_none() {
+        if result.is_ok() && revision.is_none() && sequence > 0 && self.shared.read_head().await?.1.is_none()
+        {
             result = Err(ChainError::Headless { sequence });
         }
         Ok(verifier.report(result))
