@@ -47,16 +47,16 @@ pub(super) fn read(purpose: Purpose, text: &str) -> Option<Digest> {
 /// A new API token: its text, id and digest.
 pub(super) fn draw_token() -> (String, String, Digest) {
     let bytes: [u8; TOKEN_ID_BYTES + SECRET_BYTES] = random::bytes();
-    let (id, secret) = bytes.split_at(TOKEN_ID_BYTES);
+    let id = &bytes[..TOKEN_ID_BYTES];
     let text = format!("{API_TOKEN_PREFIX}{}", BASE64URL_NOPAD.encode(&bytes));
-    (text, HEXLOWER.encode(id), digest(Purpose::ApiToken, secret))
+    (text, HEXLOWER.encode(id), digest(Purpose::ApiToken, &bytes))
 }
 
-/// Id and digest of an API token as it came back; none when it cannot be one.
+/// Id and digest of an API token as it came back; the digest covers the id, so it names one token alone. None when it cannot be one.
 pub(super) fn read_token(text: &str) -> Option<(String, Digest)> {
     let bytes = decode(text.strip_prefix(API_TOKEN_PREFIX)?)?;
     let (id, secret) = bytes.split_at_checked(TOKEN_ID_BYTES)?;
-    (secret.len() == SECRET_BYTES).then(|| (HEXLOWER.encode(id), digest(Purpose::ApiToken, secret)))
+    (secret.len() == SECRET_BYTES).then(|| (HEXLOWER.encode(id), digest(Purpose::ApiToken, &bytes)))
 }
 
 fn decode(text: &str) -> Option<Vec<u8>> {
