@@ -96,7 +96,7 @@ fn check_header(path: &Path, length: u64) -> Result<(), StateError> {
     // and the log holds the page.
     let wal = beside(path, "-wal");
     let wal_length = disk::length(&wal).map_err(|error| failure::of_file(&wal, "read", &error))?;
-    if length % PAGE_BYTES != 0 && wal_length.unwrap_or(0) == 0 {
+    if !length.is_multiple_of(PAGE_BYTES) && wal_length.unwrap_or(0) == 0 {
         return Err(damaged(format!("the file is cut off within a page, at {length} bytes")));
     }
     let header: [u8; HEADER_BYTES] =
