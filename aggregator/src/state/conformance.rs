@@ -239,7 +239,7 @@ async fn a_watch_sees_every_change_once_and_in_order(open: Open<'_>) {
 
 async fn change_one(store: &Store, index: u64) -> Change {
     let key = format!("w/{}", index / 2);
-    if index % 2 == 0 {
+    if index.is_multiple_of(2) {
         let revision = put(store, &key, "v").await;
         return Change { key, value: Some(b"v".to_vec()), revision };
     }

@@ -92,6 +92,13 @@ fn check_header(path: &Path, length: u64) -> Result<(), StateError> {
     if length < PAGE_BYTES {
         return Err(damaged(format!("the file has {length} bytes, less than one page")));
     }
+    // SQLite would fill up the last page with zeros. With a write-ahead log, a crash while the file grew explains it,
+    // and the log holds the page.
+    let wal = beside(path, "-wal");
+    let wal_length = disk::length(&wal).map_err(|error| failure::of_file(&wal, "read", &error))?;
+    if !length.is_multiple_of(PAGE_BYTES) && wal_length.unwrap_or(0) == 0 {
+        return Err(damaged(format!("the file is cut off within a page, at {length} bytes")));
+    }
     let header: [u8; HEADER_BYTES] =
         disk::first_bytes(path).map_err(|error| failure::of_file(path, "read", &error))?;
     if header[..MAGIC.len()] != MAGIC[..] {
