@@ -185,8 +185,14 @@ impl From<StateError> for Failure {
         let detail = error.to_string();
         match error {
             StateError::Full => Self::new(StatusCode::INSUFFICIENT_STORAGE, "storage_full", detail),
-            // Paths of the machine are for its log, not for whoever calls.
-            StateError::Damaged { .. } | StateError::TooNew { .. } => {
+            // What is wrong inside is for the log, not for whoever calls.
+            StateError::Damaged { .. }
+            | StateError::TooNew { .. }
+            | StateError::Foreign { .. }
+            | StateError::Invalid { .. }
+            | StateError::Compacted { .. }
+            | StateError::Unreadable { .. }
+            | StateError::UnknownFormat { .. } => {
                 tracing::error!(%detail, "state store refused");
                 Self::unavailable("the state store cannot be used; the aggregator's log says why")
             }

@@ -1,5 +1,7 @@
 //! What this process uses, as the kernel counts it.
 
+#![expect(clippy::disallowed_methods, reason = "`os` is where the machine is asked")]
+
 use std::fs;
 use std::time::Duration;
 

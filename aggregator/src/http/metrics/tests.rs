@@ -1,5 +1,7 @@
 //! The text format's rules, checked without a Prometheus and, where one is installed, with it.
 
+#![expect(clippy::disallowed_methods, reason = "promtool is a process")]
+
 use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
@@ -46,6 +48,7 @@ fn whole_text() -> String {
         ("node_cpu_seconds_total", &[("cpu", "0"), ("mode", "user")], Some(9)),
         ("node_filesystem_avail_bytes", &[("device", "C:\\x"), ("mountpoint", "/a \"b\"\n")], Some(1)),
         ("node_intr", &[], Some(1)),
+        ("node_memory_MemAvailable_bytes", &[], Some(1)),
     ]);
     let left_out = host::write(&mut out, &[(&nodes[0], sample.clone()), (&nodes[1], sample)]);
     own::write_left_out(&mut out, left_out);
@@ -106,8 +109,14 @@ fn promtool_finds_nothing_but_node_exporters_own_spelling() {
     let Ok(mut child) = child else { return }; // not installed; the rules are checked above
     child.stdin.take().unwrap().write_all(whole_text().as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
+    // `node_memory_MemAvailable_bytes` is what node_exporter calls it, and promtool's style check dislikes there too.
     let complaints = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{complaints}");
+    let unexpected: Vec<_> = complaints
+        .lines()
+        .filter(|line| !(line.starts_with("node_memory_") && line.ends_with("not 'camelCase'")))
+        .collect();
+    assert!(unexpected.is_empty(), "{unexpected:?}");
+    assert!(matches!(output.status.code(), Some(0 | 3)), "{complaints}"); // 3: read, with remarks on style
 }
 
 #[test]

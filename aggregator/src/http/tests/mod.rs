@@ -1,11 +1,13 @@
 //! Tests of the site as a whole: what is refused before any part is asked, headers, limits, the document, health.
 
 pub(in crate::http) mod fixture;
+mod signed_in;
 mod site;
 
 use super::sight::Sight;
 use super::{AuthorityTerm, FleetInfo, health};
-use campanile_common::api::{NodeHealth, Severity};
+use crate::access::Actor;
+use campanile_common::api::{AccessRole, Grant, NodeHealth, Severity};
 use campanile_common::id::FleetId;
 use campanile_common::time::Timestamp;
 use tokio::sync::watch;
@@ -86,4 +88,27 @@ fn a_node_is_found_by_id_and_by_name_and_the_active_namesake_goes_first() {
     assert_eq!(sight.find("web-1").unwrap().node.node_id, fixture::id(1));
     assert_eq!(sight.find(&fixture::id(4).to_string()).unwrap().node.node_id, fixture::id(4));
     assert!(sight.find("nobody").is_none());
+}
+
+/// Somebody with one role over some nodes.
+pub(in crate::http) fn actor(role: AccessRole, selector: &str) -> Actor {
+    let grants = vec![Grant { role, selector: selector.to_owned() }];
+    Actor::new("person:ada".to_owned(), "ada".to_owned(), grants, Timestamp::from_millis(u64::MAX))
+}
+
+#[test]
+fn who_may_read_a_part_sees_that_part_and_nothing_that_tells_of_the_rest() {
+    let web = Sight::new(fixture::fleet().into(), &actor(AccessRole::Viewer, "role=web"));
+    let metrics = health::metrics(&web);
+    let names: Vec<_> = metrics.node_status.iter().map(|node| node.name.as_str()).collect();
+    assert_eq!(names, ["web-1", "web-2"]);
+    assert!(metrics.active_alerts.iter().all(|alert| alert.node_name == "web-2"));
+    assert_eq!(metrics.overall_system_health, 67);
+    assert_eq!(metrics.performance_metrics.memory_processing_rate, None);
+    assert!(web.find("db-1").is_none());
+
+    let db = Sight::new(fixture::fleet().into(), &actor(AccessRole::Viewer, "role=db"));
+    let metrics = health::metrics(&db);
+    assert_eq!((metrics.overall_system_health, metrics.causes.len()), (100, 0));
+    assert_eq!(health::status(&db, &fleet_facts()).nodes, 1);
 }

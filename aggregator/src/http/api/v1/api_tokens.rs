@@ -1,11 +1,11 @@
-//! API tokens: bearer tokens for tools. Whose tokens a caller may see and revoke is decided where they are kept.
+//! API tokens: bearer tokens for tools. Whose tokens a caller may see and revoke is decided, and denials are audited,
+//! where they are kept.
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use campanile_common::api::{ApiToken, ApiTokenRequest, CreatedApiToken, Page, Problem};
 
-use crate::access::AccessError;
 use crate::http::App;
 use crate::http::auth::Caller;
 use crate::http::failure::Outcome;
@@ -38,13 +38,8 @@ pub(super) async fn create(
     _: Params<NoParams>,
     Body(request): Body<ApiTokenRequest>,
 ) -> Outcome<(StatusCode, Json<CreatedApiToken>)> {
-    match shared.services.access.create_api_token(&caller.actor, request).await {
-        Ok(created) => Ok((StatusCode::CREATED, Json(created))),
-        Err(AccessError::Denied { .. }) => {
-            Err(caller.denied(&shared, "api-token.create", "api-tokens").await)
-        }
-        Err(error) => Err(error.into()),
-    }
+    let created = shared.services.access.create_api_token(&caller.actor, request).await?;
+    Ok((StatusCode::CREATED, Json(created)))
 }
 
 /// Revokes an API token at once.
@@ -58,11 +53,6 @@ pub(super) async fn revoke(
     Segment(id): Segment,
     _: Params<NoParams>,
 ) -> Outcome<StatusCode> {
-    match shared.services.access.revoke_api_token(&caller.actor, &id).await {
-        Ok(()) => Ok(StatusCode::NO_CONTENT),
-        Err(AccessError::Denied { .. }) => {
-            Err(caller.denied(&shared, "api-token.revoke", &format!("api-token/{id}")).await)
-        }
-        Err(error) => Err(error.into()),
-    }
+    shared.services.access.revoke_api_token(&caller.actor, &id).await?;
+    Ok(StatusCode::NO_CONTENT)
 }

@@ -238,6 +238,8 @@ pub(super) async fn top(
 mod tests {
     use super::*;
     use crate::http::tests::fixture;
+    use campanile_common::api::{AccessRole, Grant};
+    use campanile_common::time::Timestamp;
 
     fn names(page: &Page<Node>) -> Vec<&str> {
         page.items.iter().map(|node| node.name.as_str()).collect()
@@ -286,5 +288,18 @@ mod tests {
         assert_eq!((after.name.as_str(), after.labels.to_string().as_str()), ("web-9", "role=web,tier=x"));
         let bad = NodePatch { name: None, labels: [("a b".into(), Some("x".into()))].into() };
         assert_eq!(patched(&node, &bad).unwrap_err().problem().code, "invalid");
+    }
+
+    #[test]
+    fn a_change_of_labels_neither_loses_nor_gains_reach() {
+        let operator = crate::http::tests::actor(AccessRole::Operator, "role=web");
+        let before = fixture::node("web-1", 1, "role=web");
+        assert!(keeps_reach(&operator, &before, &fixture::node("web-2", 1, "role=web,zone=b")));
+        assert!(!keeps_reach(&operator, &before, &fixture::node("web-1", 1, "role=db")));
+
+        let grant = |role, selector: &str| Grant { role, selector: selector.to_owned() };
+        let grants = vec![grant(AccessRole::Operator, "role=web"), grant(AccessRole::Admin, "mine=yes")];
+        let both = Actor::new("person:ada".into(), "ada".into(), grants, Timestamp::from_millis(u64::MAX));
+        assert!(!keeps_reach(&both, &before, &fixture::node("web-1", 1, "role=web,mine=yes")));
     }
 }
