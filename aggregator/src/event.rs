@@ -1,11 +1,12 @@
 //! Events: what changed, in order, for whoever listens.
 //!
 //! A bounded ring keeps the newest; a listener that names the last event it saw gets what came after, or is told
-//! that it missed some.
+//! that it missed some. Publishing never waits: a listener that lags loses events and is told so.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use campanile_common::id::NodeId;
 use serde::Serialize;
 use tokio::sync::broadcast;
 
@@ -24,7 +25,20 @@ pub struct Event {
     /// JSON.
     pub body: Arc<str>,
     /// The node it is about, for filtering by role; none when about the fleet.
-    pub node: Option<campanile_common::id::NodeId>,
+    pub node: Option<NodeId>,
+}
+
+/// What a listener starts with.
+#[derive(Debug)]
+pub struct Subscription {
+    /// Events after the last one seen, oldest first.
+    pub backlog: Vec<Event>,
+    /// True when events after the last one seen are no longer kept: what the listener knows is out of date.
+    pub has_missed: bool,
+    /// Id of the newest event so far; 0 before the first.
+    pub newest: u64,
+    /// What comes, beginning right after `newest`.
+    pub receiver: broadcast::Receiver<Event>,
 }
 
 #[derive(Debug)]
@@ -49,13 +63,14 @@ impl Default for Events {
 
 impl Events {
     /// Publishes one event. Never waits.
-    pub fn publish<T: Serialize>(
-        &self,
-        kind: &'static str,
-        node: Option<campanile_common::id::NodeId>,
-        body: &T,
-    ) {
-        let Ok(body) = serde_json::to_string(body) else { return };
+    pub fn publish<T: Serialize>(&self, kind: &'static str, node: Option<NodeId>, body: &T) {
+        let body = match serde_json::to_string(body) {
+            Ok(body) => body,
+            Err(error) => {
+                tracing::error!(kind, %error, "event cannot be written as JSON");
+                return;
+            }
+        };
         let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
         let event = Event { id: ring.next_id, kind, body: body.into(), node };
         ring.next_id += 1;
@@ -67,16 +82,81 @@ impl Events {
         drop(self.sender.send(event));
     }
 
-    /// What came after `last` (all that is kept, without one), and a receiver of what comes. The flag is true
-    /// when events after `last` are no longer kept.
-    pub fn subscribe(&self, last: Option<u64>) -> (Vec<Event>, bool, broadcast::Receiver<Event>) {
+    /// Begins to listen, after the event `last` where one is named, otherwise from now on.
+    pub fn subscribe(&self, last: Option<u64>) -> Subscription {
         let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
         let receiver = self.sender.subscribe();
-        let Some(last) = last else { return (Vec::new(), false, receiver) };
-        let backlog: Vec<Event> = ring.events.iter().filter(|event| event.id > last).cloned().collect();
+        let newest = ring.next_id - 1;
+        let Some(last) = last else {
+            return Subscription { backlog: Vec::new(), has_missed: false, newest, receiver };
+        };
         let oldest = ring.events.front().map_or(ring.next_id, |event| event.id);
-        // An id from before a restart of the aggregator is past our newest, or older than our oldest.
-        let has_missed = last + 1 < oldest || last >= ring.next_id;
-        (backlog, has_missed, receiver)
+        // An id from before a restart of the aggregator may be past our newest.
+        let has_missed = last.saturating_add(1) < oldest || last > newest;
+        let backlog = if has_missed {
+            Vec::new()
+        } else {
+            ring.events.iter().filter(|event| event.id > last).cloned().collect()
+        };
+        Subscription { backlog, has_missed, newest, receiver }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn published(count: u64) -> Events {
+        let events = Events::default();
+        for number in 0..count {
+            events.publish("node.changed", None, &number);
+        }
+        events
+    }
+
+    #[test]
+    fn a_new_listener_gets_only_what_comes() {
+        let events = published(3);
+        let mut subscription = events.subscribe(None);
+        assert!(subscription.backlog.is_empty() && !subscription.has_missed);
+        assert_eq!(subscription.newest, 3);
+        events.publish("node.changed", None, &"x");
+        assert_eq!(subscription.receiver.try_recv().unwrap().id, 4);
+    }
+
+    #[test]
+    fn a_listener_that_comes_back_gets_each_event_once() {
+        let events = published(5);
+        let mut subscription = events.subscribe(Some(2));
+        let ids: Vec<u64> = subscription.backlog.iter().map(|event| event.id).collect();
+        assert_eq!(ids, [3, 4, 5]);
+        assert!(!subscription.has_missed);
+        assert!(subscription.receiver.try_recv().is_err());
+    }
+
+    #[test]
+    fn a_listener_that_saw_everything_missed_nothing() {
+        assert!(!published(3).subscribe(Some(3)).has_missed);
+        assert!(!published(0).subscribe(Some(0)).has_missed);
+    }
+
+    #[test]
+    fn a_listener_is_told_when_events_are_gone_or_its_id_is_of_another_run() {
+        let events = published(EVENTS_MAX as u64 + 10);
+        assert!(events.subscribe(Some(9)).has_missed);
+        assert!(!events.subscribe(Some(10)).has_missed);
+        assert!(published(3).subscribe(Some(4)).has_missed);
+        assert!(published(3).subscribe(Some(u64::MAX)).has_missed);
+    }
+
+    #[test]
+    fn memory_is_bounded_and_a_slow_listener_stops_nobody() {
+        let events = Events::default();
+        let mut slow = events.subscribe(None).receiver;
+        for number in 0..EVENTS_MAX * 2 {
+            events.publish("node.changed", None, &number);
+        }
+        assert_eq!(events.ring.lock().unwrap().events.len(), EVENTS_MAX);
+        assert!(matches!(slow.try_recv(), Err(broadcast::error::TryRecvError::Lagged(_))));
     }
 }

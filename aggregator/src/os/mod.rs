@@ -2,4 +2,5 @@
 
 pub mod clock;
 pub mod disk;
+pub mod process;
 pub mod random;

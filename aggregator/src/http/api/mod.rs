@@ -1,0 +1,3 @@
+//! The versions of the API.
+
+pub(super) mod v1;

@@ -1,0 +1,53 @@
+//! Version 1 of the API, one file per feature. Every route is in the OpenAPI document because both come from the
+//! same macro.
+
+mod api_tokens;
+mod audit;
+mod connections;
+pub(in crate::http) mod events;
+mod health;
+mod log_level;
+mod nodes;
+mod people;
+mod series;
+mod session;
+mod tokens;
+
+use std::sync::Arc;
+
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::super::Shared;
+
+/// All routes of this version.
+pub(in crate::http) fn routes() -> OpenApiRouter<Arc<Shared>> {
+    OpenApiRouter::new()
+        .routes(routes!(session::sign_in, session::show, session::sign_out))
+        .routes(routes!(session::sign_in_with_link))
+        .routes(routes!(session::set_password))
+        .routes(routes!(session::begin_totp))
+        .routes(routes!(session::confirm_totp))
+        .routes(routes!(people::list, people::add))
+        .routes(routes!(people::remove))
+        .routes(routes!(people::set_grants))
+        .routes(routes!(people::new_link))
+        .routes(routes!(api_tokens::list, api_tokens::create))
+        .routes(routes!(api_tokens::revoke))
+        .routes(routes!(health::health))
+        .routes(routes!(health::status))
+        .routes(routes!(nodes::list))
+        .routes(routes!(nodes::show, nodes::change))
+        .routes(routes!(nodes::retire))
+        .routes(routes!(nodes::top))
+        .routes(routes!(series::values))
+        .routes(routes!(series::points))
+        .routes(routes!(series::coverage))
+        .routes(routes!(connections::list))
+        .routes(routes!(tokens::list, tokens::create))
+        .routes(routes!(tokens::revoke))
+        .routes(routes!(audit::list))
+        .routes(routes!(audit::verify))
+        .routes(routes!(events::stream))
+        .routes(routes!(log_level::show, log_level::change))
+}

@@ -1,0 +1,203 @@
+//! What the aggregator knows of the fleet and of itself.
+
+use campanile_common::api::Liveness;
+
+use super::exposition::{Exposition, Kind, Number, label};
+use super::requests::RequestCounts;
+use crate::http::FleetInfo;
+use crate::http::sight::Sight;
+use crate::node::NodeView;
+use crate::os::process::ProcessUsage;
+
+/// Where the figures come from.
+pub(super) struct Facts<'a> {
+    pub(super) sight: &'a Sight,
+    pub(super) fleet: &'a FleetInfo,
+    pub(super) process: ProcessUsage,
+    pub(super) requests: &'a RequestCounts,
+    pub(super) event_streams: usize,
+}
+
+/// Writes all of it but what depends on the host series.
+pub(super) fn write(out: &mut Exposition, facts: &Facts<'_>) {
+    write_fleet(out, facts);
+    write_nodes(out, facts.sight);
+    facts.requests.write(out);
+    out.single("campanile_event_streams", Kind::Gauge, "Event streams that are open.", facts.event_streams);
+    write_process(out, facts);
+}
+
+/// Samples of nodes that the format or a second series of the same name kept out; counted, never silent.
+pub(super) fn write_left_out(out: &mut Exposition, left_out: u64) {
+    out.single(
+        "campanile_exposition_left_out_samples",
+        Kind::Gauge,
+        "Samples of nodes left out of this answer because their names or labels are not fit for it.",
+        left_out,
+    );
+}
+
+fn write_fleet(out: &mut Exposition, facts: &Facts<'_>) {
+    let sight = facts.sight;
+    if let Some(mut family) =
+        out.family("campanile_nodes", Kind::Gauge, "Nodes that are not retired, by liveness.")
+    {
+        for (liveness, name) in
+            [(Liveness::Online, "online"), (Liveness::Late, "late"), (Liveness::Offline, "offline")]
+        {
+            let count = sight.active().filter(|view| view.node.liveness == liveness).count();
+            family.sample(&format!("liveness=\"{name}\""), count);
+        }
+    }
+    out.single("campanile_health_score", Kind::Gauge, "Health of the fleet, 0 to 100.", sight.score());
+    out.single(
+        "campanile_alerts",
+        Kind::Gauge,
+        "Thresholds that are crossed.",
+        sight.active().map(|view| view.alerts.len()).sum::<usize>(),
+    );
+    let authority = *facts.fleet.authority.borrow();
+    out.single(
+        "campanile_authority_version",
+        Kind::Gauge,
+        "Version of the authority in force.",
+        authority.version,
+    );
+    out.single(
+        "campanile_authority_expiry_timestamp_seconds",
+        Kind::Gauge,
+        "When the authority expires, in seconds since the epoch.",
+        authority.expires_at.as_secs(),
+    );
+    if let Some(mut family) =
+        out.family("campanile_build_info", Kind::Gauge, "Version of the aggregator; always 1.")
+    {
+        let mut labels = String::new();
+        label(&mut labels, "version", &facts.fleet.aggregator_version);
+        label(&mut labels, "fleet", &facts.fleet.name);
+        family.sample(&labels, 1);
+    }
+}
+
+/// One family with one sample per visible node that has a value.
+fn per_node<'a>(
+    out: &mut Exposition,
+    sight: &'a Sight,
+    (name, kind, help): (&str, Kind, &str),
+    value: impl Fn(&'a NodeView) -> Option<f64>,
+) {
+    let Some(mut family) = out.family(name, kind, help) else { return };
+    for view in sight.active() {
+        let Some(value) = value(view) else { continue };
+        let mut labels = String::new();
+        label(&mut labels, "node", &view.node.name);
+        label(&mut labels, "node_id", &view.node.node_id.to_string());
+        family.sample(&labels, Number(value));
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "Prometheus values are f64")]
+fn write_nodes(out: &mut Exposition, sight: &Sight) {
+    let gauge = |name, help| (name, Kind::Gauge, help);
+    let counter = |name, help| (name, Kind::Counter, help);
+    per_node(out, sight, gauge("campanile_node_health_score", "Health of a node, 0 to 100."), |view| {
+        view.node.score.map(f64::from)
+    });
+    per_node(
+        out,
+        sight,
+        gauge("campanile_agent_connected", "1 while the node's agent has a session, else 0."),
+        |view| Some(f64::from(u8::from(view.connection.is_some()))),
+    );
+    per_node(
+        out,
+        sight,
+        gauge("campanile_agent_rtt_seconds", "Smoothed round-trip time of the agent's session."),
+        |view| view.connection.as_ref().map(|connection| connection.rtt_ms / 1000.0),
+    );
+    per_node(
+        out,
+        sight,
+        gauge(
+            "campanile_agent_last_heartbeat_timestamp_seconds",
+            "When the last message came, in seconds since the epoch.",
+        ),
+        |view| view.node.last_heartbeat.map(|time| time.as_millis() as f64 / 1000.0),
+    );
+    per_node(
+        out,
+        sight,
+        gauge(
+            "campanile_node_certificate_expiry_timestamp_seconds",
+            "When the node's certificate expires, in seconds since the epoch.",
+        ),
+        |view| Some(view.node.certificate_expires_at.as_secs() as f64),
+    );
+    per_node(
+        out,
+        sight,
+        counter(
+            "campanile_samples_received_total",
+            "Samples taken in from the node since the aggregator started.",
+        ),
+        |view| Some(view.samples_total as f64),
+    );
+    per_node(
+        out,
+        sight,
+        counter(
+            "campanile_sample_gap_ticks_total",
+            "Sampling ticks that the node's agent declared lost since the aggregator started.",
+        ),
+        |view| Some(view.gap_ticks_total as f64),
+    );
+}
+
+#[expect(clippy::cast_precision_loss, reason = "Prometheus values are f64")]
+fn write_process(out: &mut Exposition, facts: &Facts<'_>) {
+    let process = &facts.process;
+    let started = facts.fleet.started_at.as_millis() as f64 / 1000.0;
+    for (name, kind, help, value) in [
+        (
+            "process_cpu_seconds_total",
+            Kind::Counter,
+            "Processor time used, in seconds.",
+            Some(process.cpu.as_secs_f64()),
+        ),
+        (
+            "process_resident_memory_bytes",
+            Kind::Gauge,
+            "Resident memory in bytes.",
+            process.resident_bytes.map(|bytes| bytes as f64),
+        ),
+        (
+            "process_virtual_memory_bytes",
+            Kind::Gauge,
+            "Virtual memory in bytes.",
+            process.virtual_bytes.map(|bytes| bytes as f64),
+        ),
+        ("process_threads", Kind::Gauge, "Threads.", process.threads.map(|count| count as f64)),
+        (
+            "process_open_fds",
+            Kind::Gauge,
+            "Open file descriptors.",
+            process.open_files.map(|count| count as f64),
+        ),
+        (
+            "process_max_fds",
+            Kind::Gauge,
+            "Most file descriptors that may be open.",
+            process.open_files_max.map(|count| count as f64),
+        ),
+        (
+            "process_start_time_seconds",
+            Kind::Gauge,
+            "When the aggregator started, in seconds since the epoch.",
+            Some(started),
+        ),
+    ] {
+        if let Some(value) = value {
+            out.single(name, kind, help, Number(value));
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! The text format's rules, checked without a Prometheus and, where one is installed, with it.
+
+#![expect(clippy::disallowed_methods, reason = "promtool is a process")]
+
+use std::collections::BTreeSet;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use axum::http::Method;
+use campanile_common::api::Node;
+use campanile_common::sample::Sample;
+
+use super::exposition::{Exposition, Number};
+use super::{host, own, requests};
+use crate::http::sight::Sight;
+use crate::http::tests::{fixture, fleet_facts};
+use crate::os::process::ProcessUsage;
+
+fn host_text(samples: &[(&Node, Sample)]) -> (String, u64) {
+    let mut out = Exposition::with_capacity(0);
+    let left_out = host::write(&mut out, samples);
+    (out.finish(), left_out)
+}
+
+/// Everything at once, as a scrape gets it.
+fn whole_text() -> String {
+    let sight = Sight::of_everything(fixture::fleet());
+    let counts = requests::RequestCounts::default();
+    counts.count(&Method::GET, "/api/v1/nodes/{idOrName}", 200);
+    counts.count(&Method::GET, requests::UNMATCHED, 404);
+    let process = ProcessUsage {
+        cpu: Duration::from_millis(1500),
+        resident_bytes: Some(1 << 20),
+        virtual_bytes: Some(1 << 30),
+        threads: Some(3),
+        open_files: Some(9),
+        open_files_max: Some(1024),
+    };
+    let fleet = fleet_facts();
+    let facts = own::Facts { sight: &sight, fleet: &fleet, process, requests: &counts, event_streams: 2 };
+    let mut out = Exposition::with_capacity(0);
+    own::write(&mut out, &facts);
+    let nodes = [fixture::node("web-1", 1, "role=web,a.b/c=x"), fixture::node("db-1", 3, "role=db")];
+    let sample = fixture::sample(&[
+        ("node_load1", &[], Some(2)),
+        ("node_cpu_seconds_total", &[("cpu", "0"), ("mode", "idle")], Some(7)),
+        ("node_cpu_seconds_total", &[("cpu", "0"), ("mode", "user")], Some(9)),
+        ("node_filesystem_avail_bytes", &[("device", "C:\\x"), ("mountpoint", "/a \"b\"\n")], Some(1)),
+        ("node_intr", &[], Some(1)),
+        ("node_memory_MemAvailable_bytes", &[], Some(1)),
+    ]);
+    let left_out = host::write(&mut out, &[(&nodes[0], sample.clone()), (&nodes[1], sample)]);
+    own::write_left_out(&mut out, left_out);
+    out.finish()
+}
+
+/// Checks the rules of the format and returns the samples: name with labels, and value.
+fn parse(text: &str) -> Vec<(String, f64)> {
+    assert!(text.ends_with('\n'));
+    let (mut families, mut seen, mut samples) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
+    let mut current: Option<(String, bool)> = None;
+    for line in text.lines() {
+        if let Some(rest) = line.strip_prefix("# HELP ") {
+            let (name, help) = rest.split_once(' ').unwrap();
+            assert!(!help.is_empty(), "{line}");
+            assert!(families.insert(name.to_owned()), "family {name} comes twice");
+            current = Some((name.to_owned(), false));
+        } else if let Some(rest) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = rest.split_once(' ').unwrap();
+            let (family, is_typed) = current.as_mut().unwrap();
+            assert_eq!(name, family);
+            assert!(!*is_typed && ["counter", "gauge", "untyped"].contains(&kind), "{line}");
+            assert_eq!(kind == "counter", name.ends_with("_total") && kind != "untyped", "{line}");
+            *is_typed = true;
+        } else {
+            let (series, value) = line.rsplit_once(' ').unwrap();
+            let (family, is_typed) = current.as_ref().unwrap();
+            assert!(*is_typed && series.split('{').next() == Some(family), "{line} outside its family");
+            assert!(seen.insert(series.to_owned()), "{series} comes twice");
+            samples.push((series.to_owned(), value.parse().unwrap()));
+        }
+    }
+    samples
+}
+
+#[test]
+fn the_whole_answer_keeps_the_rules_of_the_format() {
+    let samples = parse(&whole_text());
+    let value = |series: &str| samples.iter().find(|(name, _)| name == series).map(|(_, value)| *value);
+    assert_eq!(value("campanile_nodes{liveness=\"online\"}"), Some(2.0));
+    assert_eq!(value("campanile_nodes{liveness=\"offline\"}"), Some(1.0));
+    assert_eq!(value("campanile_health_score"), Some(67.0));
+    let web = "node=\"web-1\",node_id=\"0101010101010101\"";
+    assert_eq!(value(&format!("campanile_agent_connected{{{web}}}")), Some(1.0));
+    assert_eq!(value(&format!("campanile_agent_rtt_seconds{{{web}}}")), Some(0.002));
+    assert_eq!(value(&format!("node_load1{{{web},label_a_b_c=\"x\",label_role=\"web\"}}")), Some(2.0));
+    assert_eq!(value("campanile_exposition_left_out_samples"), Some(0.0));
+}
+
+#[test]
+fn promtool_finds_nothing_but_node_exporters_own_spelling() {
+    let child = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let Ok(mut child) = child else { return }; // not installed; the rules are checked above
+    child.stdin.take().unwrap().write_all(whole_text().as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    // `node_memory_MemAvailable_bytes` is what node_exporter calls it, and promtool's style check dislikes there too.
+    let complaints = String::from_utf8_lossy(&output.stderr).into_owned();
+    let unexpected: Vec<_> = complaints
+        .lines()
+        .filter(|line| !(line.starts_with("node_memory_") && line.ends_with("not 'camelCase'")))
+        .collect();
+    assert!(unexpected.is_empty(), "{unexpected:?}");
+    assert!(matches!(output.status.code(), Some(0 | 3)), "{complaints}"); // 3: read, with remarks on style
+}
+
+#[test]
+fn samples_of_one_family_are_together_whatever_order_nodes_send_them_in() {
+    let (a, b) = (fixture::node("a", 1, ""), fixture::node("b", 2, ""));
+    let first = fixture::sample(&[("node_load1", &[], Some(1)), ("node_load5", &[], Some(2))]);
+    let second = fixture::sample(&[("node_load5", &[], Some(3)), ("node_load1", &[], Some(4))]);
+    let (text, left_out) = host_text(&[(&a, first), (&b, second)]);
+    assert_eq!(parse(&text).len(), 4);
+    assert_eq!(left_out, 0);
+}
+
+#[test]
+fn what_a_node_sends_cannot_spoil_the_answer_for_all() {
+    let node = fixture::node("a", 1, "");
+    let sample = fixture::sample(&[
+        ("node_load1", &[], Some(1)),
+        ("node_load1", &[], Some(2)),
+        ("no good", &[], Some(1)),
+        ("node_x", &[("bad label", "v")], Some(1)),
+        ("node_x", &[("__name__", "v")], Some(1)),
+        ("node_x", &[("node", "web-1")], Some(1)),
+        ("", &[], Some(1)),
+    ]);
+    let (text, left_out) = host_text(&[(&node, sample)]);
+    let names: Vec<_> = parse(&text).into_iter().map(|(name, _)| name).collect();
+    let owner = "node=\"a\",node_id=\"0101010101010101\"";
+    assert_eq!(
+        names,
+        [format!("node_load1{{{owner}}}"), format!("node_x{{{owner},exported_node=\"web-1\"}}")]
+    );
+    assert_eq!(left_out, 5);
+}
+
+#[test]
+fn a_node_cannot_take_a_family_of_the_aggregator() {
+    let node = fixture::node("a", 1, "");
+    let mut out = Exposition::with_capacity(0);
+    out.single("campanile_health_score", super::exposition::Kind::Gauge, "Health.", 1);
+    let left_out =
+        host::write(&mut out, &[(&node, fixture::sample(&[("campanile_health_score", &[], Some(100))]))]);
+    assert_eq!(left_out, 1);
+    assert_eq!(parse(&out.finish()), [("campanile_health_score".to_owned(), 1.0)]);
+}
+
+#[test]
+fn labels_that_differ_only_in_their_punctuation_stay_apart() {
+    let node = fixture::node("a", 1, "x.y=1,x-y=2");
+    let (text, _) = host_text(&[(&node, fixture::sample(&[("node_load1", &[], Some(1))]))]);
+    let (series, _) = parse(&text).remove(0);
+    assert!(series.contains("label_x_y=\"2\"") && series.contains("label_x_y_=\"1\""), "{series}");
+}
+
+#[test]
+fn values_and_labels_are_written_as_the_format_wants_them() {
+    assert_eq!(Number(f64::INFINITY).to_string(), "+Inf");
+    assert_eq!(Number(f64::NEG_INFINITY).to_string(), "-Inf");
+    assert_eq!(Number(f64::NAN).to_string(), "NaN");
+    assert_eq!(Number(0.25).to_string(), "0.25");
+    assert!(whole_text().contains(r#"device="C:\\x",mountpoint="/a \"b\"\n""#));
+}
+
+#[test]
+fn unknown_methods_do_not_grow_the_counts() {
+    let counts = requests::RequestCounts::default();
+    for name in ["BREW", "PROPFIND"] {
+        counts.count(&Method::from_bytes(name.as_bytes()).unwrap(), requests::UNMATCHED, 405);
+    }
+    let mut out = Exposition::with_capacity(0);
+    counts.write(&mut out);
+    let expected = "campanile_http_requests_total{method=\"other\",path=\"unmatched\",code=\"405\"}";
+    assert_eq!(parse(&out.finish()), [(expected.to_owned(), 2.0)]);
+}

@@ -1,0 +1,209 @@
+//! The HTTPS server: TLS 1.3 on a bound port, with limits on connections, handshakes and headers.
+
+use std::future::Future;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum_server::Handle;
+use axum_server::accept::Accept;
+use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
+use hyper_util::rt::TokioTimer;
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::{Services, Shared, layers};
+
+/// Open connections; another one is closed at once. Each costs some tens of KiB.
+const CONNECTIONS_MAX: usize = 1000;
+/// How long a TLS handshake may take.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the head of a request may take, and how long an HTTP/1 connection may lie idle.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Requests at once over one HTTP/2 connection.
+const STREAMS_MAX: u32 = 64;
+/// Longest head of a request over HTTP/2; HTTP/1's buffer has the same room.
+const HEADER_BYTES_MAX: u32 = 16 * 1024;
+const BUFFER_BYTES_MAX: usize = 64 * 1024;
+/// A peer that takes nothing, or answers no keep-alive, for so long is gone.
+const PEER_TIMEOUT: Duration = Duration::from_secs(30);
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
+/// Protocols offered where the configuration offers none.
+const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
+/// How long requests in hand may take once the server stops.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Why the server ended.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    /// The listener cannot be used.
+    #[error("cannot serve HTTPS on the bound port")]
+    Listener(#[source] io::Error),
+    /// The server broke off.
+    #[error("the HTTPS server ended unexpectedly")]
+    Server(#[source] io::Error),
+}
+
+/// Serves HTTPS on `listener` until `shutdown`. Certificates are replaced when `tls` changes: connections that are
+/// open keep the one they began with.
+///
+/// # Errors
+/// When the listener cannot be used or accepting fails for good.
+pub async fn serve(
+    listener: TcpListener,
+    mut tls: watch::Receiver<Arc<ServerConfig>>,
+    services: Services,
+    shutdown: CancellationToken,
+) -> Result<(), HttpError> {
+    listener.set_nonblocking(true).map_err(HttpError::Listener)?;
+    let shared = Shared::new(services, shutdown.child_token());
+    let config = RustlsConfig::from_config(with_alpn(&tls.borrow_and_update()));
+    let acceptor = BoundedAcceptor {
+        tls: RustlsAcceptor::new(config.clone()).handshake_timeout(HANDSHAKE_TIMEOUT),
+        permits: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+    };
+    let handle = Handle::new();
+    let mut server = axum_server::from_tcp(listener)
+        .map_err(HttpError::Listener)?
+        .acceptor(acceptor)
+        .handle(handle.clone());
+    set_limits(&mut server);
+    let site = layers::site(Arc::clone(&shared)).into_make_service_with_connect_info::<SocketAddr>();
+    let server = server.serve(site);
+    tokio::pin!(server);
+    let ended = loop {
+        tokio::select! {
+            ended = &mut server => break ended,
+            Ok(()) = tls.changed() => {
+                config.reload_from_config(with_alpn(&tls.borrow_and_update()));
+                tracing::info!("HTTPS serves with a new certificate");
+            }
+            () = shutdown.cancelled() => {
+                handle.graceful_shutdown(Some(GRACE));
+                break server.await;
+            }
+        }
+    };
+    shared.shutdown.cancel();
+    shared.streams.close();
+    shared.streams.wait().await;
+    ended.map_err(HttpError::Server)
+}
+
+fn with_alpn(config: &Arc<ServerConfig>) -> Arc<ServerConfig> {
+    if !config.alpn_protocols.is_empty() {
+        return Arc::clone(config);
+    }
+    let mut config = ServerConfig::clone(config);
+    config.alpn_protocols = ALPN.iter().map(|name| name.to_vec()).collect();
+    Arc::new(config)
+}
+
+fn set_limits<A>(server: &mut axum_server::Server<SocketAddr, A>) {
+    let builder = server.http_builder();
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(BUFFER_BYTES_MAX);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_header_list_size(HEADER_BYTES_MAX)
+        .keep_alive_interval(KEEP_ALIVE_INTERVAL)
+        .keep_alive_timeout(PEER_TIMEOUT);
+}
+
+/// Takes a connection only while there is room, then does the TLS handshake.
+#[derive(Debug, Clone)]
+struct BoundedAcceptor {
+    tls: RustlsAcceptor,
+    permits: Arc<Semaphore>,
+}
+
+type Accepted<T, S> = Pin<Box<dyn Future<Output = io::Result<(Held<T>, S)>> + Send>>;
+
+impl<S: Send + 'static> Accept<TcpStream, S> for BoundedAcceptor {
+    type Stream = Held<<RustlsAcceptor as Accept<TcpStream, S>>::Stream>;
+    type Service = S;
+    type Future = Accepted<<RustlsAcceptor as Accept<TcpStream, S>>::Stream, S>;
+
+    fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
+        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
+            tracing::warn!(limit = CONNECTIONS_MAX, "connection refused: too many are open");
+            return Box::pin(async { Err(io::Error::other("too many connections")) });
+        };
+        prepare(&stream);
+        let handshake = self.tls.accept(stream, service);
+        Box::pin(async move {
+            let (inner, service) = handshake.await?;
+            Ok((Held { inner, _permit: permit }, service))
+        })
+    }
+}
+
+/// Small answers go out at once, and a peer that takes nothing is cut off by the kernel. Best effort: a connection
+/// without them works.
+fn prepare(stream: &TcpStream) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "TCP_NODELAY not set");
+    }
+    let millis = u32::try_from(PEER_TIMEOUT.as_millis()).unwrap_or(u32::MAX);
+    if let Err(error) = rustix::net::sockopt::set_tcp_user_timeout(stream, millis) {
+        tracing::debug!(%error, "TCP_USER_TIMEOUT not set");
+    }
+}
+
+/// A connection that counts until it is dropped.
+#[derive(Debug)]
+struct Held<T> {
+    inner: T,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Held<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_read(context, buffer)
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Held<T> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+}

@@ -1,0 +1,325 @@
+//! Requests against the whole site that are answered before any part is asked.
+
+use std::sync::{Arc, Mutex};
+
+use axum::body::{Body, to_bytes};
+use axum::http::{Request, Response, StatusCode};
+use campanile_common::api::Problem;
+use campanile_common::id::FleetId;
+use campanile_common::time::Timestamp;
+use serde_json::Value;
+use tempfile::TempDir;
+use tower::ServiceExt as _;
+
+use super::super::{LogLevelHandle, Readiness, Services, assets, router};
+use super::fleet_facts;
+use crate::access::Access;
+use crate::audit::Audit;
+use crate::event::Events;
+use crate::node::Nodes;
+use crate::os::clock::Clock;
+use crate::series::RecentSeries;
+use crate::state::{Keys, SqliteStore, Store};
+
+/// The site on a store of its own. The registry and the series are empty.
+pub(super) struct Site {
+    _folder: TempDir,
+    pub(super) services: Services,
+}
+
+pub(super) async fn site() -> Site {
+    let folder = tempfile::tempdir().unwrap();
+    let store: Store = Arc::new(SqliteStore::open(&folder.path().join("state.db")).unwrap());
+    let keys = Keys::new(FleetId::from_bytes([9; 16]));
+    let clock = Clock::from_fn(|| Timestamp::from_millis(1_800_000_000_000));
+    let audit = Audit::open(store.clone(), keys.clone(), clock.clone(), [1; 32]).await.unwrap();
+    let access = Access::open(store, keys, audit.clone(), clock.clone()).await.unwrap();
+    let level = Arc::new(Mutex::new("info".to_owned()));
+    let set = level.clone();
+    let services = Services {
+        access,
+        audit,
+        nodes: Nodes {},
+        series: RecentSeries {},
+        events: Events::default(),
+        fleet: fleet_facts(),
+        log_level: LogLevelHandle::new(
+            move || level.lock().unwrap().clone(),
+            move |wanted| match wanted {
+                "info" | "debug" => {
+                    *set.lock().unwrap() = wanted.to_owned();
+                    Ok(())
+                }
+                _ => Err(format!("`{wanted}` is no level")),
+            },
+        ),
+        readiness: Readiness::waiting("the state store is being opened"),
+        clock,
+    };
+    Site { _folder: folder, services }
+}
+
+impl Site {
+    pub(super) async fn answer(&self, request: Request<Body>) -> Response<Body> {
+        router(self.services.clone()).oneshot(request).await.unwrap()
+    }
+}
+
+async fn answer(request: Request<Body>) -> Response<Body> {
+    site().await.answer(request).await
+}
+
+async fn get(path: &str) -> Response<Body> {
+    answer(Request::get(path).body(Body::empty()).unwrap()).await
+}
+
+pub(super) async fn text(response: Response<Body>) -> String {
+    String::from_utf8(to_bytes(response.into_body(), 1 << 20).await.unwrap().to_vec()).unwrap()
+}
+
+pub(super) async fn problem(response: Response<Body>) -> Problem {
+    assert_eq!(response.headers()["content-type"], "application/problem+json");
+    serde_json::from_str(&text(response).await).unwrap()
+}
+
+/// Every route of the contract.
+const CONTRACT: &[(&str, &str)] = &[
+    ("post", "/api/v1/session"),
+    ("post", "/api/v1/session/link"),
+    ("get", "/api/v1/session"),
+    ("delete", "/api/v1/session"),
+    ("put", "/api/v1/session/password"),
+    ("post", "/api/v1/session/totp"),
+    ("post", "/api/v1/session/totp/confirm"),
+    ("get", "/api/v1/people"),
+    ("post", "/api/v1/people"),
+    ("delete", "/api/v1/people/{name}"),
+    ("put", "/api/v1/people/{name}/grants"),
+    ("post", "/api/v1/people/{name}/link"),
+    ("get", "/api/v1/api-tokens"),
+    ("post", "/api/v1/api-tokens"),
+    ("delete", "/api/v1/api-tokens/{id}"),
+    ("get", "/api/v1/health"),
+    ("get", "/api/v1/status"),
+    ("get", "/api/v1/nodes"),
+    ("get", "/api/v1/nodes/{idOrName}"),
+    ("patch", "/api/v1/nodes/{idOrName}"),
+    ("post", "/api/v1/nodes/{idOrName}/retire"),
+    ("get", "/api/v1/nodes/{idOrName}/top"),
+    ("get", "/api/v1/nodes/{idOrName}/values"),
+    ("get", "/api/v1/nodes/{idOrName}/series"),
+    ("get", "/api/v1/nodes/{idOrName}/coverage"),
+    ("get", "/api/v1/connections"),
+    ("get", "/api/v1/tokens"),
+    ("post", "/api/v1/tokens"),
+    ("delete", "/api/v1/tokens/{id}"),
+    ("get", "/api/v1/audit"),
+    ("get", "/api/v1/audit/verify"),
+    ("get", "/api/v1/events"),
+    ("get", "/api/v1/log-level"),
+    ("put", "/api/v1/log-level"),
+];
+
+async fn document() -> Value {
+    serde_json::from_str(&text(get("/api/v1/openapi.json").await).await).unwrap()
+}
+
+#[tokio::test]
+async fn every_route_of_the_contract_is_in_the_document_and_no_other() {
+    let document = document().await;
+    assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
+    let described: std::collections::BTreeSet<(String, String)> = document["paths"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .flat_map(|(path, item)| {
+            item.as_object().unwrap().keys().map(move |method| (method.clone(), path.clone()))
+        })
+        .collect();
+    let expected = CONTRACT.iter().map(|(method, path)| ((*method).to_owned(), (*path).to_owned())).collect();
+    assert_eq!(described, expected);
+}
+
+/// Every `$ref` of the document.
+fn references(value: &Value, found: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => {
+            found.extend(fields.get("$ref").and_then(Value::as_str).map(str::to_owned));
+            fields.values().for_each(|value| references(value, found));
+        }
+        Value::Array(items) => items.iter().for_each(|value| references(value, found)),
+        _ => {}
+    }
+}
+
+#[tokio::test]
+async fn the_document_refers_only_to_what_it_holds_and_describes_every_route() {
+    let document = document().await;
+    let mut found = Vec::new();
+    references(&document, &mut found);
+    assert!(found.iter().any(|reference| reference.ends_with("/Node")));
+    for reference in found {
+        let pointer = reference.strip_prefix('#').unwrap();
+        assert!(document.pointer(pointer).is_some(), "{reference}");
+    }
+    for (method, path) in CONTRACT {
+        let route = &document["paths"][path][method];
+        assert!(route["summary"].as_str().is_some_and(|text| !text.is_empty()), "{method} {path}");
+    }
+    assert!(document.pointer("/components/securitySchemes/token").is_some());
+}
+
+#[tokio::test]
+async fn without_credentials_every_route_but_sign_in_is_refused() {
+    for (method, path) in CONTRACT.iter().filter(|(method, path)| {
+        !(*method == "post" && (*path == "/api/v1/session" || *path == "/api/v1/session/link"))
+    }) {
+        let path = path.replace("{idOrName}", "web-1").replace("{name}", "ada").replace("{id}", "x");
+        let request = Request::builder()
+            .method(method.to_uppercase().as_str())
+            .uri(&path)
+            .header("content-type", "application/json")
+            .body(Body::from("{}"))
+            .unwrap();
+        let response = answer(request).await;
+        assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{method} {path}");
+        assert_eq!(response.headers()["www-authenticate"], "Bearer");
+        assert_eq!(problem(response).await.code, "unauthenticated", "{method} {path}");
+    }
+    assert_eq!(get("/metrics").await.status(), StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn a_change_that_another_site_asks_for_with_a_cookie_is_refused() {
+    let request = Request::post("/api/v1/nodes/web-1/retire")
+        .header("cookie", "__Host-campanile=secret")
+        .header("sec-fetch-site", "cross-site")
+        .body(Body::empty())
+        .unwrap();
+    let response = answer(request).await;
+    assert_eq!(response.status(), StatusCode::FORBIDDEN);
+    let request = Request::post("/api/v1/session/link")
+        .header("origin", "https://evil.example")
+        .header("host", "aggregator.example")
+        .header("content-type", "application/json")
+        .body(Body::from(r#"{"link":"x"}"#))
+        .unwrap();
+    assert_eq!(answer(request).await.status(), StatusCode::FORBIDDEN);
+}
+
+#[tokio::test]
+async fn unknown_addresses_and_methods_answer_with_a_problem() {
+    let response = get("/api/v1/nothing").await;
+    assert_eq!(response.status(), StatusCode::NOT_FOUND);
+    assert_eq!(problem(response).await.code, "not_found");
+    let request = Request::delete("/api/v1/health").body(Body::empty()).unwrap();
+    let response = answer(request).await;
+    assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(problem(response).await.code, "invalid");
+}
+
+async fn sign_in(body: impl Into<Body>, content_type: &str, query: &str) -> Response<Body> {
+    let request = Request::post(format!("/api/v1/session{query}"))
+        .header("content-type", content_type)
+        .body(body.into())
+        .unwrap();
+    answer(request).await
+}
+
+#[tokio::test]
+async fn unknown_fields_unknown_parameters_and_other_media_types_are_refused() {
+    let response = sign_in(r#"{"name":"a","password":"b","admin":true}"#, "application/json", "").await;
+    assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+    assert!(problem(response).await.detail.contains("admin"));
+    let response = sign_in(r#"{"name":"a","password":"b"}"#, "application/json", "?as=root").await;
+    assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+    assert!(problem(response).await.detail.contains("as"));
+    let response = sign_in("name=a", "application/x-www-form-urlencoded", "").await;
+    assert_eq!(response.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    let response = sign_in("{", "application/json", "").await;
+    assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn a_body_past_the_limit_is_refused() {
+    let response = sign_in(vec![b' '; 64 * 1024 + 1], "application/json", "").await;
+    assert_eq!(response.status(), StatusCode::PAYLOAD_TOO_LARGE);
+    assert_eq!(problem(response).await.code, "too_large");
+}
+
+#[tokio::test]
+async fn every_answer_has_the_security_headers() {
+    for path in ["/", "/docs", "/healthz", "/api/v1/nothing", "/api/v1/openapi.json"] {
+        let response = get(path).await;
+        let headers = response.headers();
+        let policy = headers["content-security-policy"].to_str().unwrap();
+        assert!(policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'"), "{path}");
+        assert!(!policy.contains("unsafe"), "{path}");
+        assert_eq!(headers["x-content-type-options"], "nosniff", "{path}");
+        assert!(headers.contains_key("strict-transport-security"), "{path}");
+        assert_eq!(headers["referrer-policy"], "no-referrer", "{path}");
+    }
+}
+
+#[tokio::test]
+async fn alive_is_not_the_same_as_ready() {
+    assert_eq!(get("/healthz").await.status(), StatusCode::OK);
+    let site = site().await;
+    let ready = async || {
+        let response = site.answer(Request::get("/readyz").body(Body::empty()).unwrap()).await;
+        (response.status(), text(response).await)
+    };
+    let (status, body) = ready().await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(body, r#"{"ready":false,"reason":"the state store is being opened"}"#);
+    site.services.readiness.set_ready();
+    assert_eq!(ready().await, (StatusCode::OK, r#"{"ready":true}"#.to_owned()));
+}
+
+#[tokio::test]
+async fn a_file_that_did_not_change_is_not_sent_again() {
+    let first = get("/assets/app.js").await;
+    let etag = first.headers()["etag"].clone();
+    let request = Request::get("/assets/app.js").header("if-none-match", etag).body(Body::empty()).unwrap();
+    let again = answer(request).await;
+    assert_eq!(again.status(), StatusCode::NOT_MODIFIED);
+    assert_eq!(text(again).await, "");
+}
+
+#[tokio::test]
+async fn text_is_compressed_for_who_accepts_it() {
+    let request = Request::get("/").header("accept-encoding", "gzip").body(Body::empty()).unwrap();
+    assert_eq!(answer(request).await.headers()["content-encoding"], "gzip");
+}
+
+#[test]
+fn the_first_page_is_small_and_all_our_own() {
+    let whole: usize = assets::ASSETS.iter().map(|asset| asset.text.len()).sum();
+    assert!(whole < 100_000, "{whole} bytes");
+    for asset in assets::ASSETS {
+        // The namespace of SVG is a name, not an address that is asked.
+        let text = asset.text.replace("http://www.w3.org/2000/svg", "");
+        assert!(!text.contains("http://") && !text.contains("https://"), "{} names another site", asset.path);
+        assert!(!text.contains(" style=\"") && !text.contains(" onclick="), "{} has inline code", asset.path);
+    }
+}
+
+/// Where pages and scripts point to.
+#[test]
+fn every_file_that_a_page_names_is_served() {
+    let served: Vec<_> = assets::ASSETS.iter().map(|asset| asset.path).collect();
+    for asset in assets::ASSETS {
+        for (attribute, end) in [("src=\"", '"'), ("href=\"/", '"'), ("from \"", '"')] {
+            for rest in asset.text.split(attribute).skip(1) {
+                let target = rest.split(end).next().unwrap();
+                let path = if attribute == "href=\"/" {
+                    format!("/{target}")
+                } else {
+                    target.replacen("./", "/assets/", 1)
+                };
+                let is_file = path.starts_with("/assets/");
+                assert!(!is_file || served.contains(&path.as_str()), "{} names {path}", asset.path);
+            }
+        }
+    }
+}
