@@ -181,7 +181,7 @@ impl Client {
         self.decode(&answer.body)
     }
 
-    /// Reads a list to its end, page by page.
+    /// Reads a list to its end.
     ///
     /// # Errors
     /// See [`ClientError`].
@@ -191,6 +191,23 @@ impl Client {
         query: &[(&str, &str)],
     ) -> Result<Vec<T>, ClientError> {
         let mut items = Vec::new();
+        self.each_page(path, query, |page| {
+            items.extend(page);
+            true
+        })?;
+        Ok(items)
+    }
+
+    /// Reads a list page by page, for lists too long to be held at once. `take` says whether to go on.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn each_page<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+        mut take: impl FnMut(Vec<T>) -> bool,
+    ) -> Result<(), ClientError> {
         let mut cursor: Option<String> = None;
         for _ in 0..PAGES_MAX {
             let mut query = query.to_vec();
@@ -199,11 +216,11 @@ impl Client {
                 query.push(("cursor", cursor));
             }
             let page: Page<T> = self.get(path, &query)?;
-            items.extend(page.items);
+            let goes_on = take(page.items);
             match page.next_cursor {
-                Some(next) if Some(&next) != cursor.as_ref() => cursor = Some(next),
-                Some(_) => return Err(self.not_understood("a list that never ends")),
-                None => return Ok(items),
+                Some(next) if goes_on && Some(&next) != cursor.as_ref() => cursor = Some(next),
+                Some(_) if goes_on => return Err(self.not_understood("a list that never ends")),
+                _ => return Ok(()),
             }
         }
         Err(self.not_understood("a list that never ends"))
@@ -410,3 +427,5 @@ fn tls_error(url: String, source: rustls::Error) -> ClientError {
     }
 }
 
+#[cfg(test)]
+mod tests;

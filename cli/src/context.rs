@@ -15,8 +15,6 @@ pub struct Environment {
     pub variables: BTreeMap<String, String>,
     /// True when standard output is a terminal.
     pub stdout_is_terminal: bool,
-    /// True when standard input is a terminal.
-    pub stdin_is_terminal: bool,
 }
 
 impl Environment {
@@ -28,7 +26,6 @@ impl Environment {
         Self {
             variables: std::env::vars_os().filter_map(text).collect(),
             stdout_is_terminal: io::stdout().is_terminal(),
-            stdin_is_terminal: io::stdin().is_terminal(),
         }
     }
 

@@ -2,15 +2,34 @@
 //!
 //! One file per noun. [`run`] is the whole program, so that tests can drive it.
 
+pub mod api_token;
+pub mod audit;
 pub mod cli;
 pub mod client;
+pub mod conn;
 pub mod context;
 pub mod dev;
 pub mod duration;
 pub mod exit;
 pub mod fleet;
+pub mod health;
 pub mod keyring;
+pub mod log_level;
+pub mod login;
+pub mod node;
 pub mod os;
+pub mod people;
+pub mod profile;
+pub mod reference;
+pub mod render;
+pub mod status;
+pub mod suggest;
+pub mod token;
+pub mod top;
+pub mod watch;
+
+#[cfg(test)]
+mod testing;
 
 use std::ffi::OsString;
 use std::io;
@@ -76,7 +95,22 @@ fn explain(
 
 fn dispatch(context: &mut Context<'_>, command: &Command) -> anyhow::Result<Exit> {
     match command {
+        Command::Status(arguments) => status::run(context, arguments),
+        Command::Health(arguments) => health::run(context, arguments),
+        Command::Node(verb) => node::run(context, verb),
+        Command::Top(arguments) => top::run(context, arguments),
+        Command::Conn(verb) => conn::run(context, verb),
+        Command::Token(verb) => token::run(context, verb),
+        Command::Audit(verb) => audit::run(context, verb),
+        Command::People(verb) => people::run(context, verb),
+        Command::ApiToken(verb) => api_token::run(context, verb),
+        Command::LogLevel(arguments) => log_level::run(context, arguments),
+        Command::Login(arguments) => login::login(context, arguments),
+        Command::Logout => login::logout(context),
         Command::Fleet(verb) => fleet::run(context, verb),
         Command::Dev(verb) => dev::run(context, verb),
+        Command::Completion(arguments) => reference::completion(context, arguments),
+        Command::Man(arguments) => reference::man(context, arguments),
+        Command::Version => reference::version(context),
     }
 }

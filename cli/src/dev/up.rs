@@ -56,8 +56,10 @@ pub(super) fn run(context: &mut Context<'_>, arguments: &Up) -> anyhow::Result<E
     let link = match fleet.bring_up(context, &programs, &nodes) {
         Ok(link) => link,
         Err(error) => {
-            fleet.take_down()?;
-            return Err(error);
+            return Err(match fleet.take_down() {
+                Ok(()) => error,
+                Err(left) => error.context(format!("and not all of it could be removed ({left:#})")),
+            });
         }
     };
     announce(context, &fleet, &link, arguments.detach)?;
@@ -317,7 +319,9 @@ impl Fleet {
     fn watch(&mut self, context: &mut Context<'_>) -> anyhow::Result<Exit> {
         while !self.stop.is_asked() {
             if let Err(error) = self.check_aggregator() {
-                return if self.layout.is_stopping() { Ok(Exit::Fine) } else { Err(error) };
+                // `dev down` is at work and removes everything itself.
+                self.is_kept = self.layout.is_stopping();
+                return if self.is_kept { Ok(Exit::Fine) } else { Err(error) };
             }
             let mut ended = Vec::new();
             for (name, child) in &mut self.children {
