@@ -1,1 +1,4 @@
-//! Modules come with their parts.
+//! Samples one node and holds its link to the aggregator.
+
+pub mod metrics;
+pub mod os;

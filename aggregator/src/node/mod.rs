@@ -1,5 +1,7 @@
 //! skeleton of the node registry
 
+pub mod vitals;
+
 use std::sync::Arc;
 
 use campanile_common::api::{

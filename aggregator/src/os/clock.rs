@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use campanile_common::time::Timestamp;
 
@@ -22,6 +22,14 @@ impl Clock {
         Self::from_fn(|| {
             let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
             Timestamp::from_millis(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
+        })
+    }
+
+    /// A clock that nobody sets: it starts at zero and only rises. For deadlines within this process.
+    pub fn steady() -> Self {
+        let start = Instant::now();
+        Self::from_fn(move || {
+            Timestamp::from_millis(u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX))
         })
     }
 

@@ -2,11 +2,26 @@
 //!
 //! SQLite is the embedded default; etcd comes for those who run several aggregators. One conformance suite holds
 //! for all. The only SQL is in this folder.
+//!
+//! Keys are 1 to [`KEY_BYTES_MAX`] printable ASCII characters; a transaction is bounded by
+//! [`TRANSACTION_OPERATIONS_MAX`] and [`TRANSACTION_BYTES_MAX`], which etcd also takes as it is delivered.
+
+#[cfg(test)]
+mod conformance;
+mod record;
+mod sqlite;
+mod transaction;
+
+pub(crate) use record::from_json;
+pub use record::{Record, read_json, to_json};
+pub use sqlite::{HistoryLimits, SqliteStore, StoreLimits};
+pub use transaction::{KEY_BYTES_MAX, TRANSACTION_BYTES_MAX, TRANSACTION_OPERATIONS_MAX};
 
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use campanile_common::id::{FleetId, NodeId};
 
@@ -78,7 +93,7 @@ pub struct Transaction {
 pub enum Committed {
     /// Carried out and synced to disk.
     Done(Revision),
-    /// A comparison did not hold; nothing was written.
+    /// A comparison did not hold, or a lease that a write names has ended; nothing was written.
     Conflict,
 }
 
@@ -99,8 +114,19 @@ pub struct Range {
     pub descending: bool,
 }
 
+/// One change of one key, as a watch sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// The key.
+    pub key: String,
+    /// Its value from then on; none when it was removed.
+    pub value: Option<Vec<u8>>,
+    /// Commit that changed it.
+    pub revision: Revision,
+}
+
 /// A store that cannot do what was asked.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum StateError {
     /// Damaged data: never read as empty.
     #[error("state store {path} is damaged: {detail}; restore it from a self-backup")]
@@ -123,6 +149,42 @@ pub enum StateError {
     /// The disk is full: nothing was written.
     #[error("no space left for the state store; nothing was changed")]
     Full,
+    /// Not a state store of ours.
+    #[error("{path} belongs to another program; set state_dir to Campanile's own folder")]
+    Foreign {
+        /// Where.
+        path: std::path::PathBuf,
+    },
+    /// What was asked is outside the store's limits.
+    #[error("the state store cannot take this: {detail}")]
+    Invalid {
+        /// Which limit.
+        detail: String,
+    },
+    /// The changes that a watch asked for are no longer kept.
+    #[error("changes up to revision {} are no longer kept; read everything and watch from there", oldest.0)]
+    Compacted {
+        /// A watch from here on works.
+        oldest: Revision,
+    },
+    /// A record that cannot be read as what its key says it is.
+    #[error("the record {key} in the state store is damaged: {detail}")]
+    Unreadable {
+        /// Its key.
+        key: String,
+        /// What was found.
+        detail: String,
+    },
+    /// A record written by a newer program.
+    #[error("the record {key} has format {found}, newest known is {known}; install the newer aggregator")]
+    UnknownFormat {
+        /// Its key.
+        key: String,
+        /// Its format.
+        found: u64,
+        /// Ours.
+        known: u16,
+    },
     /// Anything else, temporary as far as is known.
     #[error("state store unavailable: {detail}")]
     Unavailable {
@@ -137,8 +199,31 @@ pub trait StateStore: Send + Sync + fmt::Debug {
     fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Entry>, StateError>>;
     /// Keys in order.
     fn range(&self, range: Range) -> BoxFuture<'_, Result<Vec<Entry>, StateError>>;
-    /// Carries out a transaction.
+    /// Carries out a transaction. One that changes nothing is done at the newest revision. Dropping the future does
+    /// not take back what was asked.
     fn commit(&self, transaction: Transaction) -> BoxFuture<'_, Result<Committed, StateError>>;
+    /// The newest commit: read this, then everything, then watch from here, and no change is missed.
+    fn revision(&self) -> BoxFuture<'_, Result<Revision, StateError>>;
+    /// Every change of keys that begin with `prefix` by commits after `after`, each once and in order.
+    fn watch<'a>(
+        &'a self,
+        prefix: &'a str,
+        after: Revision,
+    ) -> BoxFuture<'a, Result<Box<dyn Watch>, StateError>>;
+    /// A new lease, which ends when it is not renewed for as long as `ttl`.
+    fn grant_lease(&self, ttl: Duration) -> BoxFuture<'_, Result<LeaseId, StateError>>;
+    /// Renews a lease; false when it has ended.
+    fn keep_lease(&self, lease: LeaseId) -> BoxFuture<'_, Result<bool, StateError>>;
+    /// Ends a lease now; its keys go with it.
+    fn revoke_lease(&self, lease: LeaseId) -> BoxFuture<'_, Result<(), StateError>>;
+}
+
+/// A watch over some keys.
+pub trait Watch: Send + fmt::Debug {
+    /// Waits for the next changes: those of one or more whole commits. Losing this future loses no change.
+    ///
+    /// Fails with [`StateError::Compacted`] when the watcher was too slow and changes are no longer kept.
+    fn next(&mut self) -> BoxFuture<'_, Result<Vec<Change>, StateError>>;
 }
 
 /// A store shared by everything in the process.
@@ -147,13 +232,19 @@ pub type Store = Arc<dyn StateStore>;
 /// Makes keys; the fleet's id is in every one.
 #[derive(Debug, Clone)]
 pub struct Keys {
+    fleet: FleetId,
     root: String,
 }
 
 impl Keys {
     /// Keys of one fleet.
     pub fn new(fleet: FleetId) -> Self {
-        Self { root: format!("campanile/{fleet}/") }
+        Self { fleet, root: format!("campanile/{fleet}/") }
+    }
+
+    /// The fleet.
+    pub fn fleet(&self) -> FleetId {
+        self.fleet
     }
 
     /// Everything of one kind, e.g. `node`.

@@ -1,0 +1,37 @@
+# Every target does its own set-up: on a fresh Debian machine with rustup, `make demo` is the first command.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench fmt fuzz clean
+
+NODES ?= 28
+DIR ?= .demo
+PROFILE ?= dev
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## one aggregator and NODES=28 agents in DIR=.demo, until Ctrl-C (PROFILE=release for figures)
+	@scripts/setup.sh build
+	@NODES='$(NODES)' DIR='$(DIR)' PROFILE='$(PROFILE)' scripts/demo.sh
+
+test: ## every test
+	@scripts/setup.sh test
+	@scripts/test.sh
+
+lint: ## format, clippy, documentation, licences, scripts; warnings are errors
+	@scripts/setup.sh lint
+	@scripts/lint.sh
+
+bench: ## our figures beside their budgets
+	@scripts/setup.sh test
+	@bench/run.sh $(BENCH_ARGS)
+
+fmt: ## format the code
+	@cargo fmt --all
+
+fuzz: ## FRAMES=100000000 random and mutated frames through the decoders
+	@scripts/setup.sh build
+	@FRAMES='$(FRAMES)' scripts/fuzz.sh
+
+clean: ## stop the demo, remove what was built
+	@DIR='$(DIR)' scripts/clean.sh

@@ -1,0 +1,5 @@
+//! What this node measures: a round of readings each tick, and its processes on demand.
+
+pub mod collector;
+pub mod sampler;
+pub mod top;

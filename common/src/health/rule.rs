@@ -1,0 +1,157 @@
+//! What is looked at: the rules, and which values of the vitals each compares with which limits.
+
+use super::threshold::{Limits, Thresholds};
+use super::vitals::{Interface, Vitals};
+
+const BITS_PER_MEGABIT: f64 = 1e6;
+
+/// One kind of trouble.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rule {
+    Cpu,
+    Memory,
+    Disk,
+    Inodes,
+    Receive,
+    Transmit,
+    ErrorRate,
+    Latency,
+    Queue,
+    ClockOffset,
+    ClockSkew,
+    ClockUnsynchronised,
+    FailedUnit,
+    FailedCollector,
+}
+
+impl Rule {
+    /// Stable name in alerts and causes.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Memory => "memory",
+            Self::Disk => "disk",
+            Self::Inodes => "inodes",
+            Self::Receive | Self::Transmit => "network",
+            Self::ErrorRate => "error-rate",
+            Self::Latency => "latency",
+            Self::Queue => "queue",
+            Self::ClockOffset | Self::ClockSkew | Self::ClockUnsynchronised => "clock",
+            Self::FailedUnit => "systemd",
+            Self::FailedCollector => "collector",
+        }
+    }
+
+    /// Which one of its name, for people and for telling alerts apart.
+    pub(super) fn subject(self, part: &str) -> String {
+        match self {
+            Self::Receive => format!("{part} receive"),
+            Self::Transmit => format!("{part} transmit"),
+            Self::ClockOffset => "offset".to_owned(),
+            Self::ClockSkew => "skew".to_owned(),
+            Self::ClockUnsynchronised => "synchronisation".to_owned(),
+            Self::Cpu
+            | Self::Memory
+            | Self::Disk
+            | Self::Inodes
+            | Self::ErrorRate
+            | Self::Latency
+            | Self::Queue
+            | Self::FailedUnit
+            | Self::FailedCollector => part.to_owned(),
+        }
+    }
+
+    /// Whether there is a measured value to show beside a limit.
+    pub(super) fn has_value(self) -> bool {
+        !matches!(self, Self::ClockUnsynchronised | Self::FailedUnit | Self::FailedCollector)
+    }
+
+    /// One line for people.
+    pub(super) fn summary(self, part: &str, value: f64, limit: f64) -> String {
+        let megabits = |bits: f64| bits / BITS_PER_MEGABIT;
+        match self {
+            Self::Cpu => format!("processors {value:.0} % busy (limit {limit:.0} %)"),
+            Self::Memory => format!("memory {value:.0} % used (limit {limit:.0} %)"),
+            Self::Disk => format!("{part} is {value:.1} % full (limit {limit:.0} %)"),
+            Self::Inodes => format!("{part} has {value:.1} % of its inodes in use (limit {limit:.0} %)"),
+            Self::Receive | Self::Transmit => {
+                let verb = if self == Self::Receive { "receives" } else { "sends" };
+                format!("{part} {verb} {:.0} Mbit/s (limit {:.0} Mbit/s)", megabits(value), megabits(limit))
+            }
+            Self::ErrorRate => format!("{value:.1} % of requests fail (limit {limit:.1} %)"),
+            Self::Latency => format!("responses take {value:.0} ms at p95 (limit {limit:.0} ms)"),
+            Self::Queue => format!("{value:.0} requests wait (limit {limit:.0})"),
+            Self::ClockOffset => format!("clock is corrected by {value:.3} s (limit {limit:.3} s)"),
+            Self::ClockSkew => {
+                format!("clock differs from the aggregator's by {value:.1} s (limit {limit:.1} s)")
+            }
+            Self::ClockUnsynchronised => "clock is not synchronised".to_owned(),
+            Self::FailedUnit => format!("systemd unit {part} failed"),
+            Self::FailedCollector => format!("the agent's {part} collector gives no values"),
+        }
+    }
+}
+
+/// Calls `see` with every measured value: rule, part it is of, value, limits. Flags come only while they are
+/// wrong, as 1.
+pub(super) fn visit<'a>(
+    vitals: &'a Vitals,
+    thresholds: &Thresholds,
+    mut see: impl FnMut(Rule, &'a str, f64, Limits),
+) {
+    let performance = &vitals.performance;
+    for (rule, value, threshold) in [
+        (Rule::Cpu, vitals.cpu_percent, &thresholds.cpu),
+        (Rule::Memory, vitals.memory_percent, &thresholds.memory),
+        (Rule::ErrorRate, performance.error_rate_percent, &thresholds.error_rate),
+        (Rule::Latency, performance.latency_p95_ms, &thresholds.latency),
+        (Rule::Queue, performance.queue_depth, &thresholds.queue),
+        (Rule::ClockOffset, vitals.clock_offset_seconds.map(f64::abs), &thresholds.clock_offset),
+        (Rule::ClockSkew, vitals.clock_skew_seconds.map(f64::abs), &thresholds.clock_skew),
+    ] {
+        if let Some(value) = value.filter(|value| value.is_finite()) {
+            see(rule, "", value, threshold.limits(1.0));
+        }
+    }
+    for filesystem in &vitals.filesystems {
+        for (rule, value, threshold) in [
+            (Rule::Disk, filesystem.used_percent, &thresholds.disk),
+            (Rule::Inodes, filesystem.inodes_percent, &thresholds.inodes),
+        ] {
+            if let Some(value) = value.filter(|value| value.is_finite()) {
+                see(rule, &filesystem.mountpoint, value, threshold.limits(1.0));
+            }
+        }
+    }
+    for interface in &vitals.interfaces {
+        let limits = thresholds.network.limits(network_factor(interface, thresholds));
+        for (rule, value) in [
+            (Rule::Receive, interface.receive_bits_per_second),
+            (Rule::Transmit, interface.transmit_bits_per_second),
+        ] {
+            if let Some(value) = value.filter(|value| value.is_finite()) {
+                see(rule, &interface.device, value, limits);
+            }
+        }
+    }
+    if vitals.is_clock_synchronised == Some(false) {
+        see(Rule::ClockUnsynchronised, "", 1.0, thresholds.clock_unsynchronised.limits());
+    }
+    for unit in &vitals.failed_units {
+        see(Rule::FailedUnit, unit, 1.0, thresholds.failed_unit.limits());
+    }
+    for collector in &vitals.failed_collectors {
+        see(Rule::FailedCollector, collector, 1.0, thresholds.failed_collector.limits());
+    }
+}
+
+/// Megabits of the settings to bits per second, less on a link slower than the one the settings are meant for.
+fn network_factor(interface: &Interface, thresholds: &Thresholds) -> f64 {
+    let full_link = thresholds.network_full_link_mbits * BITS_PER_MEGABIT;
+    let share = match interface.speed_bits_per_second {
+        Some(speed) if speed > 0.0 && speed < full_link => speed / full_link,
+        _ => 1.0,
+    };
+    share * BITS_PER_MEGABIT
+}

@@ -1,0 +1,60 @@
+//! What was measured of one node at one time, as far as health depends on it.
+
+use crate::api::NodePerformance;
+use crate::time::Timestamp;
+
+/// What was measured of one node at one time. A figure without a source is none: it breaks no threshold.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Vitals {
+    /// When, by the node's clock.
+    pub time: Timestamp,
+    /// Processor time not idle, per cent of all processors.
+    pub cpu_percent: Option<f64>,
+    /// Memory not available, per cent of what the node may use.
+    pub memory_percent: Option<f64>,
+    /// File systems that can be written.
+    pub filesystems: Vec<Filesystem>,
+    /// Network interfaces that lead out of the node.
+    pub interfaces: Vec<Interface>,
+    /// Load average over one minute.
+    pub load1: Option<f64>,
+    /// Number of processes.
+    pub processes: Option<f64>,
+    /// Names of systemd units that failed.
+    pub failed_units: Vec<String>,
+    /// Names of the agent's collectors that gave nothing.
+    pub failed_collectors: Vec<String>,
+    /// Whether the kernel holds the node's clock to be synchronised.
+    pub is_clock_synchronised: Option<bool>,
+    /// What the node's own time service still has to correct, in seconds.
+    pub clock_offset_seconds: Option<f64>,
+    /// The node's clock less the aggregator's, in seconds. A sample alone does not tell: whoever received it
+    /// fills this in.
+    pub clock_skew_seconds: Option<f64>,
+    /// What the node's services do.
+    pub performance: NodePerformance,
+}
+
+/// How full a file system is.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Filesystem {
+    /// Where it is mounted.
+    pub mountpoint: String,
+    /// Used space in per cent of what unprivileged users may fill, as `df` counts.
+    pub used_percent: Option<f64>,
+    /// Used inodes in per cent; none where the file system has no fixed number.
+    pub inodes_percent: Option<f64>,
+}
+
+/// Traffic of a network interface.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Interface {
+    /// Its name.
+    pub device: String,
+    /// Bits per second in.
+    pub receive_bits_per_second: Option<f64>,
+    /// Bits per second out.
+    pub transmit_bits_per_second: Option<f64>,
+    /// Bits per second that the link can carry; none where it does not say.
+    pub speed_bits_per_second: Option<f64>,
+}

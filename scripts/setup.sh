@@ -1,0 +1,75 @@
+#!/usr/bin/env bash
+# Gets what a make target needs and nothing that is there already.
+# Usage: scripts/setup.sh [build|test|lint]...   (each includes build)
+# shellcheck source=scripts/common.sh
+source "$(dirname "$0")/common.sh"
+
+# Runs a command as root, or says what an administrator has to do.
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    elif has sudo; then
+        sudo "$@"
+    else
+        fail "needs root for: $* (or run it once as root; neither root nor sudo is at hand)"
+    fi
+}
+
+updated=
+apt_update() {
+    [ -n "$updated" ] || as_root apt-get update -qq
+    updated=yes
+}
+
+# need PROGRAM PACKAGE: installs the package when the program is missing.
+need() {
+    has "$1" && return
+    has apt-get || fail "$1 is missing: install it with this system's package manager (Debian calls it $2)"
+    say "installing $2"
+    apt_update
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$2" > /dev/null
+    has "$1" || fail "$1 is still missing after installing $2"
+}
+
+# promtool is taken out of its package: installing it would start a Prometheus server.
+need_promtool() {
+    has promtool && return
+    has apt-get || fail "promtool is missing: put it on PATH (it comes with Prometheus)"
+    say "fetching promtool"
+    local folder
+    folder=$(mktemp -d)
+    chmod 755 "$folder"
+    if ! (cd "$folder" && apt-get download -qq prometheus 2> /dev/null); then
+        apt_update
+        (cd "$folder" && apt-get download -qq prometheus) || fail "cannot fetch the package prometheus"
+    fi
+    dpkg-deb -x "$folder"/prometheus_*.deb "$folder/tree"
+    mkdir -p "$CAMPANILE_TOOLS/bin"
+    install -m 755 "$folder/tree/usr/bin/promtool" "$CAMPANILE_TOOLS/bin/promtool"
+    rm -rf "$folder"
+}
+
+need_deny() {
+    has cargo-deny && return
+    # Building it takes many processor minutes; the rules that matter are tests as well.
+    [ "${CAMPANILE_DENY:-0}" = 1 ] || return 0
+    say "building cargo-deny"
+    cargo install --locked --root "$CAMPANILE_TOOLS" --version 0.20.2 cargo-deny
+}
+
+has cargo || fail "cargo is missing: install the Rust toolchain from https://rustup.rs; rust-toolchain.toml names the version"
+
+for part in build "$@"; do
+    case "$part" in
+        build) need cc gcc ;;
+        test)
+            need python3 python3-minimal
+            need_promtool
+            ;;
+        lint)
+            need shellcheck shellcheck
+            need_deny
+            ;;
+        *) fail "unknown part $part: one of build, test, lint" ;;
+    esac
+done
