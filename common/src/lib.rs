@@ -5,6 +5,7 @@
 //! arguments, so that tests and the simulation choose them.
 
 pub mod api;
+pub mod audit;
 pub mod authority;
 pub mod backoff;
 pub mod connection;

@@ -70,6 +70,12 @@ impl Selector {
         self.terms.is_empty()
     }
 
+    /// True when this surely selects no node that `wider` does not: it repeats every term of it. A false answer may be
+    /// wrong, a true one is not.
+    pub fn is_within(&self, wider: &Self) -> bool {
+        wider.terms.iter().all(|term| self.terms.contains(term))
+    }
+
     /// True when every term holds for the node.
     pub fn matches(&self, subject: &Subject<'_>) -> bool {
         self.terms.iter().all(|term| match term {
@@ -233,6 +239,22 @@ mod tests {
             ("id=00*", "role=x", true),
         ] {
             assert_eq!(selects(selector, labels), expected, "{selector} on {labels}");
+        }
+    }
+
+    #[test]
+    fn a_selector_is_within_one_whose_terms_it_repeats() {
+        for (narrow, wide, expected) in [
+            ("", "", true),
+            ("role=web", "", true),
+            ("", "role=web", false),
+            ("zone=a,role=web", "role=web", true),
+            ("role=web", "role=web,zone=a", false),
+            ("role=w*", "role=web", false),
+            ("role!=web", "role=web", false),
+        ] {
+            let (narrow, wide): (Selector, Selector) = (narrow.parse().unwrap(), wide.parse().unwrap());
+            assert_eq!(narrow.is_within(&wide), expected, "{narrow} in {wide}");
         }
     }
 

@@ -1,13 +1,47 @@
-//! skeleton of people, sessions, API tokens and roles
+//! People, sessions, API tokens and roles: who is asking, and what may they do.
+//!
+//! Secrets are handed out once and kept as digests. Every change is in the audit log with its outcome, in the same
+//! transaction; failures and denials at a bounded rate, with a count of what was left out.
+//! Invariants: a person's records carry the person's uid, so a later person of the same name inherits nothing; what an
+//! API token may do never goes beyond what its maker may do now; there is always an admin.
 
-use campanile_common::api::{
-    ApiToken, ApiTokenRequest, CreatedApiToken, CreatedPerson, Grant, PasswordChange, Person, PersonRequest,
-    SignIn, TotpSetup,
-};
+mod api_token;
+mod cache;
+mod lockout;
+mod password;
+mod person;
+mod record;
+mod roles;
+mod secret;
+mod session;
+mod sign_in;
+#[cfg(test)]
+mod tests;
+mod throttle;
+mod totp;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use campanile_common::api::{AuditOutcome, Grant};
+use campanile_common::id::Digest;
 use campanile_common::selector::Subject;
 use campanile_common::time::Timestamp;
 
-use crate::state::StateError;
+use self::cache::ActorCache;
+use self::lockout::Lockout;
+use self::password::Hasher;
+use self::record::{PeopleGuard, PersonRecord, Stored};
+use self::roles::Scope;
+use self::throttle::Throttle;
+use crate::audit::{self, Audit};
+use crate::os::clock::Clock;
+use crate::state::{Committed, Compare, Keys, Range, Record, StateError, Store, Write, from_json, read_json};
+
+/// Most grants of one person or token.
+const GRANTS_MAX: usize = 32;
+/// Records read at a time.
+const PAGE: usize = 256;
 
 /// An authenticated caller.
 #[derive(Debug, Clone)]
@@ -20,6 +54,20 @@ pub struct Actor {
     pub grants: Vec<Grant>,
     /// When the session or token ends.
     pub expires_at: Timestamp,
+    /// All of these must permit: the caller's own grants, and for a token its owner's.
+    scopes: Arc<[Scope]>,
+    origin: Origin,
+}
+
+/// How a caller came in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Origin {
+    /// With a session of this person.
+    Session { person: String, session: Digest },
+    /// With this API token.
+    Token { token_id: String },
+    /// Made by the program itself.
+    Program,
 }
 
 /// What a request needs.
@@ -88,101 +136,212 @@ pub struct NewSession {
 }
 
 /// Handle of access records.
-#[derive(Debug, Clone)]
-pub struct Access {}
+#[derive(Clone)]
+pub struct Access {
+    store: Store,
+    keys: Keys,
+    audit: Audit,
+    clock: Clock,
+    hasher: Hasher,
+    shared: Arc<Shared>,
+}
 
-impl Access {
-    /// Who bears this API token.
-    pub async fn bearer(&self, _token: &str) -> Result<Actor, AccessError> {
-        unimplemented!()
-    }
-    /// Who has this session cookie.
-    pub async fn session(&self, _secret: &str) -> Result<Actor, AccessError> {
-        unimplemented!()
-    }
-    /// Signs in with a password and second factor. `source` is the caller's address, for lock-out and audit.
-    pub async fn sign_in(&self, _request: SignIn, _source: &str) -> Result<NewSession, AccessError> {
-        unimplemented!()
-    }
-    /// Signs in with a one-time link's secret.
-    pub async fn sign_in_with_link(&self, _link: &str, _source: &str) -> Result<NewSession, AccessError> {
-        unimplemented!()
-    }
-    /// Ends a session.
-    pub async fn sign_out(&self, _secret: &str) -> Result<(), AccessError> {
-        unimplemented!()
-    }
-    /// All people.
-    pub async fn people(&self) -> Result<Vec<Person>, AccessError> {
-        unimplemented!()
-    }
-    /// Adds a person.
-    pub async fn add_person(
-        &self,
-        _by: &Actor,
-        _request: PersonRequest,
-    ) -> Result<CreatedPerson, AccessError> {
-        unimplemented!()
-    }
-    /// Removes a person and ends their sessions and API tokens.
-    pub async fn remove_person(&self, _by: &Actor, _name: &str) -> Result<(), AccessError> {
-        unimplemented!()
-    }
-    /// Sets a person's grants; live sessions see it at once.
-    pub async fn set_grants(
-        &self,
-        _by: &Actor,
-        _name: &str,
-        _grants: Vec<Grant>,
-    ) -> Result<Person, AccessError> {
-        unimplemented!()
-    }
-    /// A new one-time link for a person (password forgotten).
-    pub async fn new_link(&self, _by: &Actor, _name: &str) -> Result<CreatedPerson, AccessError> {
-        unimplemented!()
-    }
-    /// Sets the caller's own password; ends their other sessions.
-    pub async fn set_password(&self, _by: &Actor, _change: PasswordChange) -> Result<(), AccessError> {
-        unimplemented!()
-    }
-    /// Begins setting up the caller's second factor.
-    pub async fn begin_totp(&self, _by: &Actor) -> Result<TotpSetup, AccessError> {
-        unimplemented!()
-    }
-    /// Confirms it with a first code.
-    pub async fn confirm_totp(&self, _by: &Actor, _code: &str) -> Result<(), AccessError> {
-        unimplemented!()
-    }
-    /// API tokens: the caller's own, or everybody's with `ManagePeople`.
-    pub async fn api_tokens(&self, _by: &Actor) -> Result<Vec<ApiToken>, AccessError> {
-        unimplemented!()
-    }
-    /// Makes an API token with at most the caller's own grants.
-    pub async fn create_api_token(
-        &self,
-        _by: &Actor,
-        _request: ApiTokenRequest,
-    ) -> Result<CreatedApiToken, AccessError> {
-        unimplemented!()
-    }
-    /// Revokes one.
-    pub async fn revoke_api_token(&self, _by: &Actor, _token_id: &str) -> Result<(), AccessError> {
-        unimplemented!()
-    }
-    /// Audits a denial, at a bounded rate.
-    pub async fn audit_denial(&self, _actor: &str, _action: &'static str, _target: &str) {
-        unimplemented!()
+#[derive(Debug, Default)]
+struct Shared {
+    lockout: Mutex<Lockout>,
+    throttle: Mutex<Throttle>,
+    cache: Mutex<ActorCache>,
+    /// Changes take turns here, or all but one of those at the same moment would conflict.
+    turn: tokio::sync::Mutex<()>,
+}
+
+impl fmt::Debug for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Access")
     }
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Access {
+    /// Opens the records.
+    ///
+    /// # Errors
+    /// When the store fails, or a person's record cannot be read.
+    pub async fn open(store: Store, keys: Keys, audit: Audit, clock: Clock) -> Result<Self, AccessError> {
+        let shared = Arc::default();
+        let access = Self { store, keys, audit, clock, hasher: Hasher::new(), shared };
+        // A damaged record is found now, not when that person wants to sign in.
+        access.all::<PersonRecord>("person").await?;
+        Ok(access)
+    }
+
+    /// Audits a denial, at a bounded rate.
+    pub async fn audit_denial(&self, actor: &str, action: &'static str, target: &str) {
+        self.audit_refusal(actor, action, target, AuditOutcome::Denied, "").await;
+    }
+
+    /// Records how many failures and denials were left out of the audit log; to be called each minute and at the end.
+    pub async fn audit_suppressed(&self) {
+        let counts = lock(&self.shared.throttle).take_suppressed();
+        for (action, count) in counts {
+            let detail = format!("{count} more were not recorded one by one");
+            self.audit_best_effort("aggregator", action, "", AuditOutcome::Denied, detail).await;
+        }
+    }
+
+    async fn audit_refusal(
+        &self,
+        actor: &str,
+        action: &'static str,
+        target: &str,
+        outcome: AuditOutcome,
+        detail: &str,
+    ) {
+        let admitted = lock(&self.shared.throttle).admit(self.clock.now(), action);
+        let detail = match admitted {
+            None => return,
+            Some(0) => detail.to_owned(),
+            Some(count) => format!("{detail}; {count} more before it were not recorded"),
+        };
+        self.audit_best_effort(actor, action, target, outcome, detail).await;
+    }
+
+    /// A refusal stays one when it cannot be recorded.
+    async fn audit_best_effort(
+        &self,
+        actor: &str,
+        action: &'static str,
+        target: &str,
+        outcome: AuditOutcome,
+        detail: String,
+    ) {
+        let record =
+            audit::Record { actor: actor.to_owned(), action, target: target.to_owned(), outcome, detail };
+        if let Err(error) = self.audit.record(record).await {
+            tracing::error!(error = %error, action, "a refusal cannot be recorded in the audit log");
+        }
+    }
+
+    /// Fails, and records it, unless the caller may do this for the whole fleet.
+    async fn require(
+        &self,
+        by: &Actor,
+        permission: Permission,
+        action: &'static str,
+    ) -> Result<(), AccessError> {
+        if by.may(permission, None) {
+            return Ok(());
+        }
+        self.audit_denial(&by.id, action, "").await;
+        Err(AccessError::Denied { actor: by.id.clone() })
+    }
+
+    /// Carries out a change with its record; whoever was verified before is verified anew.
+    async fn change(
+        &self,
+        compares: Vec<Compare>,
+        writes: Vec<Write>,
+        record: audit::Record,
+    ) -> Result<(), AccessError> {
+        let committed = self.audit.commit(compares, writes, record).await;
+        // Even after an error: what came of it is then unknown.
+        lock(&self.shared.cache).forget();
+        match committed? {
+            Committed::Done(_) => Ok(()),
+            Committed::Conflict => Err(AccessError::Conflict),
+        }
+    }
+
+    async fn read<T: Record>(&self, kind: &str, id: &str) -> Result<Option<Stored<T>>, AccessError> {
+        let key = self.keys.of(kind, id);
+        let found = read_json(&*self.store, &key).await?;
+        Ok(found.map(|(record, revision)| Stored { key, record, revision }))
+    }
+
+    async fn person(&self, name: &str) -> Result<Option<Stored<PersonRecord>>, AccessError> {
+        // What is no name is in no key.
+        if person::check_name(name).is_err() {
+            return Ok(None);
+        }
+        self.read("person", name).await
+    }
+
+    async fn all<T: Record>(&self, kind: &str) -> Result<Vec<Stored<T>>, AccessError> {
+        let (prefix, mut found, mut after) = (self.keys.prefix(kind), Vec::new(), None);
+        loop {
+            let range = Range { prefix: prefix.clone(), after, limit: PAGE, descending: false };
+            let page = self.store.range(range).await?;
+            let is_last = page.len() < PAGE;
+            after = page.last().map(|entry| entry.key.clone());
+            for entry in page {
+                let record = from_json(&entry.key, &entry.value)?;
+                found.push(Stored { key: entry.key, record, revision: entry.revision });
+            }
+            if is_last {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// What orders changes of people: its comparison and its write.
+    async fn people_guard(&self) -> Result<(Compare, Write), AccessError> {
+        let stored = self.read::<PeopleGuard>("access", "people").await?;
+        let key = self.keys.of("access", "people");
+        let changes = stored.as_ref().map_or(0, |stored| stored.record.changes);
+        let next = crate::state::to_json(&PeopleGuard { changes: changes + 1 });
+        let compare = stored.map_or_else(|| Compare::Absent(key.clone()), |stored| stored.unchanged());
+        Ok((compare, Write::put(key, next)))
+    }
+}
+
+/// An audit record of something that was done.
+fn done(actor: &str, action: &'static str, target: String, detail: String) -> audit::Record {
+    audit::Record { actor: actor.to_owned(), action, target, outcome: AuditOutcome::Ok, detail }
+}
+
+/// Grants as they are written into the audit log.
+fn describe(grants: &[Grant]) -> String {
+    let text = |grant: &Grant| {
+        let over = if grant.selector.is_empty() { "all nodes" } else { &grant.selector };
+        format!("{:?} over {over}", grant.role).to_lowercase()
+    };
+    if grants.is_empty() {
+        "no grants".to_owned()
+    } else {
+        grants.iter().map(text).collect::<Vec<_>>().join("; ")
+    }
+}
+
+/// Reads grants that somebody asks for.
+fn parse_grants(grants: &[Grant]) -> Result<Scope, AccessError> {
+    if grants.len() > GRANTS_MAX {
+        return Err(AccessError::Invalid(format!("at most {GRANTS_MAX} grants")));
+    }
+    Scope::parse(grants).map_err(|error| AccessError::Invalid(error.to_string()))
+}
+
 impl Actor {
+    /// A caller that the program itself vouches for.
+    pub fn new(id: String, name: String, grants: Vec<Grant>, expires_at: Timestamp) -> Self {
+        let scopes = Arc::from([Scope::of_stored(&grants)]);
+        Self { id, name, grants, expires_at, scopes, origin: Origin::Program }
+    }
+
     /// True when a grant permits this on the node; without a node, when a grant over all nodes does.
-    pub fn may(&self, _permission: Permission, _subject: Option<&Subject<'_>>) -> bool {
-        unimplemented!()
+    pub fn may(&self, permission: Permission, subject: Option<&Subject<'_>>) -> bool {
+        self.scopes.iter().all(|scope| scope.may(permission, subject))
     }
 
     /// True when any grant permits this on some node: lists are then filtered node by node.
-    pub fn may_somewhere(&self, _permission: Permission) -> bool {
-        unimplemented!()
+    pub fn may_somewhere(&self, permission: Permission) -> bool {
+        self.scopes.iter().all(|scope| scope.may_somewhere(permission))
+    }
+
+    /// True when whatever `scope` permits, this caller may do.
+    fn covers(&self, scope: &Scope) -> bool {
+        self.scopes.iter().all(|own| own.covers(scope))
     }
 }

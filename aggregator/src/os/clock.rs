@@ -1,5 +1,7 @@
 //! The clock, as a value that tests replace.
 
+#![expect(clippy::disallowed_methods, reason = "`os` is where the clock is read")]
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};

@@ -1,5 +1,7 @@
 //! Files as the state store meets them before it trusts them: their length, their first bytes, the space left.
 
+#![expect(clippy::disallowed_methods, reason = "`os` is where files are touched")]
+
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;

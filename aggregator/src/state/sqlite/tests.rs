@@ -1,5 +1,7 @@
 //! The conformance suite on SQLite, and what is SQLite's own: the file, its damage, its size.
 
+#![expect(clippy::disallowed_methods, reason = "tests damage the file")]
+
 use std::fs;
 use std::path::PathBuf;
 
