@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use campanile_common::api::{AuditEntry, AuditOutcome, AuditVerification, Page};
+use campanile_common::audit::{ChainVerifier, Head};
 use campanile_common::time::Timestamp;
 use clap::{Args, Subcommand};
 
@@ -98,16 +99,103 @@ fn list(client: &Client, arguments: &Ls, now: Timestamp) -> anyhow::Result<Vec<A
 }
 
 fn verify(context: &mut Context<'_>, client: &Client) -> anyhow::Result<Exit> {
-    let found: AuditVerification = client.get("/api/v1/audit/verify", &[])?;
+    // What the aggregator takes for the newest entry before we begin: the log may grow meanwhile, never shrink.
+    let newest: Page<AuditEntry> = client.get("/api/v1/audit", &[("newest", "true"), ("limit", "1")])?;
+    let (found, last) = check(&witness(&newest.items), |push| {
+        client.each_page("/api/v1/audit", &[], |entries: Vec<AuditEntry>| push(&entries))
+    })?;
     render::object(context, &found, if found.intact { "intact" } else { "broken" }, |context| {
-        Ok(writeln!(context.out, "{}", sentence(&found))?)
+        Ok(writeln!(context.out, "{}", sentence(&found, last))?)
     })?;
     Ok(if found.intact { Exit::Fine } else { Exit::Failed })
 }
 
-fn sentence(found: &AuditVerification) -> String {
+/// The last entry as a point that the chain must go through.
+fn witness(entries: &[AuditEntry]) -> Vec<Head> {
+    entries.last().map(|entry| Head { sequence: entry.sequence, hash: entry.hash }).into_iter().collect()
+}
+
+/// Checks the entries that `read` pushes, which is told whether to go on; gives the last good one too.
+fn check<E, R>(
+    witnesses: &[Head],
+    read: impl FnOnce(&mut dyn FnMut(&[AuditEntry]) -> bool) -> Result<R, E>,
+) -> Result<(AuditVerification, Head), E> {
+    let mut verifier = ChainVerifier::new(Head::START, witnesses);
+    let mut result = Ok(());
+    read(&mut |entries| {
+        result = entries.iter().try_for_each(|entry| verifier.push(entry));
+        result.is_ok()
+    })?;
+    let found = verifier.report(result.and_then(|()| verifier.finish()));
+    Ok((found, verifier.last()))
+}
+
+fn sentence(found: &AuditVerification, last: Head) -> String {
     match &found.problem {
-        None => format!("intact: {} entries", found.entries),
-        Some(problem) => format!("broken: {problem} (the {} entries before are intact)", found.entries),
+        None => format!("intact: {} entries, the newest has hash {}", found.entries, last.hash),
+        Some(problem) => {
+            format!("broken: {problem} (the {} entries before are intact)", found.entries)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use campanile_common::audit::{CHAIN_START, entry_hash};
+    use campanile_common::id::Digest;
+
+    fn chain(length: u64) -> Vec<AuditEntry> {
+        let mut entries: Vec<AuditEntry> = Vec::new();
+        for sequence in 1..=length {
+            let mut entry = AuditEntry {
+                sequence,
+                previous: entries.last().map_or(CHAIN_START, |entry| entry.hash),
+                time: Timestamp::from_millis(sequence),
+                actor: "person:ada".to_owned(),
+                action: "node.rename".to_owned(),
+                target: format!("node/{sequence}"),
+                outcome: AuditOutcome::Ok,
+                detail: String::new(),
+                hash: Digest::from_bytes([0; 32]),
+            };
+            entry.hash = entry_hash(&entry);
+            entries.push(entry);
+        }
+        entries
+    }
+
+    #[test]
+    fn an_intact_log_names_its_newest_hash() {
+        let entries = chain(4);
+        let (found, last) =
+            check(&witness(&entries), |push| Ok::<_, ()>(entries.chunks(3).all(push))).unwrap();
+        assert!(found.intact);
+        assert_eq!(
+            sentence(&found, last),
+            format!("intact: 4 entries, the newest has hash {}", entries[3].hash)
+        );
+    }
+
+    #[test]
+    fn an_altered_entry_ends_the_download_and_is_named() {
+        let mut entries = chain(9);
+        entries[4].actor = "person:eve".to_owned();
+        let mut pages = 0;
+        let (found, _) = check(&witness(&entries), |push| {
+            Ok::<_, ()>(entries.chunks(3).all(|page| {
+                pages += 1;
+                push(page)
+            }))
+        })
+        .unwrap();
+        assert_eq!((found.intact, found.bad_sequence, pages), (false, Some(5), 2));
+    }
+
+    #[test]
+    fn a_log_that_ends_before_its_newest_entry_is_broken() {
+        let entries = chain(4);
+        let (found, _) = check(&witness(&entries), |push| Ok::<_, ()>(push(&entries[..3]))).unwrap();
+        assert_eq!((found.intact, found.bad_sequence), (false, Some(4)));
     }
 }

@@ -1,6 +1,5 @@
 //! `--watch`: the same again every second, until Ctrl-C.
 
-use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use clap::Args;
