@@ -1,0 +1,116 @@
+//! The command line as clap reads it.
+
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::{
+    api_token, audit, conn, dev, fleet, health, log_level, login, node, people, reference, status, token, top,
+};
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// Columns for people
+    Table,
+    /// More columns
+    Wide,
+    /// The API's own schema
+    Json,
+    /// The same as YAML
+    Yaml,
+    /// Names alone, one a line
+    Name,
+}
+
+/// The operator's command line for a Campanile fleet.
+#[derive(Debug, Parser)]
+#[command(
+    name = "campanile",
+    version,
+    max_term_width = 110,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    after_help = "Exit codes: 0 fine, 1 failed, 2 usage, 3 some targets failed, 4 some targets silent, 5 denied, 130 \
+interrupted; `health` has those of monitoring plug-ins.
+
+Environment: CAMPANILE_URL, CAMPANILE_CA and CAMPANILE_TOKEN say which fleet to speak to and as whom, \
+CAMPANILE_PROFILE which profile, CAMPANILE_CONFIG_DIR where profiles and the operator's key are, NO_COLOR that no \
+colours are wanted."
+)]
+pub struct Cli {
+    /// Options common to all verbs.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options common to all verbs.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Common options")]
+pub struct Global {
+    /// How to print results
+    #[arg(short, long, value_enum, default_value_t = Output::Table, global = true, value_name = "FORMAT")]
+    pub output: Output,
+    /// Which fleet, of those signed in to [env: CAMPANILE_PROFILE]
+    #[arg(long, global = true, value_name = "NAME")]
+    pub profile: Option<String>,
+    /// How long to wait for the aggregator
+    #[arg(long, global = true, value_name = "DURATION", default_value = "30s", value_parser = crate::duration::parse)]
+    pub timeout: Duration,
+    /// Do not ask before a destructive step
+    #[arg(long, global = true)]
+    pub yes: bool,
+}
+
+/// Nouns.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// The fleet at a glance
+    Status(status::Status),
+    /// Score, lost points, and an exit code for monitoring
+    Health(health::Health),
+    /// List, show, rename, label and retire nodes
+    #[command(subcommand)]
+    Node(node::Verb),
+    /// Heaviest processes of a node
+    Top(top::Top),
+    /// Sessions of agents
+    #[command(subcommand)]
+    Conn(conn::Verb),
+    /// Enrolment tokens
+    #[command(subcommand)]
+    Token(token::Verb),
+    /// Who did what
+    #[command(subcommand)]
+    Audit(audit::Verb),
+    /// Who may sign in, and what they may do
+    #[command(subcommand)]
+    People(people::Verb),
+    /// Tokens for programs
+    #[command(subcommand)]
+    ApiToken(api_token::Verb),
+    /// Level of the aggregator's log, while it runs
+    LogLevel(log_level::Level),
+    /// Sign in to a fleet and keep it as a profile
+    Login(login::Login),
+    /// Revoke and forget the profile's token
+    Logout,
+    /// Make a fleet
+    #[command(subcommand)]
+    Fleet(fleet::Verb),
+    /// A whole fleet in one directory, to try things out
+    #[command(subcommand)]
+    Dev(dev::Verb),
+    /// Print a completion script for a shell
+    Completion(reference::Completion),
+    /// Write manual pages
+    Man(reference::Man),
+    /// Print the version
+    Version,
+}
+
+#[cfg(test)]
+mod tests;

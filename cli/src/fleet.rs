@@ -1,0 +1,302 @@
+//! `fleet`: making a fleet — its authority, its first operator's key, its CA.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use campanile_common::authority::{Document, Operator, OperatorKey, Role, SignedAuthority};
+use campanile_common::fleet::{AUTHORITY_DIR, CA_FILE, CA_KEY_FILE, FLEET_FILE, FleetFile, authority_file};
+use campanile_common::id::{AggregatorId, FleetId};
+use campanile_common::time::Timestamp;
+use campanile_common::wire::codec;
+use clap::{Args, Subcommand};
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, KeyPair, KeyUsagePurpose,
+    PKCS_ECDSA_P256_SHA256,
+};
+use zeroize::Zeroizing;
+
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::keyring::{self, KEY_FILE, WorkFactor};
+use crate::os::{clock, file, random};
+
+/// How long CA and first authority are valid: ten years. Certificates below the CA live 48 hours.
+const VALIDITY: Duration = Duration::from_secs(3653 * 24 * 3600);
+/// The CA is valid from a little before now, for machines whose clocks lag.
+const CLOCK_LAG: Duration = Duration::from_secs(3600);
+
+/// Verbs of `fleet`.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Make a fleet: authority version 1, the first operator's key and the aggregator's CA
+    #[command(after_help = "Examples:
+  campanile fleet init --name acme --operator ada --aggregator-dir /var/lib/campanile
+  campanile fleet init --name acme --operator ada --aggregator-dir ./state --passphrase-file ./passphrase
+
+The operator's key goes to the profile folder (CAMPANILE_CONFIG_DIR, or ~/.config/campanile), encrypted under
+a passphrase. Nothing that exists is overwritten.")]
+    Init(Init),
+}
+
+/// What `fleet init` makes.
+#[derive(Debug, Args)]
+pub struct Init {
+    /// What the fleet is called
+    #[arg(long)]
+    name: String,
+    /// What the first operator is called
+    #[arg(long)]
+    operator: String,
+    /// State folder of the aggregator, to be written
+    #[arg(long, value_name = "DIR")]
+    aggregator_dir: PathBuf,
+    /// File whose first line is the passphrase of the operator's key [env: CAMPANILE_PASSPHRASE_FILE]
+    #[arg(long, value_name = "FILE")]
+    passphrase_file: Option<PathBuf>,
+}
+
+/// Carries out a verb.
+///
+/// # Errors
+/// When it fails.
+pub fn run(context: &mut Context<'_>, verb: &Verb) -> anyhow::Result<Exit> {
+    match verb {
+        Verb::Init(arguments) => init(context, arguments),
+    }
+}
+
+fn init(context: &mut Context<'_>, arguments: &Init) -> anyhow::Result<Exit> {
+    let operator_dir = context.environment.config_dir()?;
+    check_free(&arguments.aggregator_dir, &operator_dir)?;
+    let file =
+        arguments.passphrase_file.clone().or_else(|| context.environment.path("CAMPANILE_PASSPHRASE_FILE"));
+    let passphrase = keyring::new_passphrase(file.as_ref())?;
+    let plan = Plan {
+        name: &arguments.name,
+        operator: &arguments.operator,
+        aggregator_dir: &arguments.aggregator_dir,
+        operator_dir: &operator_dir,
+        passphrase: &passphrase,
+        work: WorkFactor::Calibrated,
+        now: clock::now(),
+    };
+    let fleet = create(&plan)?;
+    writeln!(context.out, "fleet {} ({})", fleet.fleet_name, fleet.fleet_id)?;
+    context.hint(&format!(
+        "aggregator state in {}, operator key of {} in {}",
+        plan.aggregator_dir.display(),
+        plan.operator,
+        plan.operator_dir.display()
+    ))?;
+    context.hint(
+        "keep a copy of the operator key and its passphrase: without them the fleet takes no more orders",
+    )?;
+    Ok(Exit::Fine)
+}
+
+/// All that [`create`] needs to know.
+#[derive(Debug, Clone, Copy)]
+pub struct Plan<'a> {
+    /// Name of the fleet.
+    pub name: &'a str,
+    /// Name of the first operator.
+    pub operator: &'a str,
+    /// The aggregator's state folder.
+    pub aggregator_dir: &'a Path,
+    /// The operator's folder.
+    pub operator_dir: &'a Path,
+    /// Passphrase of the operator's key.
+    pub passphrase: &'a Zeroizing<String>,
+    /// How hard guessing it is made.
+    pub work: WorkFactor,
+    /// The time now.
+    pub now: Timestamp,
+}
+
+/// Makes a fleet and writes its files, none of which may exist.
+///
+/// # Errors
+/// When a file exists or cannot be written, or a name is refused.
+pub fn create(plan: &Plan<'_>) -> anyhow::Result<FleetFile> {
+    check_free(plan.aggregator_dir, plan.operator_dir)?;
+    let key = OperatorKey::from_seed(Zeroizing::new(random::bytes()))?;
+    let fleet_id = FleetId::from_bytes(random::bytes());
+    let signed = authority(plan, fleet_id, &key)?;
+    let fleet = FleetFile {
+        format: 1,
+        fleet_id,
+        fleet_name: plan.name.to_owned(),
+        aggregator_id: AggregatorId::from_bytes(random::bytes()),
+        authority: signed.digest(),
+    };
+    let encrypted = keyring::lock(&key, plan.passphrase, plan.work)?;
+    let (ca, ca_key) = certificate_authority(plan)?;
+    let mut fleet_json = serde_json::to_vec_pretty(&fleet)?;
+    fleet_json.push(b'\n');
+    let signed = codec::encode("SignedAuthority", &signed)?;
+
+    for folder in [plan.aggregator_dir, plan.operator_dir] {
+        file::make_private_dir(&folder.join(AUTHORITY_DIR))?;
+    }
+    file::write_new(&plan.operator_dir.join(KEY_FILE), &encrypted, file::SECRET)?;
+    file::write_new(&plan.aggregator_dir.join(CA_KEY_FILE), ca_key.as_bytes(), file::SECRET)?;
+    for folder in [plan.aggregator_dir, plan.operator_dir] {
+        file::write_new(&folder.join(AUTHORITY_DIR).join(authority_file(1)), &signed, file::PUBLIC)?;
+        file::write_new(&folder.join(CA_FILE), ca.as_bytes(), file::PUBLIC)?;
+        // Last: a folder with this file is a whole one.
+        file::write_new(&folder.join(FLEET_FILE), &fleet_json, file::PUBLIC)?;
+    }
+    Ok(fleet)
+}
+
+/// Refuses before anything is written when something is there.
+fn check_free(aggregator_dir: &Path, operator_dir: &Path) -> anyhow::Result<()> {
+    let shared = [FLEET_FILE, CA_FILE, AUTHORITY_DIR];
+    let of_aggregator = shared.iter().chain(&[CA_KEY_FILE]).map(|name| aggregator_dir.join(name));
+    let of_operator = shared.iter().chain(&[KEY_FILE]).map(|name| operator_dir.join(name));
+    for path in of_aggregator.chain(of_operator) {
+        if path.symlink_metadata().is_ok() {
+            bail!(
+                "{} exists: a fleet was made here already, and nothing is overwritten; choose another \
+                 --aggregator-dir or CAMPANILE_CONFIG_DIR",
+                path.display()
+            );
+        }
+    }
+    Ok(())
+}
+
+fn authority(plan: &Plan<'_>, fleet: FleetId, key: &OperatorKey) -> anyhow::Result<SignedAuthority> {
+    let operator = Operator { name: plan.operator.to_owned(), key: key.public(), roles: Role::ALL.into() };
+    let document = Document::first(fleet, plan.name.to_owned(), operator, plan.now, plan.now + VALIDITY);
+    let signed = document.sign(&[key])?;
+    // What is written must be accepted by everyone who pins it.
+    signed.clone().verify_pinned(signed.digest()).context("the new authority does not verify")?;
+    Ok(signed)
+}
+
+/// Certificate and key of the aggregator's CA, as PEM.
+fn certificate_authority(plan: &Plan<'_>) -> anyhow::Result<(String, Zeroizing<String>)> {
+    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, format!("Campanile CA of {}", plan.name));
+    // It signs leaves and no further CA.
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params.not_before = calendar(plan.now - CLOCK_LAG)?;
+    params.not_after = calendar(plan.now + VALIDITY)?;
+    let certificate = params.self_signed(&key)?;
+    Ok((certificate.pem(), Zeroizing::new(key.serialize_pem())))
+}
+
+fn calendar(time: Timestamp) -> anyhow::Result<time::OffsetDateTime> {
+    let seconds = i64::try_from(time.as_secs())?;
+    Ok(time::OffsetDateTime::from_unix_timestamp(seconds)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    fn make(folder: &Path) -> anyhow::Result<FleetFile> {
+        create(&Plan {
+            name: "acme",
+            operator: "ada",
+            aggregator_dir: &folder.join("aggregator"),
+            operator_dir: &folder.join("operator"),
+            passphrase: &Zeroizing::new("correct horse battery".to_owned()),
+            work: WorkFactor::Fixed(2),
+            now: Timestamp::from_millis(1_750_000_000_000),
+        })
+    }
+
+    #[test]
+    fn the_written_authority_verifies_against_the_written_pin() {
+        let folder = tempfile::tempdir().unwrap();
+        make(folder.path()).unwrap();
+        for side in ["aggregator", "operator"] {
+            let dir = folder.path().join(side);
+            let fleet: FleetFile = serde_json::from_slice(&fs::read(dir.join(FLEET_FILE)).unwrap()).unwrap();
+            let bytes = fs::read(dir.join(AUTHORITY_DIR).join("0000000001")).unwrap();
+            let signed: SignedAuthority = codec::decode("SignedAuthority", &bytes).unwrap();
+            let authority = signed.verify_pinned(fleet.authority).unwrap();
+            assert_eq!(authority.document().fleet, fleet.fleet_id);
+            assert_eq!(authority.document().fleet_name, "acme");
+            assert_eq!(authority.document().operators[0].name, "ada");
+        }
+    }
+
+    #[test]
+    fn the_operators_key_is_the_one_the_authority_names() {
+        let folder = tempfile::tempdir().unwrap();
+        make(folder.path()).unwrap();
+        let operator = folder.path().join("operator");
+        let key =
+            keyring::unlock(&fs::read(operator.join(KEY_FILE)).unwrap(), "correct horse battery").unwrap();
+        let bytes = fs::read(operator.join(AUTHORITY_DIR).join("0000000001")).unwrap();
+        let signed: SignedAuthority = codec::decode("SignedAuthority", &bytes).unwrap();
+        let pin = signed.digest();
+        assert_eq!(signed.verify_pinned(pin).unwrap().document().operators[0].key, key.public());
+    }
+
+    #[test]
+    fn private_keys_are_readable_by_their_owner_alone_and_only_where_they_belong() {
+        let folder = tempfile::tempdir().unwrap();
+        make(folder.path()).unwrap();
+        for path in [format!("aggregator/{CA_KEY_FILE}"), format!("operator/{KEY_FILE}")] {
+            let mode = fs::metadata(folder.path().join(&path)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{path}");
+        }
+        assert!(!folder.path().join("operator").join(CA_KEY_FILE).exists());
+        assert!(!folder.path().join("aggregator").join(KEY_FILE).exists());
+    }
+
+    #[test]
+    fn the_ca_key_belongs_to_the_ca() {
+        let folder = tempfile::tempdir().unwrap();
+        make(folder.path()).unwrap();
+        let read = |name| fs::read_to_string(folder.path().join("aggregator").join(name)).unwrap();
+        let key = KeyPair::from_pem(&read(CA_KEY_FILE)).unwrap();
+        let certificate = ureq::tls::Certificate::from_pem(read(CA_FILE).as_bytes()).unwrap().der().to_vec();
+        let public = rcgen::PublicKeyData::der_bytes(&key).to_vec();
+        assert!(certificate.windows(public.len()).any(|window| window == public));
+    }
+
+    #[test]
+    fn nothing_that_exists_is_overwritten() {
+        let folder = tempfile::tempdir().unwrap();
+        make(folder.path()).unwrap();
+        let before = fs::read(folder.path().join("operator").join(KEY_FILE)).unwrap();
+        let error = make(folder.path()).unwrap_err();
+        assert!(error.to_string().contains("nothing is overwritten"), "{error}");
+        assert_eq!(fs::read(folder.path().join("operator").join(KEY_FILE)).unwrap(), before);
+    }
+
+    #[test]
+    fn one_file_in_the_way_stops_it_before_anything_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("operator")).unwrap();
+        fs::write(folder.path().join("operator").join(CA_FILE), "other").unwrap();
+        assert!(make(folder.path()).is_err());
+        assert!(!folder.path().join("aggregator").exists());
+    }
+
+    #[test]
+    fn an_empty_name_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let plan = Plan {
+            name: "",
+            operator: "ada",
+            aggregator_dir: &folder.path().join("aggregator"),
+            operator_dir: &folder.path().join("operator"),
+            passphrase: &Zeroizing::new("correct horse battery".to_owned()),
+            work: WorkFactor::Fixed(2),
+            now: Timestamp::from_millis(1),
+        };
+        assert!(create(&plan).is_err());
+    }
+}
