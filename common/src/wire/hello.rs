@@ -22,6 +22,9 @@ const KIND_HELLO: u8 = 1;
 const KIND_WELCOME: u8 = 2;
 const KIND_REFUSAL: u8 = 3;
 
+/// Capability in a welcome: the certificate has expired, and the session may renew it and nothing else.
+pub const CAPABILITY_RENEW_ONLY: &str = "renew-only";
+
 /// First frame of the agent on its control stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
