@@ -1,4 +1,9 @@
-//! Samples one node and holds its link to the aggregator.
+//! The agent: samples one node and holds its link to the aggregator. Listens on nothing; it dials out.
 
+pub mod app;
+pub mod cli;
+pub mod identity;
+pub mod link;
 pub mod metrics;
 pub mod os;
+pub mod settings;

@@ -2,4 +2,6 @@
 
 pub mod collector;
 pub mod sampler;
+pub mod spool;
+pub mod task;
 pub mod top;

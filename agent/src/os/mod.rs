@@ -8,7 +8,13 @@
 )]
 
 pub mod child;
+pub mod clock;
 pub mod errand;
+pub mod file;
+pub mod lock;
+pub mod log;
 pub mod proc_fs;
+pub mod random;
+pub mod settings_file;
 pub mod statvfs;
 pub mod stopwatch;

@@ -1,0 +1,397 @@
+//! Composition root: builds every part, wires the channels, owns the tasks, drains.
+
+mod witness;
+
+use std::io::Read as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use campanile_common::id::InstanceId;
+use campanile_common::time::Timestamp;
+use campanile_common::token::Token;
+use campanile_common::wire::v1::control::GoodbyeReason;
+use campanile_common::wire::v1::request::{PROCESSES_MAX, Reply, Request};
+use rustix::process::Signal;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
+
+use crate::cli::{Cli, Command};
+use crate::identity::enroll::{self, EnrollError, KeyRequest};
+use crate::identity::{Identity, renew, tls};
+use crate::link::{self, LinkChannels, LinkCommand, LinkEvent, LinkIdentity, LinkSettings, Responder};
+use crate::metrics::sampler::{Sampler, SamplerSettings};
+use crate::metrics::spool::{Spool, SpoolLimits};
+use crate::metrics::task::{MetricsEvent, MetricsTask};
+use crate::metrics::top;
+use crate::os::lock::{self, Lock};
+use crate::os::log::{self, LogLevel};
+use crate::os::{clock, random};
+use crate::settings::{LogFormat, Settings};
+use witness::Witness;
+
+/// Name of the file that `log-level` leaves for the running agent, in its state folder.
+const LOG_LEVEL_FILE: &str = "log-level";
+/// Events of the link that wait for the agent's other parts; they are handled in microseconds.
+const LINK_EVENTS_MAX: usize = 32;
+/// Longest token file.
+const TOKEN_BYTES_MAX: u64 = 8192;
+/// Time over which `top` measures processor use.
+const TOP_INTERVAL: Duration = Duration::from_millis(500);
+/// How often the wall clock is held against the time of the next renewal.
+const RENEW_LOOK: Duration = Duration::from_secs(60);
+/// Retry of a renewal that got no answer.
+const RENEW_RETRY: Duration = Duration::from_secs(300);
+
+/// Runs one command.
+///
+/// # Errors
+/// What went wrong, for a person to read.
+pub fn run(cli: Cli) -> anyhow::Result<()> {
+    let settings = Settings::load(cli.config.as_deref())?;
+    match cli.command {
+        Command::Run => run_agent(&settings, cli.config.as_deref()),
+        Command::Enroll { token_file, name, replace } => run_enroll(&settings, &token_file, name, replace),
+        Command::Status { json } => status(&settings, json),
+        Command::LogLevel { level } => {
+            let file = settings.state_dir.join(LOG_LEVEL_FILE);
+            std::fs::write(&file, level.to_string()).with_context(|| format!("cannot write {}", file.display()))?;
+            Ok(lock::signal_holder(&settings.state_dir, Signal::HUP)?)
+        }
+    }
+}
+
+/// The exit code for an error: 5 when the aggregator refused, 1 otherwise.
+pub fn exit_code(error: &anyhow::Error) -> u8 {
+    match error.downcast_ref::<EnrollError>() {
+        Some(EnrollError::Refused(_)) => 5,
+        _ => 1,
+    }
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    // One thread: the agent's work is a millisecond a second, and every thread costs memory.
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(2)
+        .thread_keep_alive(Duration::from_secs(1))
+        .build()
+        .context("cannot start the runtime")
+}
+
+fn sampler(settings: &Settings, instance: InstanceId) -> Sampler {
+    let mut sampling = SamplerSettings::new(instance);
+    sampling.proc_root.clone_from(&settings.proc_root);
+    sampling.sys_root.clone_from(&settings.sys_root);
+    sampling.filesystem_exclude.extend(settings.filesystem_exclude.iter().cloned());
+    Sampler::new(sampling)
+}
+
+fn run_enroll(settings: &Settings, token_file: &Path, name: Option<String>, replace: bool) -> anyhow::Result<()> {
+    let _lock = Lock::take(&settings.state_dir)?;
+    if !replace && let Ok(identity) = Identity::load(&settings.state_dir) {
+        anyhow::bail!(
+            "this node is enrolled already as {} ({}); give --replace to enrol it anew",
+            identity.name,
+            identity.node
+        );
+    }
+    let token: Token = read_token(token_file)?.trim().parse()?;
+    let facts = sampler(settings, InstanceId::from_bytes([0; 8])).facts();
+    let name = name.unwrap_or_else(|| facts.hostname.clone());
+    let identity = runtime()?.block_on(enroll::enroll(&token, name, facts))?;
+    identity.store(&settings.state_dir)?;
+    println!("enrolled as {} ({}) in fleet {}", identity.name, identity.node, identity.fleet);
+    Ok(())
+}
+
+fn read_token(path: &Path) -> anyhow::Result<Zeroizing<String>> {
+    let mut text = Zeroizing::new(String::new());
+    let source: Box<dyn std::io::Read> = if path == Path::new("-") {
+        Box::new(std::io::stdin())
+    } else {
+        Box::new(std::fs::File::open(path).with_context(|| format!("cannot read token {}", path.display()))?)
+    };
+    source.take(TOKEN_BYTES_MAX).read_to_string(&mut text).context("cannot read the token")?;
+    Ok(text)
+}
+
+fn status(settings: &Settings, is_json: bool) -> anyhow::Result<()> {
+    let identity = Identity::load(&settings.state_dir)?;
+    let is_running = Lock::take(&settings.state_dir).is_err();
+    let authority = identity.authority()?;
+    if is_json {
+        let value = serde_json::json!({
+            "nodeId": identity.node, "name": identity.name, "fleetId": identity.fleet,
+            "fleet": authority.document().fleet_name, "authorityVersion": authority.document().version,
+            "certificateExpiresAt": identity.not_after, "addresses": identity.addresses, "isRunning": is_running,
+        });
+        println!("{value}");
+    } else {
+        println!("node         {} ({})", identity.name, identity.node);
+        println!("fleet        {} ({})", authority.document().fleet_name, identity.fleet);
+        println!("authority    version {}", authority.document().version);
+        println!("certificate  valid until {}", identity.not_after);
+        println!("aggregators  {}", identity.addresses.join(", "));
+        println!("agent        {}", if is_running { "running" } else { "not running" });
+    }
+    Ok(())
+}
+
+fn run_agent(settings: &Settings, config: Option<&Path>) -> anyhow::Result<()> {
+    let level = log::start(settings.log_level, settings.log_format == LogFormat::Json);
+    let lock = Lock::take(&settings.state_dir)?;
+    let identity = Identity::load(&settings.state_dir)?;
+    let instance = InstanceId::from_bytes(random::bytes());
+    let limits = SpoolLimits { bytes: settings.spool_bytes, age: settings.spool_age };
+    let (spool, damaged) = Spool::open(&settings.state_dir.join("spool"), limits)?;
+    for path in damaged {
+        tracing::warn!(path = %path.display(), "spool segment damaged: what is behind the damage is lost");
+    }
+    let agent = Agent { settings: settings.clone(), identity, instance, spool };
+    let ended = runtime()?.block_on(agent.run(config, &level));
+    drop(lock);
+    ended
+}
+
+struct Agent {
+    settings: Settings,
+    identity: Identity,
+    instance: InstanceId,
+    spool: Spool,
+}
+
+impl Agent {
+    async fn run(self, config: Option<&Path>, level: &LogLevel) -> anyhow::Result<()> {
+        let Self { settings, identity, instance, spool } = self;
+        let stop = CancellationToken::new();
+        let sampler = sampler(&settings, instance);
+        let facts = sampler.facts();
+        tracing::info!(node = %identity.node, name = identity.name, %instance, "agent started");
+        let (metrics_sender, metrics_events) = mpsc::channel(LINK_EVENTS_MAX);
+        let phase = phase(&identity, settings.interval);
+        let metrics = MetricsTask::new(sampler, spool, instance, settings.interval, phase, metrics_events);
+        let (link_sender, link_events) = mpsc::channel(LINK_EVENTS_MAX);
+        let (command_sender, commands) = mpsc::channel(4);
+        let (identity_sender, identity_receiver) = watch::channel(link_identity(&identity)?);
+        let responder = responder(settings.proc_root.clone());
+        let channels = LinkChannels { identity: identity_receiver, events: link_sender, commands, responder };
+        let link_settings = LinkSettings { instance, interval: settings.interval, facts };
+        let hub = Hub {
+            witness: Witness::new(&settings.state_dir),
+            state_dir: settings.state_dir.clone(),
+            renewal: Renewal::new(&identity),
+            identity,
+            identity_sender,
+            metrics: metrics_sender,
+            commands: command_sender,
+        };
+        let mut tasks = JoinSet::new();
+        tasks.spawn(metrics.run(stop.clone()));
+        tasks.spawn(link::run(link_settings, channels, stop.clone()));
+        tasks.spawn(hub.run(link_events));
+        drop(sd_notify::notify(&[sd_notify::NotifyState::Ready]));
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut hangup = signal(SignalKind::hangup())?;
+        let ended = loop {
+            tokio::select! {
+                _ = terminate.recv() => break Ok(()),
+                _ = interrupt.recv() => break Ok(()),
+                _ = hangup.recv() => reload(config, &settings.state_dir, level),
+                Some(ended) = tasks.join_next() => {
+                    break Err(anyhow::anyhow!("a part of the agent ended unexpectedly: {ended:?}"));
+                }
+            }
+        };
+        drop(sd_notify::notify(&[sd_notify::NotifyState::Stopping]));
+        stop.cancel();
+        let drained = tokio::time::timeout(Duration::from_secs(5), async {
+            while tasks.join_next().await.is_some() {}
+        });
+        if drained.await.is_err() {
+            tracing::warn!("not all parts stopped in time");
+        }
+        tracing::info!("agent stopped");
+        ended
+    }
+}
+
+/// Takes over the log level: from `log-level`'s file, else from the settings file.
+fn reload(config: Option<&Path>, state_dir: &Path, level: &LogLevel) {
+    let file = state_dir.join(LOG_LEVEL_FILE);
+    let asked = std::fs::read_to_string(&file).ok().and_then(|text| text.trim().parse().ok());
+    drop(std::fs::remove_file(&file));
+    match asked.map_or_else(|| Settings::load(config).map(|settings| settings.log_level), Ok) {
+        Ok(new) => {
+            level.set(new);
+            tracing::info!(level = %new, "log level changed");
+        }
+        Err(error) => tracing::error!(%error, "settings not reloaded: the ones in force stay"),
+    }
+}
+
+/// Where in the interval this node samples: by its id, so that a fleet spreads, and away from the edges of the
+/// second, so that each second holds one sample.
+fn phase(identity: &Identity, interval: Duration) -> Duration {
+    let [a, b, ..] = *identity.node.as_bytes();
+    interval / 10 + interval * u32::from(u16::from_be_bytes([a, b])) * 8 / (10 * 65_536)
+}
+
+fn link_identity(identity: &Identity) -> anyhow::Result<LinkIdentity> {
+    Ok(LinkIdentity {
+        fleet: identity.fleet,
+        node: identity.node,
+        addresses: identity.addresses.clone(),
+        tls: Arc::new(tls::link_config(identity)?),
+        authority_version: identity.authority()?.document().version,
+    })
+}
+
+/// Answers the aggregator's requests of tier 0, one process scan at a time.
+fn responder(proc_root: std::path::PathBuf) -> Responder {
+    let turn = Arc::new(Semaphore::new(1));
+    Arc::new(move |request| {
+        let (turn, proc_root) = (Arc::clone(&turn), proc_root.clone());
+        Box::pin(async move {
+            let Request::TopProcesses { count } = request;
+            let Ok(_turn) = turn.acquire().await else { return Reply::Failed("the agent stops".to_owned()) };
+            let count = usize::from(count.min(PROCESSES_MAX));
+            let scan = move || top::top_processes(&proc_root, count, TOP_INTERVAL);
+            match tokio::task::spawn_blocking(scan).await {
+                Ok(Ok(processes)) => Reply::TopProcesses(processes),
+                Ok(Err(error)) => Reply::Failed(error.to_string()),
+                Err(_) => Reply::Failed("the process scan failed".to_owned()),
+            }
+        })
+    })
+}
+
+/// When to renew, and the key that waits for its certificate.
+struct Renewal {
+    due: Timestamp,
+    pending: Option<KeyRequest>,
+}
+
+impl Renewal {
+    fn new(identity: &Identity) -> Self {
+        let due = renew::renew_at(identity.issued, identity.not_after, random::number());
+        Self { due, pending: None }
+    }
+}
+
+/// Connects the link with sampling and identity.
+struct Hub {
+    state_dir: std::path::PathBuf,
+    identity: Identity,
+    identity_sender: watch::Sender<LinkIdentity>,
+    metrics: mpsc::Sender<MetricsEvent>,
+    commands: mpsc::Sender<LinkCommand>,
+    renewal: Renewal,
+    witness: Witness,
+}
+
+impl Hub {
+    async fn run(mut self, mut events: mpsc::Receiver<LinkEvent>) {
+        let mut is_open = false;
+        loop {
+            // Looked at now and then rather than slept for: the wall clock may be set meanwhile.
+            let look = self.renewal.due.since(clock::now()).clamp(Duration::from_millis(500), RENEW_LOOK);
+            let event = match tokio::time::timeout(look, events.recv()).await {
+                Ok(Some(event)) => event,
+                Ok(None) => return,
+                Err(_) => {
+                    if is_open && clock::now() >= self.renewal.due {
+                        self.renew().await;
+                    }
+                    continue;
+                }
+            };
+            match &event {
+                LinkEvent::Opened { .. } => is_open = true,
+                LinkEvent::Closed => is_open = false,
+                _ => {}
+            }
+            self.handle(event).await;
+        }
+    }
+
+    async fn handle(&mut self, event: LinkEvent) {
+        // A closed channel means that the agent stops.
+        match event {
+            LinkEvent::Opened { live, interval, must_renew } => {
+                if must_renew {
+                    self.renew().await;
+                    return;
+                }
+                drop(self.metrics.send(MetricsEvent::Interval(interval)).await);
+                drop(self.metrics.send(MetricsEvent::Opened(live)).await);
+            }
+            LinkEvent::Closed => drop(self.metrics.send(MetricsEvent::Closed).await),
+            LinkEvent::Acked(ack) => drop(self.metrics.send(MetricsEvent::Acked(ack)).await),
+            LinkEvent::NextBatch(answer) => drop(self.metrics.send(MetricsEvent::NextBatch(answer)).await),
+            LinkEvent::Certificate { certificate, not_after } => self.certified(certificate, not_after).await,
+            LinkEvent::Authority(signed) => match self.identity.follow(signed) {
+                Ok(true) => drop(self.keep("authority followed").await),
+                Ok(false) => {}
+                Err(error) => tracing::error!(error = %anyhow::Error::new(error), "authority refused"),
+            },
+            LinkEvent::Checkpoint(checkpoint) => {
+                if let Err(error) = self.witness.keep(&checkpoint) {
+                    tracing::warn!(%error, "audit checkpoint not kept");
+                }
+            }
+        }
+    }
+
+    async fn renew(&mut self) {
+        self.renewal.due = clock::now() + RENEW_RETRY;
+        match KeyRequest::generate() {
+            Ok(key) => {
+                let request = key.request.clone();
+                self.renewal.pending = Some(key);
+                drop(self.commands.send(LinkCommand::Renew(request)).await);
+                tracing::info!("certificate renewal asked for");
+            }
+            Err(error) => tracing::error!(%error, "cannot make a new key"),
+        }
+    }
+
+    async fn certified(&mut self, certificate: Vec<u8>, not_after: Timestamp) {
+        let Some(key) = self.renewal.pending.take() else { return };
+        let renewed = self.identity.renewed(key.key, certificate, clock::now(), not_after);
+        // A certificate that does not fit the key must not replace one that does.
+        if let Err(error) = tls::link_config(&renewed) {
+            tracing::error!(%error, "the new certificate cannot be used; the old one stays");
+            return;
+        }
+        self.identity = renewed;
+        self.renewal = Renewal::new(&self.identity);
+        if self.keep("certificate renewed").await {
+            drop(self.commands.send(LinkCommand::Goodbye(GoodbyeReason::Renewed)).await);
+        }
+    }
+
+    /// Stores the identity and gives it to the link.
+    async fn keep(&mut self, what: &'static str) -> bool {
+        let (identity, state_dir) = (self.identity.clone(), self.state_dir.clone());
+        let stored = tokio::task::spawn_blocking(move || identity.store(&state_dir)).await;
+        match stored {
+            Ok(Ok(())) => tracing::info!(not_after = %self.identity.not_after, "{what}"),
+            Ok(Err(error)) => tracing::error!(error = %anyhow::Error::new(error), "identity not stored"),
+            Err(_) => tracing::error!("identity not stored"),
+        }
+        match link_identity(&self.identity) {
+            Ok(identity) => self.identity_sender.send_replace(identity),
+            Err(error) => {
+                tracing::error!(%error, "identity cannot be used");
+                return false;
+            }
+        };
+        true
+    }
+}

@@ -1,0 +1,52 @@
+//! The agent's command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+use tracing::level_filters::LevelFilter;
+
+/// Campanile's agent: samples this node and holds its link to the aggregator.
+#[derive(Debug, Parser)]
+#[command(name = "campanile-agent", version, after_help = "Exit codes: 0 fine, 1 failed, 2 usage, 5 refused by the aggregator.")]
+pub struct Cli {
+    /// Settings file; drop-ins are read from the folder of the same name ending in .d
+    /// [default: /etc/campanile/agent.toml]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What the agent can be asked to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Sample this node and report to the aggregator until stopped
+    Run,
+    /// Give this node its identity, with a token made by `campanile token create`
+    #[command(after_help = "Examples:
+  campanile token create -l role=web --ttl 1h | ssh web-1 campanile-agent enroll --token-file -
+  campanile-agent enroll --token-file /run/token --name web-1")]
+    Enroll {
+        /// File that holds the token; - reads it from standard input. Never an argument: those are visible to all
+        #[arg(long, value_name = "FILE")]
+        token_file: PathBuf,
+        /// Name of the node [default: its host name]
+        #[arg(long)]
+        name: Option<String>,
+        /// Replace an identity that is there already; the old node stays in the roster until it is retired
+        #[arg(long)]
+        replace: bool,
+    },
+    /// Show this node's identity and whether an agent runs
+    Status {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Change the log level of the running agent until it restarts
+    LogLevel {
+        /// error, warn, info, debug or trace
+        level: LevelFilter,
+    },
+}

@@ -1,0 +1,59 @@
+//! The agent's QUIC endpoint and its limits, which are far below the library's defaults.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quinn::crypto::rustls::QuicClientConfig;
+use quinn::{ClientConfig, Endpoint, IdleTimeout, TransportConfig, VarInt};
+
+/// Sent when nothing else was for so long; below half the idle timeout.
+const KEEP_ALIVE: Duration = Duration::from_millis(700);
+/// A peer that is silent for so long is gone.
+const IDLE_TIMEOUT_MS: u32 = 2000;
+/// Requests the aggregator may have in flight.
+const REQUESTS_MAX: u8 = 16;
+/// What the aggregator may send on one stream before it is read: two of the largest frames.
+const STREAM_WINDOW: u32 = 128 * 1024;
+/// What it may send on all streams together.
+const CONNECTION_WINDOW: u32 = 256 * 1024;
+/// What we may have sent and not acknowledged.
+const SEND_WINDOW: u64 = 256 * 1024;
+
+/// No socket could be had.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot open a UDP socket for {family}")]
+pub struct EndpointError {
+    family: &'static str,
+    source: io::Error,
+}
+
+/// An endpoint that only dials, of the family of `remote`.
+///
+/// # Errors
+/// When no socket can be had.
+pub fn bind(remote: SocketAddr) -> Result<Endpoint, EndpointError> {
+    let (local, family) = if remote.is_ipv4() { ("0.0.0.0:0", "IPv4") } else { ("[::]:0", "IPv6") };
+    let local = local.parse().expect("a constant address parses");
+    Endpoint::client(local).map_err(|source| EndpointError { family, source })
+}
+
+pub(super) fn client_config(tls: &rustls::ClientConfig) -> ClientConfig {
+    let crypto = QuicClientConfig::try_from(tls.clone()).expect("TLS 1.3 with ring has QUIC's initial cipher suite");
+    let mut transport = TransportConfig::default();
+    transport
+        .keep_alive_interval(Some(KEEP_ALIVE))
+        .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(IDLE_TIMEOUT_MS))))
+        .max_concurrent_bidi_streams(REQUESTS_MAX.into())
+        .max_concurrent_uni_streams(0_u8.into())
+        .stream_receive_window(STREAM_WINDOW.into())
+        .receive_window(CONNECTION_WINDOW.into())
+        .send_window(SEND_WINDOW)
+        .datagram_receive_buffer_size(None)
+        // Larger packets gain nothing for messages of a few hundred bytes and cost probes.
+        .mtu_discovery_config(None);
+    let mut config = ClientConfig::new(Arc::new(crypto));
+    config.transport_config(Arc::new(transport));
+    config
+}

@@ -1,0 +1,106 @@
+//! The link to the aggregator: dials, holds one session at a time, comes back.
+//!
+//! `task` dials and waits, `driver` runs one session over QUIC and is the only file besides it that knows QUIC: a TCP
+//! fallback is another driver of the same `common::connection` machines. Whoever uses the link sees channels.
+
+mod driver;
+mod endpoint;
+mod task;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use campanile_common::authority::SignedAuthority;
+use campanile_common::connection::LaneItem;
+use campanile_common::id::{FleetId, InstanceId, NodeId};
+use campanile_common::sample::Sample;
+use campanile_common::time::Timestamp;
+use campanile_common::wire::v1::control::{Ack, Checkpoint, Facts, GoodbyeReason};
+use campanile_common::wire::v1::request::{Reply, Request};
+use tokio::sync::{mpsc, oneshot, watch};
+
+pub use endpoint::{EndpointError, bind};
+pub use task::run;
+
+/// Who dials, and whom.
+#[derive(Debug, Clone)]
+pub struct LinkIdentity {
+    /// The fleet.
+    pub fleet: FleetId,
+    /// This node.
+    pub node: NodeId,
+    /// `host:port` of the aggregators, in the order to try.
+    pub addresses: Vec<String>,
+    /// Certificates and pins.
+    pub tls: Arc<rustls::ClientConfig>,
+    /// Authority version reached.
+    pub authority_version: u64,
+}
+
+/// What stays the same over all sessions of one run.
+#[derive(Debug, Clone)]
+pub struct LinkSettings {
+    /// This run.
+    pub instance: InstanceId,
+    /// Time between two samples.
+    pub interval: Duration,
+    /// What the node is.
+    pub facts: Facts,
+}
+
+/// What the link tells the rest of the agent.
+#[derive(Debug)]
+pub enum LinkEvent {
+    /// A session stands.
+    Opened {
+        /// Live samples go here; full means a stalled link.
+        live: mpsc::Sender<Sample>,
+        /// Time between two samples that the aggregator wants.
+        interval: Duration,
+        /// The certificate has expired: renew it, nothing else is accepted.
+        must_renew: bool,
+    },
+    /// The session ended.
+    Closed,
+    /// Samples are durable.
+    Acked(Ack),
+    /// The session has room for late samples.
+    NextBatch(oneshot::Sender<Vec<LaneItem>>),
+    /// A new certificate came.
+    Certificate {
+        /// DER.
+        certificate: Vec<u8>,
+        /// Its last second.
+        not_after: Timestamp,
+    },
+    /// An authority version came; not verified yet.
+    Authority(SignedAuthority),
+    /// A point of the aggregator's audit chain came.
+    Checkpoint(Checkpoint),
+}
+
+/// What the rest of the agent asks of the link.
+#[derive(Debug)]
+pub enum LinkCommand {
+    /// Ask for a certificate for this request (DER).
+    Renew(Vec<u8>),
+    /// End the session in order; unless stopping, dial again at once.
+    Goodbye(GoodbyeReason),
+}
+
+/// Answers a request of the aggregator.
+pub type Responder = Arc<dyn Fn(Request) -> Pin<Box<dyn Future<Output = Reply> + Send>> + Send + Sync>;
+
+/// Ends of the channels that the link works on.
+pub struct LinkChannels {
+    /// Latest identity; a change takes effect with the next session.
+    pub identity: watch::Receiver<LinkIdentity>,
+    /// To the rest of the agent.
+    pub events: mpsc::Sender<LinkEvent>,
+    /// From the rest of the agent.
+    pub commands: mpsc::Receiver<LinkCommand>,
+    /// Answers requests.
+    pub responder: Responder,
+}

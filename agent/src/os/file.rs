@@ -1,0 +1,39 @@
+//! Durable writes of small files.
+
+use std::fs::{File, OpenOptions, rename};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+/// Replaces a file as a whole: afterwards it holds the old bytes or the new, also after a power cut. Only its owner
+/// may read it.
+///
+/// # Errors
+/// When the folder is not writable or the disk full; the old file is then unchanged.
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".new");
+    let written = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&temporary)
+        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
+        .and_then(|()| rename(&temporary, path));
+    if written.is_err() {
+        // What is left of the attempt is worthless; failing to remove it changes nothing.
+        drop(std::fs::remove_file(&temporary));
+    }
+    written?;
+    sync_folder(path)
+}
+
+/// Makes a rename or a new file in the folder of `path` durable.
+///
+/// # Errors
+/// When the folder cannot be opened or synced.
+pub fn sync_folder(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder)?.sync_all()
+}

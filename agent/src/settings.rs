@@ -1,0 +1,212 @@
+//! The agent's settings: a TOML file, drop-ins beside it, checked values. The only reader of either.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use campanile_common::unit::ByteCount;
+use serde::Deserialize;
+
+use crate::os::settings_file::{self, FileError};
+
+/// Where the settings are looked for when no file is named.
+pub const SETTINGS_PATH: &str = "/etc/campanile/agent.toml";
+
+/// Settings as written; what is absent takes its default.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawSettings {
+    state_dir: Option<PathBuf>,
+    proc_root: Option<PathBuf>,
+    sys_root: Option<PathBuf>,
+    interval_ms: Option<u64>,
+    log_level: Option<String>,
+    log_format: Option<LogFormat>,
+    #[serde(default)]
+    spool: RawSpool,
+    #[serde(default)]
+    filesystem: RawFilesystem,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawSpool {
+    bytes_max: Option<u64>,
+    age_max_s: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawFilesystem {
+    exclude: Option<Vec<String>>,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}
+
+/// Checked settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Identity, spool, checkpoints.
+    pub state_dir: PathBuf,
+    /// Where `/proc` is.
+    pub proc_root: PathBuf,
+    /// Where `/sys` is.
+    pub sys_root: PathBuf,
+    /// Time between two samples until an aggregator says otherwise.
+    pub interval: Duration,
+    /// `error`, `warn`, `info`, `debug` or `trace`.
+    pub log_level: tracing::level_filters::LevelFilter,
+    /// How log lines look.
+    pub log_format: LogFormat,
+    /// Most bytes the spool takes.
+    pub spool_bytes: ByteCount,
+    /// Samples older than this leave the spool.
+    pub spool_age: Duration,
+    /// Mount points that are not sampled.
+    pub filesystem_exclude: Vec<String>,
+}
+
+/// Settings that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// Unreadable or malformed.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A value outside its range.
+    #[error("setting `{key}` is {value}; {rule}")]
+    Range {
+        /// Which.
+        key: &'static str,
+        /// What it is.
+        value: String,
+        /// What it must be.
+        rule: &'static str,
+    },
+}
+
+impl Settings {
+    /// Reads `path` and its drop-ins (`agent.d/*.toml` beside `agent.toml`, later names win). Without a path, the
+    /// usual file, or the defaults where there is none.
+    ///
+    /// # Errors
+    /// When a file is unreadable, has an unknown key or a value outside its range.
+    pub fn load(path: Option<&Path>) -> Result<Self, SettingsError> {
+        let usual = Path::new(SETTINGS_PATH);
+        let raw: RawSettings = match path {
+            Some(path) => settings_file::read(path)?,
+            None => match settings_file::read(usual) {
+                Err(FileError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                    RawSettings::default()
+                }
+                other => other?,
+            },
+        };
+        raw.check()
+    }
+}
+
+impl RawSettings {
+    fn check(self) -> Result<Settings, SettingsError> {
+        let interval_ms = self.interval_ms.unwrap_or(1000);
+        within("interval_ms", interval_ms, 100, 3_600_000, "give 100 (ten times a second) to 3600000 (an hour)")?;
+        let bytes_max = self.spool.bytes_max.unwrap_or(32 * 1024 * 1024);
+        within("spool.bytes_max", bytes_max, 1 << 20, 1 << 34, "give 1048576 (1 MiB) to 17179869184 (16 GiB)")?;
+        let age_max_s = self.spool.age_max_s.unwrap_or(72 * 3600);
+        within("spool.age_max_s", age_max_s, 60, 366 * 86_400, "give 60 (a minute) to 31622400 (366 days)")?;
+        let level = self.log_level.unwrap_or_else(|| "info".to_owned());
+        let log_level = level.parse().map_err(|_| SettingsError::Range {
+            key: "log_level",
+            value: format!("`{level}`"),
+            rule: "give error, warn, info, debug or trace",
+        })?;
+        Ok(Settings {
+            state_dir: self.state_dir.unwrap_or_else(|| "/var/lib/campanile/agent".into()),
+            proc_root: self.proc_root.unwrap_or_else(|| "/proc".into()),
+            sys_root: self.sys_root.unwrap_or_else(|| "/sys".into()),
+            interval: Duration::from_millis(interval_ms),
+            log_level,
+            log_format: self.log_format.unwrap_or(LogFormat::Json),
+            spool_bytes: ByteCount(bytes_max),
+            spool_age: Duration::from_secs(age_max_s),
+            filesystem_exclude: self.filesystem.exclude.unwrap_or_default(),
+        })
+    }
+}
+
+fn within(key: &'static str, value: u64, least: u64, most: u64, rule: &'static str) -> Result<(), SettingsError> {
+    if (least..=most).contains(&value) {
+        return Ok(());
+    }
+    Err(SettingsError::Range { key, value: value.to_string(), rule })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str) -> Result<Settings, SettingsError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("agent.toml");
+        std::fs::write(&path, text).unwrap();
+        Settings::load(Some(&path))
+    }
+
+    fn full_text(error: &SettingsError) -> String {
+        let mut text = error.to_string();
+        let mut source = std::error::Error::source(error);
+        while let Some(error) = source {
+            text = format!("{text}: {error}");
+            source = error.source();
+        }
+        text
+    }
+
+    #[test]
+    fn the_empty_file_is_the_defaults() {
+        let settings = load("").unwrap();
+        assert_eq!(settings.interval, Duration::from_secs(1));
+        assert_eq!(settings.spool_bytes, ByteCount::mebibytes(32));
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_line_and_the_keys_there_are() {
+        let text = full_text(&load("interval_ms = 1000\nspool.byte_max = 1\n").unwrap_err());
+        assert!(text.contains("line 2") && text.contains("byte_max") && text.contains("bytes_max"), "{text}");
+    }
+
+    #[test]
+    fn a_value_outside_its_range_says_what_it_may_be() {
+        let text = full_text(&load("interval_ms = 5\n").unwrap_err());
+        assert_eq!(
+            text,
+            "setting `interval_ms` is 5; give 100 (ten times a second) to 3600000 (an hour)"
+        );
+    }
+
+    #[test]
+    fn malformed_text_and_missing_files_are_errors() {
+        assert!(load("interval_ms = = 1").is_err());
+        assert!(Settings::load(Some(Path::new("/nonexistent/agent.toml"))).is_err());
+    }
+
+    #[test]
+    fn drop_ins_win_in_the_order_of_their_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("agent.toml");
+        std::fs::write(&path, "interval_ms = 1000\n[spool]\nage_max_s = 100\n").unwrap();
+        std::fs::create_dir(folder.path().join("agent.d")).unwrap();
+        std::fs::write(folder.path().join("agent.d/10-a.toml"), "interval_ms = 2000\n").unwrap();
+        std::fs::write(folder.path().join("agent.d/20-b.toml"), "interval_ms = 3000\n").unwrap();
+        let settings = Settings::load(Some(&path)).unwrap();
+        assert_eq!(settings.interval, Duration::from_secs(3));
+        assert_eq!(settings.spool_age, Duration::from_secs(100), "what no drop-in names stays");
+    }
+}
