@@ -59,7 +59,8 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Status { json } => status(&settings, json),
         Command::LogLevel { level } => {
             let file = settings.state_dir.join(LOG_LEVEL_FILE);
-            std::fs::write(&file, level.to_string()).with_context(|| format!("cannot write {}", file.display()))?;
+            std::fs::write(&file, level.to_string())
+                .with_context(|| format!("cannot write {}", file.display()))?;
             Ok(lock::signal_holder(&settings.state_dir, Signal::HUP)?)
         }
     }
@@ -91,7 +92,12 @@ fn sampler(settings: &Settings, instance: InstanceId) -> Sampler {
     Sampler::new(sampling)
 }
 
-fn run_enroll(settings: &Settings, token_file: &Path, name: Option<String>, replace: bool) -> anyhow::Result<()> {
+fn run_enroll(
+    settings: &Settings,
+    token_file: &Path,
+    name: Option<String>,
+    replace: bool,
+) -> anyhow::Result<()> {
     let _lock = Lock::take(&settings.state_dir)?;
     if !replace && let Ok(identity) = Identity::load(&settings.state_dir) {
         anyhow::bail!(

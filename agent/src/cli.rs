@@ -7,7 +7,11 @@ use tracing::level_filters::LevelFilter;
 
 /// Campanile's agent: samples this node and holds its link to the aggregator.
 #[derive(Debug, Parser)]
-#[command(name = "campanile-agent", version, after_help = "Exit codes: 0 fine, 1 failed, 2 usage, 5 refused by the aggregator.")]
+#[command(
+    name = "campanile-agent",
+    version,
+    after_help = "Exit codes: 0 fine, 1 failed, 2 usage, 5 refused by the aggregator."
+)]
 pub struct Cli {
     /// Settings file; drop-ins are read from the folder of the same name ending in .d
     /// [default: /etc/campanile/agent.toml]

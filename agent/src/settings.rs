@@ -116,9 +116,21 @@ impl Settings {
 impl RawSettings {
     fn check(self) -> Result<Settings, SettingsError> {
         let interval_ms = self.interval_ms.unwrap_or(1000);
-        within("interval_ms", interval_ms, 100, 3_600_000, "give 100 (ten times a second) to 3600000 (an hour)")?;
+        within(
+            "interval_ms",
+            interval_ms,
+            100,
+            3_600_000,
+            "give 100 (ten times a second) to 3600000 (an hour)",
+        )?;
         let bytes_max = self.spool.bytes_max.unwrap_or(32 * 1024 * 1024);
-        within("spool.bytes_max", bytes_max, 1 << 20, 1 << 34, "give 1048576 (1 MiB) to 17179869184 (16 GiB)")?;
+        within(
+            "spool.bytes_max",
+            bytes_max,
+            1 << 20,
+            1 << 34,
+            "give 1048576 (1 MiB) to 17179869184 (16 GiB)",
+        )?;
         let age_max_s = self.spool.age_max_s.unwrap_or(72 * 3600);
         within("spool.age_max_s", age_max_s, 60, 366 * 86_400, "give 60 (a minute) to 31622400 (366 days)")?;
         let level = self.log_level.unwrap_or_else(|| "info".to_owned());
@@ -141,7 +153,13 @@ impl RawSettings {
     }
 }
 
-fn within(key: &'static str, value: u64, least: u64, most: u64, rule: &'static str) -> Result<(), SettingsError> {
+fn within(
+    key: &'static str,
+    value: u64,
+    least: u64,
+    most: u64,
+    rule: &'static str,
+) -> Result<(), SettingsError> {
     if (least..=most).contains(&value) {
         return Ok(());
     }
@@ -185,10 +203,7 @@ mod tests {
     #[test]
     fn a_value_outside_its_range_says_what_it_may_be() {
         let text = full_text(&load("interval_ms = 5\n").unwrap_err());
-        assert_eq!(
-            text,
-            "setting `interval_ms` is 5; give 100 (ten times a second) to 3600000 (an hour)"
-        );
+        assert_eq!(text, "setting `interval_ms` is 5; give 100 (ten times a second) to 3600000 (an hour)");
     }
 
     #[test]

@@ -1,1 +1,320 @@
-//! skeleton
+//! Composition root: builds every part, wires the channels, owns the tasks, drains.
+
+mod local;
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use campanile_common::fleet::FleetFile;
+use campanile_common::wire::v1::control::Control;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::access::Access;
+use crate::audit::Audit;
+use crate::cli::{Cli, Command};
+use crate::event::Events;
+use crate::http::{self, AuthorityTerm, FleetInfo, LogLevelHandle, Readiness, Services};
+use crate::identity::{AuthorityChain, Ca, load_fleet};
+use crate::listener::{self, Context, Endpoint, ListenerTask};
+use crate::node::{NodeTask, NodeTaskSettings, Nodes, Registry, TokenPins};
+use crate::os::clock::Clock;
+use crate::os::file;
+use crate::os::log::{self, LogControl};
+use crate::series::{IngestTask, RecentSeries};
+use crate::settings::{LogFormat, Settings};
+use crate::state::{Keys, SqliteStore, Store};
+
+/// Events of sessions that wait for the node task, which handles one in microseconds.
+const NODE_EVENTS_MAX: usize = 4096;
+/// How often a signed point of the audit chain goes to the agents.
+const CHECKPOINT_STEP: Duration = Duration::from_secs(60);
+/// How long everything may take to stop; systemd waits longer.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// SQLite, password hashes, the journal.
+const BLOCKING_THREADS_MAX: usize = 8;
+/// The aggregator's own certificate is renewed when this share of its life is over.
+const RENEW_SHARE: u32 = 3;
+
+/// Runs one command.
+///
+/// # Errors
+/// What went wrong, for a person to read.
+pub fn run(cli: Cli) -> anyhow::Result<()> {
+    // Libraries that do not take a provider as an argument use this one; it is set once, here.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let settings = Settings::load(cli.config.as_deref())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    match cli.command {
+        Command::Serve => {
+            let log = log::start(&settings.log_level, settings.log_format == LogFormat::Json)?;
+            runtime.block_on(serve(settings, cli.config.as_deref(), log))
+        }
+        Command::ApiToken { name, role, ttl } => {
+            runtime.block_on(local::api_token(&settings, &name, role, ttl))
+        }
+        Command::SigninLink { person } => runtime.block_on(local::signin_link(&settings, &person)),
+    }
+}
+
+/// What is stored: opened by `serve` and by the commands that work on the spot.
+struct Stored {
+    fleet: FleetFile,
+    store: Store,
+    keys: Keys,
+    audit: Audit,
+    access: Access,
+    clock: Clock,
+}
+
+impl Stored {
+    async fn open(settings: &Settings) -> anyhow::Result<Self> {
+        let fleet = load_fleet(&settings.state_dir)?;
+        let clock = Clock::system();
+        let store: Store = Arc::new(SqliteStore::open(&settings.state_dir.join("state.db"))?);
+        let keys = Keys::new(fleet.fleet_id);
+        let seed = secret(&settings.state_dir, "audit.key")?;
+        let audit = Audit::open(Arc::clone(&store), keys.clone(), clock.clone(), seed).await?;
+        let access = Access::open(Arc::clone(&store), keys.clone(), audit.clone(), clock.clone()).await?;
+        Ok(Self { fleet, store, keys, audit, access, clock })
+    }
+}
+
+fn secret(state_dir: &Path, name: &str) -> anyhow::Result<[u8; 32]> {
+    let path = state_dir.join(name);
+    file::secret(&path).with_context(|| format!("cannot use {}", path.display()))
+}
+
+/// The certificate's two uses, renewed together.
+struct Certificates {
+    agents: watch::Sender<Arc<rustls::ServerConfig>>,
+    people: watch::Sender<Arc<rustls::ServerConfig>>,
+}
+
+fn issue(
+    ca: &Ca,
+    fleet: &FleetFile,
+    settings: &Settings,
+    clock: &Clock,
+) -> anyhow::Result<(Arc<rustls::ServerConfig>, Arc<rustls::ServerConfig>)> {
+    let (chain, key) = ca.issue_server(fleet.aggregator_id, &settings.hosts(), clock.now())?;
+    let agents = listener::agent_config(ca.certificate(), chain.clone(), key.clone_key())?;
+    let people = listener::people_config(chain, key)?;
+    Ok((Arc::new(agents), Arc::new(people)))
+}
+
+async fn serve(settings: Settings, config: Option<&Path>, log: LogControl) -> anyhow::Result<()> {
+    let state_dir = &settings.state_dir;
+    let Some(_lock) =
+        file::lock(state_dir).with_context(|| format!("cannot use state folder {}", state_dir.display()))?
+    else {
+        anyhow::bail!("another aggregator serves from {}; stop it first", state_dir.display());
+    };
+    let stored = Stored::open(&settings).await?;
+    let Stored { fleet, store, keys, audit, access, clock } = stored;
+    let ca = Arc::new(Ca::load(state_dir, fleet.fleet_id, settings.certificate_lifetime)?);
+    let authority = Arc::new(AuthorityChain::load(state_dir, &fleet)?);
+    let (agents, people) = issue(&ca, &fleet, &settings, &clock)?;
+    // Both before anything runs, so that a port in use is an error and not a half-started daemon.
+    let tcp = TcpListener::bind(settings.listen)
+        .with_context(|| format!("cannot listen on TCP {}", settings.listen))?;
+    let endpoint = Endpoint::bind(tcp.local_addr()?, Arc::clone(&agents), &secret(state_dir, "reset.key")?)?;
+    let address = endpoint.address()?;
+
+    let series = RecentSeries::default();
+    let (ingest_task, ingest, damaged) =
+        IngestTask::open(&state_dir.join("series"), series.clone(), clock.clone())?;
+    for path in damaged {
+        tracing::error!(path = %path.display(), "sample journal damaged: what is behind the damage is lost");
+    }
+    let events = Events::default();
+    let registry = Registry::open(store, keys, audit.clone(), clock.clone()).await?;
+    let (node_sender, node_events) = mpsc::channel(NODE_EVENTS_MAX);
+    let task_settings =
+        NodeTaskSettings { liveness: settings.liveness, thresholds: Arc::new(settings.thresholds.clone()) };
+    let (node_task, view) = NodeTask::new(
+        registry.clone(),
+        series.clone(),
+        events.clone(),
+        clock.clone(),
+        task_settings,
+        node_events,
+    );
+    let pins = TokenPins {
+        fleet: fleet.fleet_id,
+        addresses: settings.addresses.clone(),
+        ca_key: ca.key_digest(),
+        authority: authority.current().digest(),
+    };
+    let nodes = Nodes::new(registry, node_sender, view, pins, clock.clone());
+    let document = authority.current().document();
+    let term = AuthorityTerm { version: document.version, expires_at: document.expires };
+    let (term_sender, term) = watch::channel(term);
+    let readiness = Readiness::waiting("starting");
+    let services = Services {
+        access: access.clone(),
+        audit: audit.clone(),
+        nodes: nodes.clone(),
+        series: series.clone(),
+        events,
+        fleet: FleetInfo {
+            name: fleet.fleet_name.clone(),
+            id: fleet.fleet_id,
+            aggregator_version: env!("CARGO_PKG_VERSION").to_owned(),
+            started_at: clock.now(),
+            authority: term,
+        },
+        log_level: log_level_handle(&log),
+        readiness: readiness.clone(),
+        clock: clock.clone(),
+    };
+    let interval = settings.liveness.interval;
+    let context = Context::new(
+        fleet.clone(),
+        Arc::clone(&ca),
+        Arc::clone(&authority),
+        nodes.clone(),
+        series,
+        ingest,
+        clock.clone(),
+        interval,
+    );
+    let (agents_sender, agents_receiver) = watch::channel(agents);
+    let (people_sender, people_receiver) = watch::channel(people);
+    let certificates = Certificates { agents: agents_sender, people: people_sender };
+    let listener = ListenerTask::new(endpoint, Arc::new(context), agents_receiver);
+
+    // Sessions first, then what they report to, so that nothing acknowledged is lost on the way down.
+    let (stop_edge, stop_core) = (CancellationToken::new(), CancellationToken::new());
+    let mut edge: JoinSet<anyhow::Result<()>> = JoinSet::new();
+    let mut core: JoinSet<()> = JoinSet::new();
+    core.spawn(node_task.run(stop_core.clone()));
+    core.spawn(ingest_task.run(stop_core.clone()));
+    core.spawn(checkpoints(audit, nodes, stop_core.clone()));
+    core.spawn(renew_certificate(
+        certificates,
+        Arc::clone(&ca),
+        fleet,
+        settings.clone(),
+        clock,
+        stop_core.clone(),
+    ));
+    edge.spawn(finish(listener.run(stop_edge.clone())));
+    let http_stop = stop_edge.clone();
+    edge.spawn(async move { Ok(http::serve(tcp, people_receiver, services, http_stop).await?) });
+
+    if let Some(created) = access.ensure_first_person().await? {
+        // The only secret that is ever printed: there is no default password to find instead.
+        eprintln!("first sign-in: {}", local::link_url(&settings, &created.link));
+    }
+    readiness.set_ready();
+    tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "aggregator ready");
+    drop(sd_notify::notify(&[sd_notify::NotifyState::Ready]));
+    let ended = wait(config, &log, &mut edge, &mut core).await;
+    readiness.set_waiting("stopping");
+    drop(sd_notify::notify(&[sd_notify::NotifyState::Stopping]));
+    stop_edge.cancel();
+    drain(&mut edge, "listeners").await;
+    stop_core.cancel();
+    drain(&mut core, "stores").await;
+    drop(term_sender);
+    tracing::info!("aggregator stopped");
+    ended
+}
+
+async fn finish(task: impl Future<Output = ()>) -> anyhow::Result<()> {
+    task.await;
+    Ok(())
+}
+
+fn log_level_handle(log: &LogControl) -> LogLevelHandle {
+    let (get, set) = (log.clone(), log.clone());
+    LogLevelHandle::new(move || get.get(), move |level| set.set(level).map_err(|error| error.to_string()))
+}
+
+/// Until a signal says stop, or a part ends that should not.
+async fn wait(
+    config: Option<&Path>,
+    log: &LogControl,
+    edge: &mut JoinSet<anyhow::Result<()>>,
+    core: &mut JoinSet<()>,
+) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            _ = hangup.recv() => match Settings::load(config).map(|settings| log.set(&settings.log_level)) {
+                Ok(Ok(())) => tracing::info!(level = log.get(), "log level reloaded"),
+                Ok(Err(error)) => tracing::error!(%error, "settings not reloaded"),
+                Err(error) => tracing::error!(%error, "settings not reloaded: the ones in force stay"),
+            },
+            Some(ended) = edge.join_next() => {
+                return ended.context("a listener failed")?.and(Err(anyhow::anyhow!("a listener ended")));
+            }
+            Some(ended) = core.join_next() => {
+                return Err(anyhow::anyhow!("a part of the aggregator ended unexpectedly: {ended:?}"));
+            }
+        }
+    }
+}
+
+async fn drain<T: 'static>(tasks: &mut JoinSet<T>, what: &'static str) {
+    let ended = async { while tasks.join_next().await.is_some() {} };
+    if tokio::time::timeout(DRAIN_TIMEOUT, ended).await.is_err() {
+        tracing::warn!(what, "not stopped in time");
+    }
+}
+
+/// Sends a signed point of the audit chain to every agent, which keep them as witnesses.
+async fn checkpoints(audit: Audit, nodes: Nodes, stop: CancellationToken) {
+    let mut step = tokio::time::interval(CHECKPOINT_STEP);
+    step.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = step.tick() => match audit.checkpoint().await {
+                Ok(Some(checkpoint)) => nodes.broadcast(Control::Checkpoint(checkpoint)).await,
+                Ok(None) => {}
+                Err(error) => tracing::warn!(%error, "no audit checkpoint this minute"),
+            },
+        }
+    }
+}
+
+/// Gives the aggregator a new certificate of its own long before the old one ends.
+async fn renew_certificate(
+    certificates: Certificates,
+    ca: Arc<Ca>,
+    fleet: FleetFile,
+    settings: Settings,
+    clock: Clock,
+    stop: CancellationToken,
+) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(settings.certificate_lifetime / RENEW_SHARE) => {}
+        }
+        match issue(&ca, &fleet, &settings, &clock) {
+            Ok((agents, people)) => {
+                certificates.agents.send_replace(agents);
+                certificates.people.send_replace(people);
+                tracing::info!("aggregator certificate renewed");
+            }
+            Err(error) => tracing::error!(%error, "aggregator certificate not renewed"),
+        }
+    }
+}

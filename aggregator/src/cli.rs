@@ -1,1 +1,67 @@
-//! skeleton
+//! The aggregator's command line.
+
+use std::path::PathBuf;
+
+use campanile_common::api::AccessRole;
+use clap::{Parser, Subcommand};
+
+/// Campanile's aggregator: takes what agents report, judges the fleet, serves people.
+#[derive(Debug, Parser)]
+#[command(name = "campanile-aggregator", version)]
+pub struct Cli {
+    /// Settings file; drop-ins are read from the folder of the same name ending in .d
+    /// [default: /etc/campanile/aggregator.toml]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What the aggregator can be asked to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve agents and people until stopped
+    Serve,
+    /// Make an API token on the spot, for whoever may write the state folder; prints it
+    #[command(after_help = "Example:
+  campanile-aggregator api-token --name ci --role viewer --ttl 30d")]
+    ApiToken {
+        /// What it is for
+        #[arg(long)]
+        name: String,
+        /// viewer, operator, deployer, backup, security or admin
+        #[arg(long, value_parser = parse_role)]
+        role: AccessRole,
+        /// How long it is valid, e.g. 90s, 12h, 30d
+        #[arg(long, default_value = "1d", value_parser = parse_duration)]
+        ttl: std::time::Duration,
+    },
+    /// Make a one-time sign-in link for a person, also when nobody can sign in any more; prints it
+    SigninLink {
+        /// Sign-in name; `admin` is made when there is nobody yet
+        #[arg(long, default_value = "admin")]
+        person: String,
+    },
+}
+
+fn parse_role(text: &str) -> Result<AccessRole, String> {
+    serde_json::from_value(serde_json::Value::String(text.to_owned()))
+        .map_err(|_| "give viewer, operator, deployer, backup, security or admin".to_owned())
+}
+
+/// Reads `90s`, `15m`, `12h` or `30d`.
+fn parse_duration(text: &str) -> Result<std::time::Duration, String> {
+    let error = || format!("`{text}` is no duration; write 90s, 15m, 12h or 30d");
+    let split = text.len().checked_sub(1).filter(|at| text.is_char_boundary(*at)).ok_or_else(error)?;
+    let (number, unit) = text.split_at(split);
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        _ => return Err(error()),
+    };
+    let number: u64 = number.parse().map_err(|_| error())?;
+    number.checked_mul(seconds).map(std::time::Duration::from_secs).ok_or_else(error)
+}

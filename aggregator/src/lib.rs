@@ -6,6 +6,7 @@ pub mod audit;
 pub mod cli;
 pub mod event;
 pub mod http;
+pub mod identity;
 pub mod listener;
 pub mod node;
 pub mod os;

@@ -1,1 +1,237 @@
-//! skeleton
+//! The aggregator's settings: a TOML file, drop-ins beside it, checked values. The only reader of either.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use campanile_common::health::Thresholds;
+use serde::Deserialize;
+
+use crate::node::LivenessSettings;
+use crate::os::log::{self, LogLevelError};
+use crate::os::settings_file::{self, FileError};
+
+/// Where the settings are looked for when no file is named.
+pub const SETTINGS_PATH: &str = "/etc/campanile/aggregator.toml";
+
+/// Settings as written; what is absent takes its default.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawSettings {
+    state_dir: Option<PathBuf>,
+    listen: Option<SocketAddr>,
+    addresses: Option<Vec<String>>,
+    log_level: Option<String>,
+    log_format: Option<LogFormat>,
+    #[serde(default)]
+    liveness: RawLiveness,
+    #[serde(default)]
+    certificates: RawCertificates,
+    thresholds: Option<Thresholds>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawLiveness {
+    interval_ms: Option<u64>,
+    late_ms: Option<u64>,
+    offline_ms: Option<u64>,
+    grace_ms: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawCertificates {
+    lifetime_s: Option<u64>,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}
+
+/// Checked settings.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// The fleet's files, state and samples.
+    pub state_dir: PathBuf,
+    /// UDP for agents, TCP for people.
+    pub listen: SocketAddr,
+    /// `host:port` as agents and people reach it; tokens carry them, the certificate names their hosts.
+    pub addresses: Vec<String>,
+    /// A level or directives.
+    pub log_level: String,
+    /// How log lines look.
+    pub log_format: LogFormat,
+    /// When silent nodes are late and offline.
+    pub liveness: LivenessSettings,
+    /// Life of the leaf certificates.
+    pub certificate_lifetime: Duration,
+    /// When values are bad.
+    pub thresholds: Thresholds,
+}
+
+/// Settings that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// Unreadable or malformed.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The log level cannot be read.
+    #[error("setting `log_level` cannot be used")]
+    LogLevel(#[from] LogLevelError),
+    /// A value outside its range.
+    #[error("setting `{key}` is {value}; {rule}")]
+    Range {
+        /// Which.
+        key: &'static str,
+        /// What it is.
+        value: String,
+        /// What it must be.
+        rule: &'static str,
+    },
+}
+
+impl Settings {
+    /// Reads `path` and its drop-ins (`aggregator.d/*.toml` beside `aggregator.toml`, later names win). Without a path,
+    /// the usual file, or the defaults where there is none.
+    ///
+    /// # Errors
+    /// When a file is unreadable, has an unknown key or a value outside its range.
+    pub fn load(path: Option<&Path>) -> Result<Self, SettingsError> {
+        let usual = Path::new(SETTINGS_PATH);
+        let raw: RawSettings = match path {
+            Some(path) => settings_file::read(path)?,
+            None => match settings_file::read(usual) {
+                Err(FileError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                    RawSettings::default()
+                }
+                other => other?,
+            },
+        };
+        raw.check()
+    }
+
+    /// Hosts of [`Settings::addresses`], for the certificate.
+    pub fn hosts(&self) -> Vec<String> {
+        let mut hosts: Vec<String> = self.addresses.iter().filter_map(|address| host_of(address)).collect();
+        hosts.extend(["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()]);
+        hosts.sort();
+        hosts.dedup();
+        hosts
+    }
+}
+
+fn host_of(address: &str) -> Option<String> {
+    let (host, port) = address.rsplit_once(':')?;
+    port.parse::<u16>().ok()?;
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    (!host.is_empty()).then(|| host.to_owned())
+}
+
+impl RawSettings {
+    fn check(self) -> Result<Settings, SettingsError> {
+        let liveness = self.liveness.check()?;
+        let lifetime_s = self.certificates.lifetime_s.unwrap_or(48 * 3600);
+        within(
+            "certificates.lifetime_s",
+            lifetime_s,
+            10,
+            90 * 86_400,
+            "give 10 to 7776000 (90 days); 172800 (48 hours) is the default",
+        )?;
+        let listen = self.listen.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 8443)));
+        let addresses = self.addresses.unwrap_or_else(|| vec![format!("localhost:{}", listen.port())]);
+        if addresses.is_empty() || addresses.len() > 8 {
+            let value = format!("a list of {}", addresses.len());
+            return Err(SettingsError::Range { key: "addresses", value, rule: "give 1 to 8" });
+        }
+        if let Some(address) = addresses.iter().find(|address| host_of(address).is_none()) {
+            let value = format!("`{address}`");
+            return Err(SettingsError::Range { key: "addresses", value, rule: "give host:port" });
+        }
+        let log_level = self.log_level.unwrap_or_else(|| "info".to_owned());
+        log::parse(&log_level)?;
+        let thresholds = self.thresholds.unwrap_or_default();
+        Ok(Settings {
+            state_dir: self.state_dir.unwrap_or_else(|| "/var/lib/campanile".into()),
+            listen,
+            addresses,
+            log_level,
+            log_format: self.log_format.unwrap_or(LogFormat::Json),
+            liveness,
+            certificate_lifetime: Duration::from_secs(lifetime_s),
+            thresholds,
+        })
+    }
+}
+
+impl RawLiveness {
+    fn check(self) -> Result<LivenessSettings, SettingsError> {
+        let interval = self.interval_ms.unwrap_or(1000);
+        let late = self.late_ms.unwrap_or(2 * interval);
+        let offline = self.offline_ms.unwrap_or(3 * interval);
+        let grace = self.grace_ms.unwrap_or(10_000);
+        within("liveness.interval_ms", interval, 100, 3_600_000, "give 100 to 3600000 (an hour)")?;
+        within("liveness.late_ms", late, interval + 1, 7_200_000, "give more than interval_ms")?;
+        within("liveness.offline_ms", offline, late + 1, 86_400_000, "give more than late_ms")?;
+        within("liveness.grace_ms", grace, offline, 86_400_000, "give at least offline_ms")?;
+        let [interval, late, offline, grace] = [interval, late, offline, grace].map(Duration::from_millis);
+        Ok(LivenessSettings { interval, late, offline, grace })
+    }
+}
+
+fn within(
+    key: &'static str,
+    value: u64,
+    least: u64,
+    most: u64,
+    rule: &'static str,
+) -> Result<(), SettingsError> {
+    if (least..=most).contains(&value) {
+        return Ok(());
+    }
+    Err(SettingsError::Range { key, value: value.to_string(), rule })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str) -> Result<Settings, SettingsError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("aggregator.toml");
+        std::fs::write(&path, text).unwrap();
+        Settings::load(Some(&path))
+    }
+
+    #[test]
+    fn the_defaults_are_the_documented_ones() {
+        let settings = load("").unwrap();
+        assert_eq!(settings.listen.port(), 8443);
+        assert_eq!(settings.liveness.late, Duration::from_secs(2));
+        assert_eq!(settings.liveness.offline, Duration::from_secs(3));
+        assert_eq!(settings.certificate_lifetime, Duration::from_secs(48 * 3600));
+    }
+
+    #[test]
+    fn hosts_come_from_the_addresses() {
+        let settings = load("addresses = [\"mon.example:8443\", \"[2001:db8::1]:8443\"]").unwrap();
+        assert_eq!(settings.hosts(), ["127.0.0.1", "2001:db8::1", "::1", "localhost", "mon.example"]);
+    }
+
+    #[test]
+    fn values_that_contradict_each_other_are_refused() {
+        assert!(load("liveness = { late_ms = 5000, offline_ms = 4000 }").is_err());
+        assert!(load("addresses = [\"no-port\"]").is_err());
+        assert!(load("addresses = []").is_err());
+        assert!(load("log_level = \"loud\"").is_err());
+        assert!(load("listn = \"0.0.0.0:1\"").is_err());
+    }
+}

@@ -36,7 +36,9 @@ pub enum EnrollError {
         attempts: String,
     },
     /// Whoever answered is not the aggregator that the token names.
-    #[error("{address} is not the aggregator this token was made by: its CA key differs from the token's pin")]
+    #[error(
+        "{address} is not the aggregator this token was made by: its CA key differs from the token's pin"
+    )]
     ForeignCa {
         /// Where.
         address: String,
@@ -82,13 +84,14 @@ impl KeyRequest {
 /// When no address leads to the pinned aggregator, or it refuses.
 pub async fn enroll(token: &Token, name: String, facts: Facts) -> Result<Identity, EnrollError> {
     let key = KeyRequest::generate()?;
-    let request =
-        Enroll { secret: token.secret.clone(), request: key.request.clone(), name, facts };
+    let request = Enroll { secret: token.secret.clone(), request: key.request.clone(), name, facts };
     let mut attempts = Vec::new();
     for address in &token.addresses {
         match tokio::time::timeout(ENROLL_TIMEOUT, exchange(token, address, &request)).await {
             Ok(Ok(enrolled)) => return accept(token, key, enrolled),
-            Ok(Err(EnrollError::Unreachable { attempts: text })) => attempts.push(format!("{address}: {text}")),
+            Ok(Err(EnrollError::Unreachable { attempts: text })) => {
+                attempts.push(format!("{address}: {text}"))
+            }
             Ok(Err(error)) => return Err(error),
             Err(_) => attempts.push(format!("{address}: no answer in {} s", ENROLL_TIMEOUT.as_secs())),
         }
@@ -97,7 +100,8 @@ pub async fn enroll(token: &Token, name: String, facts: Facts) -> Result<Identit
 }
 
 async fn exchange(token: &Token, address: &str, request: &Enroll) -> Result<Enrolled, EnrollError> {
-    let unreachable = |error: &dyn std::fmt::Display| EnrollError::Unreachable { attempts: error.to_string() };
+    let unreachable =
+        |error: &dyn std::fmt::Display| EnrollError::Unreachable { attempts: error.to_string() };
     let remote: SocketAddr = tokio::net::lookup_host(address)
         .await
         .map_err(|error| unreachable(&error))?

@@ -6,9 +6,7 @@ use std::time::Duration;
 use campanile_common::connection::{AgentEffect, AgentEvent, AgentSession, End, LaneItem};
 use campanile_common::sample::{Position, Sample};
 use campanile_common::wire::frame::FrameDecoder;
-use campanile_common::wire::hello::{
-    CAPABILITY_RENEW_ONLY, Hello, VERSION_MAX, VERSION_MIN, Welcome,
-};
+use campanile_common::wire::hello::{CAPABILITY_RENEW_ONLY, Hello, VERSION_MAX, VERSION_MIN, Welcome};
 use campanile_common::wire::v1::control::{Ack, GoodbyeReason, Lane};
 use campanile_common::wire::v1::request::{Reply, Request};
 use campanile_common::wire::v1::sample::{Block, SampleEncoder};
@@ -48,7 +46,9 @@ impl fmt::Display for SessionEnd {
             Self::Ended(End::Refused(refusal)) => write!(f, "{refusal}"),
             Self::Ended(End::Goodbye { reason, .. }) => write!(f, "goodbye: {reason:?}"),
             Self::Ended(End::Protocol(text)) => write!(f, "protocol error: {text}"),
-            Self::Ended(End::OpeningTimeout) => f.write_str("the aggregator did not open the session in time"),
+            Self::Ended(End::OpeningTimeout) => {
+                f.write_str("the aggregator did not open the session in time")
+            }
             Self::Lost(text) => write!(f, "connection lost: {text}"),
             Self::Unreachable(text) => write!(f, "not reachable: {text}"),
         }

@@ -40,7 +40,8 @@ pub fn bind(remote: SocketAddr) -> Result<Endpoint, EndpointError> {
 }
 
 pub(super) fn client_config(tls: &rustls::ClientConfig) -> ClientConfig {
-    let crypto = QuicClientConfig::try_from(tls.clone()).expect("TLS 1.3 with ring has QUIC's initial cipher suite");
+    let crypto =
+        QuicClientConfig::try_from(tls.clone()).expect("TLS 1.3 with ring has QUIC's initial cipher suite");
     let mut transport = TransportConfig::default();
     transport
         .keep_alive_interval(Some(KEEP_ALIVE))

@@ -75,11 +75,7 @@ async fn connect(
     }
     let (endpoint, _) = endpoint.as_ref().expect("just made");
     let connecting = endpoint
-        .connect_with(
-            endpoint::client_config(&identity.tls),
-            remote,
-            &aggregator_server_name(identity.fleet),
-        )
+        .connect_with(endpoint::client_config(&identity.tls), remote, &aggregator_server_name(identity.fleet))
         .map_err(|error| error.to_string())?;
     match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
         Ok(Ok(connection)) => Ok(connection),

@@ -36,8 +36,8 @@ pub fn read<T: DeserializeOwned>(path: &Path) -> Result<T, FileError> {
     let mut paths = vec![path.to_owned()];
     paths.extend(drop_ins(path)?);
     for path in paths {
-        let text =
-            std::fs::read_to_string(&path).map_err(|source| FileError::Read { path: path.clone(), source })?;
+        let text = std::fs::read_to_string(&path)
+            .map_err(|source| FileError::Read { path: path.clone(), source })?;
         let malformed = |source| FileError::Malformed { path: path.clone(), source: Box::new(source) };
         toml::from_str::<T>(&text).map_err(malformed)?;
         merge(&mut merged, toml::from_str(&text).map_err(malformed)?);

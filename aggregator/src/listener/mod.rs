@@ -1,1 +1,78 @@
-//! skeleton
+//! Accepts agents over QUIC: one task a connection drives `common::connection`.
+//!
+//! `endpoint` holds the socket and its limits, `tls` decides whose certificates count, `session` drives an enrolled
+//! agent, `enroll` a new one, `lane` reads a stream of samples. A TCP fallback would be another way into `session`.
+//!
+//! Invariants: nothing of an unauthenticated peer is held beyond a handshake's memory; a session's identity is its
+//! certificate's, never what it says; no session is resumed, so every one passes the roster.
+
+mod endpoint;
+mod enroll;
+mod lane;
+mod session;
+mod tls;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use campanile_common::fleet::FleetFile;
+use tokio::sync::Semaphore;
+
+pub use endpoint::{Endpoint, EndpointError, ListenerTask};
+pub use tls::{TlsError, agent_config, people_config};
+
+use crate::identity::{AuthorityChain, Ca};
+use crate::node::Nodes;
+use crate::os::clock::Clock;
+use crate::series::{Ingest, RecentSeries};
+
+/// Protocol of enrolled agents.
+pub const ALPN_LINK: &[u8] = b"campanile/1";
+/// Protocol of enrolment.
+pub const ALPN_ENROLL: &[u8] = b"campanile-enroll/1";
+/// Enrolments under way; further ones are told to try again.
+const ENROLMENTS_MAX: usize = 128;
+
+/// What every connection needs.
+#[derive(Debug)]
+pub struct Context {
+    fleet: FleetFile,
+    ca: Arc<Ca>,
+    authority: Arc<AuthorityChain>,
+    nodes: Nodes,
+    series: RecentSeries,
+    ingest: Ingest,
+    clock: Clock,
+    interval: Duration,
+    next_session: AtomicU64,
+    enrolments: Semaphore,
+}
+
+impl Context {
+    /// What every connection needs.
+    #[expect(clippy::too_many_arguments, reason = "wired once, in app")]
+    pub fn new(
+        fleet: FleetFile,
+        ca: Arc<Ca>,
+        authority: Arc<AuthorityChain>,
+        nodes: Nodes,
+        series: RecentSeries,
+        ingest: Ingest,
+        clock: Clock,
+        interval: Duration,
+    ) -> Self {
+        Self {
+            fleet,
+            ca,
+            authority,
+            nodes,
+            series,
+            ingest,
+            clock,
+            interval,
+            next_session: AtomicU64::new(1),
+            enrolments: Semaphore::new(ENROLMENTS_MAX),
+        }
+    }
+}

@@ -1,16 +1,41 @@
-//! skeleton of the node registry
+//! Nodes: the roster, enrolment, liveness, and the fleet as everybody sees it.
+//!
+//! `registry` is the roster in the state store, `task` owns what lives (sessions, heartbeats, judgements) and
+//! publishes a [`FleetView`] each second and whenever a node's liveness changes; [`Nodes`] is the handle of both.
 
+mod enrollment;
+mod liveness;
+mod record;
+mod registry;
+mod session;
+mod task;
+mod view;
 pub mod vitals;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use campanile_common::api::{
     ActiveAlert, Connection, CreatedToken, EnrollmentToken, FleetCause, Node, NodePatch, NodePerformance,
     ProcessInfo, ResourceUsage, TokenRequest, TopProcesses,
 };
-use campanile_common::id::NodeId;
+use campanile_common::id::{Digest, FleetId, NodeId};
+use campanile_common::token::Token;
+use campanile_common::wire::v1::control::{Control, GoodbyeReason};
+use campanile_common::wire::v1::request::{Reply, Request};
+use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::os::clock::Clock;
 use crate::state::StateError;
+
+pub use liveness::LivenessSettings;
+pub use record::{NodeRecord, TokenRecord};
+pub use registry::Registry;
+pub use session::{LinkStats, NodeEvent, SessionCommand, SessionSeed};
+pub use task::{NodeTask, NodeTaskSettings};
+
+/// Longest wait for a node's answer to a request.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// A node with everything that is judged and measured of it, as of the last round.
 #[derive(Debug, Clone)]
@@ -80,47 +105,144 @@ pub enum NodeError {
     State(#[from] StateError),
 }
 
-/// Handle of the node registry.
+/// What every new token carries.
 #[derive(Debug, Clone)]
-pub struct Nodes {}
+pub struct TokenPins {
+    /// The fleet.
+    pub fleet: FleetId,
+    /// `host:port` of the aggregators.
+    pub addresses: Vec<String>,
+    /// SHA-256 of the CA's key.
+    pub ca_key: Digest,
+    /// The authority in force.
+    pub authority: Digest,
+}
+
+/// Handle of the node registry and of everything that lives.
+#[derive(Debug, Clone)]
+pub struct Nodes {
+    registry: Registry,
+    events: mpsc::Sender<NodeEvent>,
+    fleet: watch::Receiver<Arc<FleetView>>,
+    pins: TokenPins,
+    clock: Clock,
+}
 
 impl Nodes {
+    /// A handle on the registry and the task that these channels lead to.
+    pub const fn new(
+        registry: Registry,
+        events: mpsc::Sender<NodeEvent>,
+        fleet: watch::Receiver<Arc<FleetView>>,
+        pins: TokenPins,
+        clock: Clock,
+    ) -> Self {
+        Self { registry, events, fleet, pins, clock }
+    }
+
     /// The fleet as of the last round. Cheap: shared, not copied.
     pub fn fleet(&self) -> Arc<FleetView> {
-        unimplemented!()
+        Arc::clone(&self.fleet.borrow())
     }
+
+    /// The roster, for the listener.
+    pub const fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// Tells the task something; waits while it is behind, for ever never: it only computes.
+    pub async fn tell(&self, event: NodeEvent) {
+        // A closed channel means that the aggregator stops.
+        drop(self.events.send(event).await);
+    }
+
+    /// Sends a message to every connected agent.
+    pub async fn broadcast(&self, message: Control) {
+        self.tell(NodeEvent::Broadcast(message)).await;
+    }
+
     /// Renames or labels; `revision` must still be the node's, where given.
+    ///
+    /// # Errors
+    /// When there is no such active node, the name is taken, or it changed since `revision`.
     pub async fn update(
         &self,
-        _actor: &str,
-        _node: NodeId,
-        _patch: NodePatch,
-        _revision: Option<u64>,
+        actor: &str,
+        node: NodeId,
+        patch: NodePatch,
+        revision: Option<u64>,
     ) -> Result<Node, NodeError> {
-        unimplemented!()
+        self.registry.update(actor, node, patch, revision).await?;
+        self.changed(node, "node.changed").await
     }
+
     /// Takes a node out for good and ends its session.
-    pub async fn retire(&self, _actor: &str, _node: NodeId) -> Result<Node, NodeError> {
-        unimplemented!()
+    ///
+    /// # Errors
+    /// When there is no such active node.
+    pub async fn retire(&self, actor: &str, node: NodeId) -> Result<Node, NodeError> {
+        self.registry.retire(actor, node).await?;
+        self.tell(NodeEvent::CloseSession { node, reason: GoodbyeReason::Retired }).await;
+        self.changed(node, "node.retired").await
     }
+
+    /// The node as it is after a change, once everybody sees it.
+    async fn changed(&self, node: NodeId, kind: &'static str) -> Result<Node, NodeError> {
+        let (answer, view) = oneshot::channel();
+        self.tell(NodeEvent::Changed { node, kind, answer }).await;
+        view.await.ok().flatten().ok_or_else(|| NodeError::NotFound(node.to_string()))
+    }
+
     /// Asks a node for its heaviest processes.
-    pub async fn top(&self, _node: NodeId, _count: u16) -> Result<TopProcesses, NodeError> {
-        unimplemented!()
+    ///
+    /// # Errors
+    /// When it is not connected or does not answer in time.
+    pub async fn top(&self, node: NodeId, count: u16) -> Result<TopProcesses, NodeError> {
+        let held = self.registry.get(node).ok_or_else(|| NodeError::NotFound(node.to_string()))?;
+        let name = held.record.name;
+        let (answer, reply) = oneshot::channel();
+        self.tell(NodeEvent::Ask { node, request: Request::TopProcesses { count }, answer }).await;
+        let no_answer = |detail: &str| NodeError::NoAnswer { node: name.clone(), detail: detail.to_owned() };
+        match tokio::time::timeout(ANSWER_TIMEOUT, reply).await {
+            Ok(Ok(Reply::TopProcesses(processes))) => Ok(TopProcesses {
+                time: self.clock.now(),
+                processes: processes.iter().map(view::process).collect(),
+            }),
+            Ok(Ok(Reply::Failed(detail))) => Err(no_answer(&detail)),
+            Ok(Err(_)) => Err(NodeError::NotConnected(name)),
+            Err(_) => Err(no_answer("it took too long")),
+        }
     }
+
     /// Makes an enrolment token.
-    pub async fn create_token(
-        &self,
-        _actor: &str,
-        _request: TokenRequest,
-    ) -> Result<CreatedToken, NodeError> {
-        unimplemented!()
+    ///
+    /// # Errors
+    /// When the request is out of range or the store fails.
+    pub async fn create_token(&self, actor: &str, request: TokenRequest) -> Result<CreatedToken, NodeError> {
+        let (record, secret) = self.registry.create_token(actor, request, self.pins.authority).await?;
+        let token = Token {
+            fleet: self.pins.fleet,
+            secret,
+            addresses: self.pins.addresses.clone(),
+            ca_key: self.pins.ca_key,
+            authority: self.pins.authority,
+        };
+        Ok(CreatedToken { token: token.to_text(), details: record.to_api() })
     }
+
     /// All enrolment tokens, newest first.
+    ///
+    /// # Errors
+    /// When the store fails.
     pub async fn tokens(&self) -> Result<Vec<EnrollmentToken>, NodeError> {
-        unimplemented!()
+        self.registry.tokens().await
     }
+
     /// Revokes one.
-    pub async fn revoke_token(&self, _actor: &str, _token_id: &str) -> Result<EnrollmentToken, NodeError> {
-        unimplemented!()
+    ///
+    /// # Errors
+    /// When there is none of this id or the store fails.
+    pub async fn revoke_token(&self, actor: &str, token_id: &str) -> Result<EnrollmentToken, NodeError> {
+        self.registry.revoke_token(actor, token_id).await
     }
 }

@@ -1,6 +1,9 @@
-//! Every touch of the machine: clock and randomness; files are added beside them.
+//! Every touch of the machine.
 
 pub mod clock;
 pub mod disk;
+pub mod file;
+pub mod log;
 pub mod process;
 pub mod random;
+pub mod settings_file;

@@ -1,5 +1,6 @@
 //! The nodes' newest samples under node_exporter's names, with labels that say whose they are.
 
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use campanile_common::api::Node;
@@ -10,11 +11,11 @@ use super::help;
 
 /// Writes every family of every sample; returns how many samples were left out because their name or labels are
 /// not fit for the format, or because they are a second time the same.
-pub(super) fn write(out: &mut Exposition, samples: &[(&Node, Sample)]) -> u64 {
+pub(super) fn write<S: Borrow<Sample>>(out: &mut Exposition, samples: &[(&Node, S)]) -> u64 {
     let owners: Vec<String> = samples.iter().map(|(node, _)| owner_labels(node)).collect();
     let mut families: BTreeMap<&str, Vec<(usize, &Series, f64)>> = BTreeMap::new();
     for (owner, (_, sample)) in samples.iter().enumerate() {
-        for (series, value) in sample.values() {
+        for (series, value) in sample.borrow().values() {
             families.entry(&series.name).or_default().push((owner, series, value));
         }
     }

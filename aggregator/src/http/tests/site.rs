@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex};
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, Response, StatusCode};
 use campanile_common::api::Problem;
-use campanile_common::id::FleetId;
+use campanile_common::id::{Digest, FleetId};
 use campanile_common::time::Timestamp;
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::sync::{mpsc, watch};
 use tower::ServiceExt as _;
 
 use super::super::{LogLevelHandle, Readiness, Services, assets, router};
@@ -16,7 +17,7 @@ use super::fleet_facts;
 use crate::access::Access;
 use crate::audit::Audit;
 use crate::event::Events;
-use crate::node::Nodes;
+use crate::node::{Nodes, Registry, TokenPins};
 use crate::os::clock::Clock;
 use crate::series::RecentSeries;
 use crate::state::{Keys, SqliteStore, Store};
@@ -33,14 +34,24 @@ pub(super) async fn site() -> Site {
     let keys = Keys::new(FleetId::from_bytes([9; 16]));
     let clock = Clock::from_fn(|| Timestamp::from_millis(1_800_000_000_000));
     let audit = Audit::open(store.clone(), keys.clone(), clock.clone(), [1; 32]).await.unwrap();
-    let access = Access::open(store, keys, audit.clone(), clock.clone()).await.unwrap();
+    let access = Access::open(store.clone(), keys.clone(), audit.clone(), clock.clone()).await.unwrap();
+    let registry = Registry::open(store, keys, audit.clone(), clock.clone()).await.unwrap();
+    let pins = TokenPins {
+        fleet: FleetId::from_bytes([9; 16]),
+        addresses: vec!["aggregator.example:8443".to_owned()],
+        ca_key: Digest::from_bytes([1; 32]),
+        authority: Digest::from_bytes([2; 32]),
+    };
+    // No task takes these events: what needs a live node is tested from outside.
+    let (events, _) = mpsc::channel(1);
+    let (_, fleet) = watch::channel(Arc::default());
     let level = Arc::new(Mutex::new("info".to_owned()));
     let set = level.clone();
     let services = Services {
         access,
         audit,
-        nodes: Nodes {},
-        series: RecentSeries {},
+        nodes: Nodes::new(registry, events, fleet, pins, clock.clone()),
+        series: RecentSeries::default(),
         events: Events::default(),
         fleet: fleet_facts(),
         log_level: LogLevelHandle::new(

@@ -83,7 +83,7 @@ pub(super) async fn values(
     _: Params<NoParams>,
 ) -> Outcome<Json<NodeValues>> {
     let view = caller.node(&shared, &id_or_name, Permission::Read, "node.values").await?;
-    Ok(Json(node_values(shared.services.series.latest(view.node.node_id).as_ref())))
+    Ok(Json(node_values(shared.services.series.latest(view.node.node_id).as_deref())))
 }
 
 /// Recent points of every series of one name whose labels include the given ones.

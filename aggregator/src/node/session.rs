@@ -1,0 +1,129 @@
+//! What sessions and the node task say to each other.
+
+use campanile_common::api::Node;
+use campanile_common::id::{InstanceId, NodeId};
+use campanile_common::time::Timestamp;
+use campanile_common::wire::hello::Refusal;
+use campanile_common::wire::v1::control::{Control, Facts, GoodbyeReason};
+use campanile_common::wire::v1::request::{Reply, Request};
+use tokio::sync::{mpsc, oneshot};
+
+/// Figures of a session's connection.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct LinkStats {
+    /// Smoothed round-trip time in milliseconds.
+    pub rtt_ms: f64,
+    /// Packets sent.
+    pub sent_packets: u64,
+    /// Of them lost.
+    pub lost_packets: u64,
+    /// UDP payload received, in bytes.
+    pub received_bytes: u64,
+    /// UDP payload sent, in bytes.
+    pub sent_bytes: u64,
+}
+
+/// A session that wants to begin.
+#[derive(Debug)]
+pub struct SessionSeed {
+    /// Whose.
+    pub node: NodeId,
+    /// Told apart from every other session of this aggregator's run.
+    pub session: u64,
+    /// The run of the agent.
+    pub instance: InstanceId,
+    /// Where it comes from.
+    pub remote_address: String,
+    /// What carries it.
+    pub transport: &'static str,
+    /// Protocol version.
+    pub protocol_version: u8,
+    /// Version of the agent.
+    pub agent_version: String,
+    /// How to reach it.
+    pub commands: mpsc::Sender<SessionCommand>,
+}
+
+/// What a session is asked to do.
+#[derive(Debug)]
+pub enum SessionCommand {
+    /// Send this control message.
+    Send(Control),
+    /// Ask the agent and pass its answer on.
+    Ask {
+        /// What.
+        request: Request,
+        /// Where the answer goes.
+        answer: oneshot::Sender<Reply>,
+    },
+    /// End.
+    Close(GoodbyeReason),
+}
+
+/// What happens to nodes.
+#[derive(Debug)]
+pub enum NodeEvent {
+    /// A session asks to begin; it is refused while another one of the same node lives.
+    Begin {
+        /// The session.
+        seed: SessionSeed,
+        /// The decision.
+        answer: oneshot::Sender<Result<(), Refusal>>,
+    },
+    /// A live sample came: a sign of life.
+    Heartbeat {
+        /// Whose.
+        node: NodeId,
+        /// By which session.
+        session: u64,
+        /// Time of the sample on the node's clock.
+        sampled: Timestamp,
+        /// Figures of the connection.
+        stats: LinkStats,
+    },
+    /// The node told what it is.
+    Facts {
+        /// Whose.
+        node: NodeId,
+        /// Version of its agent.
+        agent_version: String,
+        /// What it said.
+        facts: Facts,
+    },
+    /// A session ended.
+    Ended {
+        /// Whose.
+        node: NodeId,
+        /// Which.
+        session: u64,
+        /// The agent said goodbye, so it is offline now; otherwise silence will tell.
+        is_orderly: bool,
+    },
+    /// A node was enrolled, or its record changed: show it.
+    Changed {
+        /// Which.
+        node: NodeId,
+        /// Kind of the event to publish.
+        kind: &'static str,
+        /// Gets the node as everybody sees it now.
+        answer: oneshot::Sender<Option<Node>>,
+    },
+    /// End a node's session, if it has one.
+    CloseSession {
+        /// Whose.
+        node: NodeId,
+        /// Why.
+        reason: GoodbyeReason,
+    },
+    /// Ask a node; the answer's channel is dropped when it is not connected.
+    Ask {
+        /// Whom.
+        node: NodeId,
+        /// What.
+        request: Request,
+        /// Where the answer goes.
+        answer: oneshot::Sender<Reply>,
+    },
+    /// Send a message to every connected agent.
+    Broadcast(Control),
+}

@@ -1,0 +1,459 @@
+//! Owns what lives: sessions, signs of life, judgements. Publishes the fleet as everybody sees it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use campanile_common::api::{Liveness, NodeHealth, NodeState, ProcessInfo};
+use campanile_common::health::{Judge, Thresholds, Verdict, fleet_score};
+use campanile_common::id::{InstanceId, NodeId};
+use campanile_common::time::Timestamp;
+use campanile_common::wire::hello::{Refusal, RefusalCode};
+use campanile_common::wire::v1::request::{PROCESSES_MAX, Reply, Request};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+use super::liveness::{LivenessSettings, Signs, liveness};
+use super::registry::{Held, Registry};
+use super::session::{LinkStats, NodeEvent, SessionCommand, SessionSeed};
+use super::view::{self, SessionFacts};
+use super::{FleetView, NodeView, vitals};
+use crate::event::Events;
+use crate::os::clock::Clock;
+use crate::series::RecentSeries;
+
+/// How often silence is looked for: a node turns late or offline at most so long after it should.
+const LIVENESS_STEP: Duration = Duration::from_millis(100);
+/// How often nodes are judged.
+const JUDGE_STEP: Duration = Duration::from_secs(1);
+/// Processes listed when a node's status turns bad.
+const CULPRITS: u16 = 5;
+/// A session that was heard within this is alive, and a second one with its identity is refused.
+const ALIVE: Duration = Duration::from_millis(1500);
+/// Two sessions with one identity, both alive for so many refusals in a row, are taken for a copied key.
+const CLONE_REFUSALS: u32 = 5;
+
+/// Settings of the task.
+#[derive(Debug, Clone)]
+pub struct NodeTaskSettings {
+    /// When silent nodes are late and offline.
+    pub liveness: LivenessSettings,
+    /// When values are bad.
+    pub thresholds: Arc<Thresholds>,
+}
+
+struct Session {
+    id: u64,
+    instance: InstanceId,
+    commands: mpsc::Sender<SessionCommand>,
+    facts: SessionFacts,
+}
+
+struct Live {
+    session: Option<Session>,
+    /// The last sign of life; none since the aggregator started.
+    heard: Option<Instant>,
+    said_goodbye: bool,
+    last_heartbeat: Option<Timestamp>,
+    liveness: Liveness,
+    judge: Judge,
+    verdict: Option<Verdict>,
+    usage: campanile_common::api::ResourceUsage,
+    sessions: u64,
+    processes: Option<Vec<ProcessInfo>>,
+    clone_refusals: u32,
+    /// How far the node's clock is from ours, in milliseconds; network delay included.
+    clock_skew_ms: i64,
+}
+
+/// Owns what lives.
+pub struct NodeTask {
+    registry: Registry,
+    series: RecentSeries,
+    events: Events,
+    clock: Clock,
+    settings: NodeTaskSettings,
+    inbox: mpsc::Receiver<NodeEvent>,
+    own_inbox: mpsc::Receiver<(NodeId, Vec<ProcessInfo>)>,
+    own_sender: mpsc::Sender<(NodeId, Vec<ProcessInfo>)>,
+    fleet: watch::Sender<Arc<FleetView>>,
+    live: HashMap<NodeId, Live>,
+    started: Instant,
+    readings_before: u64,
+    readings_per_second: Option<f64>,
+}
+
+impl NodeTask {
+    /// A task that has not begun; the receiver shows an empty fleet until it does.
+    pub fn new(
+        registry: Registry,
+        series: RecentSeries,
+        events: Events,
+        clock: Clock,
+        settings: NodeTaskSettings,
+        inbox: mpsc::Receiver<NodeEvent>,
+    ) -> (Self, watch::Receiver<Arc<FleetView>>) {
+        let (fleet, receiver) = watch::channel(Arc::default());
+        let (own_sender, own_inbox) = mpsc::channel(64);
+        let task = Self {
+            registry,
+            series,
+            events,
+            clock,
+            settings,
+            inbox,
+            own_inbox,
+            own_sender,
+            fleet,
+            live: HashMap::new(),
+            started: Instant::now(),
+            readings_before: 0,
+            readings_per_second: None,
+        };
+        (task, receiver)
+    }
+
+    /// Works until cancelled.
+    pub async fn run(mut self, stop: CancellationToken) {
+        self.started = Instant::now();
+        self.readings_before = self.series.readings_total();
+        let mut look = tokio::time::interval(LIVENESS_STEP);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut judge = tokio::time::interval(JUDGE_STEP);
+        judge.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                event = self.inbox.recv() => match event {
+                    Some(event) => self.handle(event).await,
+                    None => return,
+                },
+                Some((node, processes)) = self.own_inbox.recv() => {
+                    if let Some(live) = self.live.get_mut(&node) {
+                        live.processes = Some(processes);
+                    }
+                }
+                _ = judge.tick() => self.judge_all(),
+                _ = look.tick() => if self.look_for_silence() { self.publish() },
+            }
+        }
+    }
+
+    async fn handle(&mut self, event: NodeEvent) {
+        match event {
+            NodeEvent::Begin { seed, answer } => {
+                let decision = self.begin(seed);
+                // A session that went away meanwhile says so by itself.
+                drop(answer.send(decision));
+            }
+            NodeEvent::Heartbeat { node, session, sampled, stats } => {
+                if self.heartbeat(node, session, sampled, stats) {
+                    self.look_at(node);
+                    self.publish();
+                }
+            }
+            NodeEvent::Facts { node, agent_version, facts } => {
+                if let Err(error) = self.registry.note_facts(node, &facts, &agent_version).await {
+                    tracing::warn!(%node, %error, "facts not kept");
+                }
+            }
+            NodeEvent::Ended { node, session, is_orderly } => {
+                let Some(live) = self.live.get_mut(&node) else { return };
+                if live.session.as_ref().is_some_and(|current| current.id == session) {
+                    live.session = None;
+                    live.said_goodbye = is_orderly;
+                    if self.look_at(node) {
+                        self.publish();
+                    }
+                }
+            }
+            NodeEvent::Changed { node, kind, answer } => {
+                self.publish();
+                let view = self.fleet.borrow();
+                let shown = view.nodes.iter().find(|view| view.node.node_id == node);
+                if let Some(view) = shown {
+                    self.events.publish(kind, Some(node), &view.node);
+                }
+                drop(answer.send(shown.map(|view| view.node.clone())));
+            }
+            NodeEvent::CloseSession { node, reason } => {
+                let session = self.live.get(&node).and_then(|live| live.session.as_ref());
+                if let Some(session) = session {
+                    // Full: the session is stuck and ends by its idle timeout.
+                    drop(session.commands.try_send(SessionCommand::Close(reason)));
+                }
+            }
+            NodeEvent::Ask { node, request, answer } => self.ask(node, request, answer),
+            NodeEvent::Broadcast(message) => {
+                for session in self.live.values().filter_map(|live| live.session.as_ref()) {
+                    drop(session.commands.try_send(SessionCommand::Send(message.clone())));
+                }
+            }
+        }
+    }
+
+    fn live(&mut self, node: NodeId) -> &mut Live {
+        let thresholds = &self.settings.thresholds;
+        self.live.entry(node).or_insert_with(|| Live {
+            session: None,
+            heard: None,
+            said_goodbye: false,
+            last_heartbeat: None,
+            liveness: Liveness::Late,
+            judge: Judge::new(Arc::clone(thresholds)),
+            verdict: None,
+            usage: campanile_common::api::ResourceUsage::default(),
+            sessions: 0,
+            processes: None,
+            clone_refusals: 0,
+            clock_skew_ms: 0,
+        })
+    }
+
+    fn begin(&mut self, seed: SessionSeed) -> Result<(), Refusal> {
+        let now = self.clock.now();
+        let node = seed.node;
+        let live = self.live(node);
+        let is_alive = live.heard.is_some_and(|heard| heard.elapsed() < ALIVE);
+        if let Some(current) = &live.session
+            && current.instance != seed.instance
+            && is_alive
+        {
+            live.clone_refusals += 1;
+            if live.clone_refusals == CLONE_REFUSALS {
+                tracing::error!(%node, here = %current.facts.remote_address, there = %seed.remote_address,
+                    "two agents use one identity: its key was copied");
+                self.events.publish(
+                    "node.clone-suspected",
+                    Some(node),
+                    &serde_json::json!({ "nodeId": node }),
+                );
+            }
+            let reason = "another agent with this identity is connected; if the machine was copied, enrol the copy \
+                          with a token of its own";
+            return Err(Refusal { code: RefusalCode::IdentityInUse, reason: reason.to_owned() });
+        }
+        if let Some(old) = live.session.take() {
+            let reason = campanile_common::wire::v1::control::GoodbyeReason::Superseded;
+            drop(old.commands.try_send(SessionCommand::Close(reason)));
+        }
+        live.session = Some(Session {
+            id: seed.session,
+            instance: seed.instance,
+            commands: seed.commands,
+            facts: SessionFacts {
+                remote_address: seed.remote_address,
+                transport: seed.transport,
+                protocol_version: seed.protocol_version,
+                agent_version: seed.agent_version,
+                connected_at: now,
+                stats: LinkStats::default(),
+            },
+        });
+        live.sessions += 1;
+        Ok(())
+    }
+
+    /// Notes a sign of life; true when the node was not online before.
+    fn heartbeat(&mut self, node: NodeId, session: u64, sampled: Timestamp, stats: LinkStats) -> bool {
+        let now = self.clock.now();
+        let live = self.live(node);
+        let Some(current) = live.session.as_mut().filter(|current| current.id == session) else {
+            return false;
+        };
+        current.facts.stats = stats;
+        live.heard = Some(Instant::now());
+        live.said_goodbye = false;
+        live.last_heartbeat = Some(now);
+        live.clone_refusals = 0;
+        live.clock_skew_ms = sampled.as_millis().cast_signed() - now.as_millis().cast_signed();
+        live.liveness != Liveness::Online
+    }
+
+    fn ask(&mut self, node: NodeId, request: Request, answer: oneshot::Sender<Reply>) {
+        let session = self.live.get(&node).and_then(|live| live.session.as_ref());
+        if let Some(session) = session {
+            // Full or gone: the dropped channel tells that the node is not connected.
+            drop(session.commands.try_send(SessionCommand::Ask { request, answer }));
+        }
+    }
+
+    /// Judges one node's liveness; true when it changed.
+    fn look_at(&mut self, node: NodeId) -> bool {
+        let up = self.started.elapsed();
+        let settings = self.settings.liveness;
+        let live = self.live(node);
+        let signs = match live.heard {
+            _ if live.said_goodbye => Signs::Goodbye,
+            Some(heard) => Signs::Last(heard.elapsed()),
+            None => Signs::NoneSinceStart(up),
+        };
+        let found = liveness(signs, &settings);
+        if live.liveness == found {
+            return false;
+        }
+        let before = std::mem::replace(&mut live.liveness, found);
+        tracing::info!(%node, ?before, now = ?found, "liveness changed");
+        self.judge(node);
+        true
+    }
+
+    fn look_for_silence(&mut self) -> bool {
+        let active = self.active();
+        let mut has_changed = false;
+        for node in active {
+            has_changed |= self.look_at(node);
+        }
+        has_changed
+    }
+
+    fn active(&self) -> Vec<NodeId> {
+        self.registry.active_ids()
+    }
+
+    fn judge(&mut self, node: NodeId) {
+        let now = self.clock.now();
+        let (current, previous) = self.series.newest_two(node);
+        let live = self.live(node);
+        let vitals = current.map(|current| {
+            let mut vitals = vitals::vitals(previous.as_deref(), &current);
+            vitals.clock_skew_seconds = Some(milliseconds_to_seconds(live.clock_skew_ms));
+            vitals
+        });
+        live.usage = vitals.as_ref().map(vitals::usage).unwrap_or_default();
+        let before = live.verdict.as_ref().map(|verdict| verdict.status);
+        let verdict = live.judge.observe(now, live.liveness, vitals.as_ref());
+        let status = verdict.status;
+        live.verdict = Some(verdict);
+        if before == Some(status) {
+            return;
+        }
+        tracing::info!(%node, ?before, now = ?status, "status changed");
+        let body = serde_json::json!({ "nodeId": node, "status": status, "liveness": live.liveness });
+        self.events.publish("node.status-changed", Some(node), &body);
+        if matches!(status, NodeHealth::Warning | NodeHealth::Critical) {
+            self.ask_for_culprits(node);
+        }
+    }
+
+    /// Lists the heaviest processes of a node whose status turned bad, for whoever looks at it later.
+    fn ask_for_culprits(&mut self, node: NodeId) {
+        let (answer, reply) = oneshot::channel();
+        self.ask(node, Request::TopProcesses { count: CULPRITS.min(PROCESSES_MAX) }, answer);
+        let sender = self.own_sender.clone();
+        // Ends by itself: the session answers or drops the channel within its own deadline.
+        tokio::spawn(async move {
+            if let Ok(Reply::TopProcesses(processes)) = reply.await {
+                let processes = processes.iter().map(view::process).collect();
+                drop(sender.try_send((node, processes)));
+            }
+        });
+    }
+
+    fn judge_all(&mut self) {
+        for node in self.active() {
+            self.judge(node);
+        }
+        let readings = self.series.readings_total();
+        self.readings_per_second = Some(count(readings - self.readings_before));
+        self.readings_before = readings;
+        self.publish();
+        let view = self.fleet.borrow().clone();
+        let nodes: Vec<_> = view
+            .nodes
+            .iter()
+            .filter(|view| view.node.state == NodeState::Active)
+            .map(|view| {
+                serde_json::json!({
+                    "nodeId": view.node.node_id, "liveness": view.node.liveness, "status": view.node.status,
+                    "score": view.node.score, "cpuPercent": view.usage.cpu_percent,
+                    "memoryPercent": view.usage.memory_percent, "diskPercent": view.usage.disk_percent,
+                })
+            })
+            .collect();
+        self.events.publish(
+            "fleet.judged",
+            None,
+            &serde_json::json!({ "score": view.score, "nodes": nodes }),
+        );
+    }
+
+    /// Shows the fleet as it is now.
+    fn publish(&mut self) {
+        let roster = self.registry.all();
+        let known: std::collections::HashSet<NodeId> = roster
+            .iter()
+            .filter(|held| held.record.state == NodeState::Active)
+            .map(|held| held.record.node_id)
+            .collect();
+        self.live.retain(|node, live| known.contains(node) || live.session.is_some());
+        let judged: Vec<(NodeId, &str, &Verdict)> = roster
+            .iter()
+            .filter(|held| known.contains(&held.record.node_id))
+            .filter_map(|held| {
+                let verdict = self.live.get(&held.record.node_id)?.verdict.as_ref()?;
+                Some((held.record.node_id, held.record.name.as_str(), verdict))
+            })
+            .collect();
+        let (score, causes) = fleet_score(&judged);
+        let mut nodes: Vec<NodeView> = roster.iter().map(|held| self.view(held)).collect();
+        nodes.sort_by(|a, b| a.node.name.cmp(&b.node.name).then(a.node.node_id.cmp(&b.node.node_id)));
+        let before = self.fleet.borrow().clone();
+        let readings_per_second = self.readings_per_second;
+        self.fleet.send_replace(Arc::new(FleetView { nodes, score, causes, readings_per_second }));
+        self.tell_liveness_changes(&before);
+    }
+
+    fn tell_liveness_changes(&self, before: &FleetView) {
+        let was: HashMap<NodeId, Liveness> =
+            before.nodes.iter().map(|view| (view.node.node_id, view.node.liveness)).collect();
+        for view in &self.fleet.borrow().nodes {
+            let node = &view.node;
+            if was.get(&node.node_id).is_some_and(|liveness| *liveness != node.liveness) {
+                let body = serde_json::json!({
+                    "nodeId": node.node_id, "name": node.name, "liveness": node.liveness, "status": node.status,
+                });
+                self.events.publish("node.liveness-changed", Some(node.node_id), &body);
+            }
+        }
+    }
+
+    fn view(&self, held: &Held) -> NodeView {
+        let node = held.record.node_id;
+        let live = self.live.get(&node).filter(|_| held.record.state == NodeState::Active);
+        let verdict = live.and_then(|live| live.verdict.as_ref());
+        let liveness = live.map_or(Liveness::Offline, |live| live.liveness);
+        let (samples_total, gap_ticks_total) = self.series.totals(node);
+        let last_heartbeat = live
+            .and_then(|live| live.last_heartbeat)
+            .or_else(|| self.series.latest(node).map(|sample| sample.time));
+        NodeView {
+            node: view::node(held, liveness, verdict, last_heartbeat),
+            usage: live.map(|live| live.usage.clone()).unwrap_or_default(),
+            performance: campanile_common::api::NodePerformance::default(),
+            alerts: verdict.map_or_else(Vec::new, |verdict| view::alerts(held, verdict)),
+            processes: live.and_then(|live| live.processes.clone()),
+            connection: live.and_then(|live| {
+                let session = live.session.as_ref()?;
+                Some(view::connection(held, &session.facts, live.sessions.saturating_sub(1)))
+            }),
+            samples_total,
+            gap_ticks_total,
+        }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a rate")]
+const fn count(number: u64) -> f64 {
+    number as f64
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a clock that is off by 285 million years may be off by a little more"
+)]
+fn milliseconds_to_seconds(milliseconds: i64) -> f64 {
+    milliseconds as f64 / 1000.0
+}

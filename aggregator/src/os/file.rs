@@ -1,0 +1,57 @@
+//! Small secret files and the lock on the state folder.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use rustix::fs::{FlockOperation, flock};
+
+use super::random;
+
+/// Reads 32 secret bytes, or makes them at the first start. They are durable before they are used.
+///
+/// # Errors
+/// When the file is unreadable, of another length or cannot be written.
+pub fn secret(path: &Path) -> io::Result<[u8; 32]> {
+    match std::fs::read(path) {
+        Ok(bytes) => bytes.try_into().map_err(|bytes: Vec<u8>| {
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("holds {} bytes instead of 32; restore it from a self-backup", bytes.len()),
+            )
+        }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let bytes = random::bytes();
+            let temporary = path.with_extension("new");
+            let mut file =
+                OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+            file.write_all(&bytes)?;
+            file.sync_all()?;
+            std::fs::rename(&temporary, path)?;
+            File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()?;
+            Ok(bytes)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Held while an aggregator serves from a state folder.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+/// Takes the folder; none when another aggregator serves from it.
+///
+/// # Errors
+/// When the folder is not accessible.
+pub fn lock(folder: &Path) -> io::Result<Option<Lock>> {
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(folder.join("aggregator.lock"))?;
+    Ok(flock(&file, FlockOperation::NonBlockingLockExclusive).ok().map(|()| Lock { _file: file }))
+}
