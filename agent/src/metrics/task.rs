@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use campanile_common::connection::{LaneItem, Outbox, OutboxEffect};
 use campanile_common::id::InstanceId;
-use campanile_common::sample::{Gap, GapReason, Sample};
+use campanile_common::sample::{Gap, GapReason, Position, Sample};
 use campanile_common::wire::v1::control::{Ack, Lane};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -23,8 +23,13 @@ const BATCH_ITEMS: usize = 600;
 /// What the link tells the metrics task.
 #[derive(Debug)]
 pub enum MetricsEvent {
-    /// A session stands; live samples go here.
-    Opened(mpsc::Sender<Sample>),
+    /// A session stands.
+    Opened {
+        /// Live samples go here.
+        live: mpsc::Sender<Sample>,
+        /// Up to where the aggregator has this run's samples, if it has any.
+        durable: Option<u64>,
+    },
     /// The session ended.
     Closed,
     /// Samples are durable at the aggregator.
@@ -125,8 +130,10 @@ impl MetricsTask {
 
     fn handle(&mut self, event: MetricsEvent) {
         match event {
-            MetricsEvent::Opened(live) => {
+            MetricsEvent::Opened { live, durable } => {
                 self.live = Some(live);
+                let instance = self.instance;
+                self.spool.note_known(durable.map(|sequence| Position { instance, sequence }));
                 self.outbox.opened();
             }
             MetricsEvent::Closed => self.close_session(),

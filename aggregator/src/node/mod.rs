@@ -9,6 +9,7 @@ mod record;
 mod registry;
 mod session;
 mod task;
+mod token;
 mod view;
 pub mod vitals;
 
