@@ -5,6 +5,7 @@
 
 mod enrollment;
 mod liveness;
+pub mod presence;
 mod record;
 mod registry;
 mod session;

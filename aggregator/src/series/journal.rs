@@ -56,7 +56,7 @@ pub enum JournalError {
 
 /// The journal that is being written.
 #[derive(Debug)]
-pub(super) struct Journal {
+pub struct Journal {
     folder: PathBuf,
     next_number: u64,
     segment: Option<Segment>,

@@ -243,6 +243,11 @@ impl Spool {
         self.segments.is_empty() && self.writer.is_none() && self.gaps.is_empty()
     }
 
+    /// Gaps that only memory holds.
+    pub fn gaps_in_memory(&self) -> impl Iterator<Item = Gap> {
+        self.gaps.iter().copied()
+    }
+
     /// Bytes on disk.
     pub fn bytes(&self) -> ByteCount {
         let closed: u64 = self.segments.iter().map(|segment| segment.bytes).sum();
