@@ -221,7 +221,9 @@ impl Client {
             request = request.header("authorization", format!("Bearer {}", token.as_str()));
         }
         if let Some(cookie) = &self.cookie {
-            request = request.header("cookie", cookie.as_str());
+            // The aggregator takes changes by cookie from its own page alone, which no foreign page can pass for.
+            // The cookie here is one that this process was just given.
+            request = request.header("cookie", cookie.as_str()).header("sec-fetch-site", "same-origin");
         }
         if method == Method::POST {
             // Lets the aggregator tell a repeated request from a second one.
