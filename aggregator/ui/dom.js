@@ -8,7 +8,7 @@ function fill(element, attributes, children) {
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
     else element.setAttribute(name, value === true ? "" : String(value));
   }
-  for (const child of children.flat()) {
+  for (const child of children.flat(Infinity)) {
     if (child !== null && child !== undefined && child !== false) element.append(child);
   }
   return element;
@@ -27,6 +27,12 @@ export function svg(name, attributes, ...children) {
 /** Sets an element's text only when it differs, so that screen readers are not told the same again. */
 export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
+}
+
+/** A bar as long as a share of a hundred; null for an empty one. What it says stands beside it as text. */
+export function setBar(element, value) {
+  const share = value === null || value === undefined ? 0 : Math.min(100, Math.max(0, value));
+  element.style.setProperty("--share", `${share.toFixed(1)}%`);
 }
 
 /** Says something to whoever looks or listens. */
@@ -70,4 +76,4 @@ export function span(seconds) {
 }
 
 /** A time as the reader's own clock shows it. */
-export const time = (text) => (text ? new Date(text).toLocaleString() : "never");
+export const time = (text) => (text ? new Date(text).toLocaleString([], { dateStyle: "medium", timeStyle: "medium" }) : "never");
