@@ -1,0 +1,7 @@
+//! The real programs over the loopback: few tests, each a story, each of many processes.
+//!
+//! They wait for events with deadlines, never for a fixed time, and use only what a person could: files, signals,
+//! command lines and the HTTPS API.
+
+mod everyday;
+mod fleet_of_28;
