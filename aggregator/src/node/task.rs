@@ -57,6 +57,7 @@ struct Live {
     said_goodbye: bool,
     last_heartbeat: Option<Timestamp>,
     liveness: Liveness,
+    vitals: vitals::VitalsReader,
     judge: Judge,
     verdict: Option<Verdict>,
     usage: campanile_common::api::ResourceUsage,
@@ -202,6 +203,7 @@ impl NodeTask {
             said_goodbye: false,
             last_heartbeat: None,
             liveness: Liveness::Late,
+            vitals: vitals::VitalsReader::default(),
             judge: Judge::new(Arc::clone(thresholds)),
             verdict: None,
             usage: campanile_common::api::ResourceUsage::default(),
@@ -318,7 +320,7 @@ impl NodeTask {
         let (current, previous) = self.series.newest_two(node);
         let live = self.live(node);
         let vitals = current.map(|current| {
-            let mut vitals = vitals::vitals(previous.as_deref(), &current);
+            let mut vitals = live.vitals.read(previous.as_deref(), &current);
             vitals.clock_skew_seconds = Some(milliseconds_to_seconds(live.clock_skew_ms));
             vitals
         });

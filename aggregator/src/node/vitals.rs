@@ -20,12 +20,6 @@ use layout::{Layout, LinkRole, MemoryRole, MountRole, Role, Wanted};
 /// bridges the same.
 const IDLE_FALL_SECONDS_MAX: f64 = 3.0;
 
-/// What `current` says of the node, and of the time since `previous`. Whoever asks every second keeps a
-/// [`VitalsReader`].
-pub fn vitals(previous: Option<&Sample>, current: &Sample) -> Vitals {
-    VitalsReader::default().read(previous, current)
-}
-
 /// What the node uses, as the API shows it.
 pub fn usage(vitals: &Vitals) -> ResourceUsage {
     let most = |values: &mut dyn Iterator<Item = f64>| values.max_by(f64::total_cmp);

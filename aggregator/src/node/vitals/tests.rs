@@ -12,6 +12,10 @@ use super::*;
 const GIB: i64 = 1 << 30;
 const MIB: i64 = 1 << 20;
 
+fn vitals(previous: Option<&Sample>, current: &Sample) -> Vitals {
+    VitalsReader::default().read(previous, current)
+}
+
 /// A reading named as Prometheus prints it: `name{label="value"}`.
 fn series(text: &str, scale: Scale) -> Series {
     let (name, labels) = text.split_once('{').unwrap_or((text, "}"));
