@@ -1,5 +1,7 @@
 //! The agent's settings: a TOML file, drop-ins beside it, checked values. The only reader of either.
 
+#![expect(clippy::disallowed_methods, reason = "tests write settings files")]
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -50,6 +50,7 @@ struct Live {
     /// How to reach the session of `presence`.
     session: Option<Session>,
     last_heartbeat: Option<Timestamp>,
+    vitals: vitals::VitalsReader,
     judge: Judge,
     verdict: Option<Verdict>,
     usage: campanile_common::api::ResourceUsage,
@@ -191,6 +192,7 @@ impl NodeTask {
             presence: Presence::default(),
             session: None,
             last_heartbeat: None,
+            vitals: vitals::VitalsReader::default(),
             judge: Judge::new(Arc::clone(thresholds)),
             verdict: None,
             usage: campanile_common::api::ResourceUsage::default(),
@@ -288,7 +290,7 @@ impl NodeTask {
         let (current, previous) = self.series.newest_two(node);
         let live = self.live(node);
         let vitals = current.map(|current| {
-            let mut vitals = vitals::vitals(previous.as_deref(), &current);
+            let mut vitals = live.vitals.read(previous.as_deref(), &current);
             vitals.clock_skew_seconds = Some(milliseconds_to_seconds(live.clock_skew_ms));
             vitals
         });
