@@ -1,7 +1,5 @@
 //! The agent's settings: a TOML file, drop-ins beside it, checked values. The only reader of either.
 
-#![expect(clippy::disallowed_methods, reason = "tests write settings files")]
-
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -169,6 +167,7 @@ fn within(
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests lay out the files that are read")]
 mod tests {
     use super::*;
 
