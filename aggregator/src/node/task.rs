@@ -253,6 +253,8 @@ impl NodeTask {
             },
         });
         live.sessions += 1;
+        // Whoever came in was the only one: an agent that restarted, not a copy.
+        live.clone_refusals = 0;
         Ok(())
     }
 
@@ -267,8 +269,8 @@ impl NodeTask {
         live.heard = Some(Instant::now());
         live.said_goodbye = false;
         live.last_heartbeat = Some(now);
-        live.clone_refusals = 0;
-        live.clock_skew_ms = sampled.as_millis().cast_signed() - now.as_millis().cast_signed();
+        // Saturating: the node may say any time at all.
+        live.clock_skew_ms = sampled.as_millis().cast_signed().saturating_sub(now.as_millis().cast_signed());
         live.liveness != Liveness::Online
     }
 
