@@ -16,6 +16,10 @@ use crate::time::Timestamp;
 pub const SERIES_MAX: usize = 4096;
 /// Longest metric name, label name or label value, in bytes.
 pub const TEXT_BYTES_MAX: usize = 256;
+/// Longest schema: the bytes of all its names and labels together. Twice what the largest node needs.
+pub const SCHEMA_BYTES_MAX: usize = 512 * 1024;
+/// Last tick a run of an agent may reach: one a millisecond for 8,900 years. Sums of ticks stay far from overflow.
+pub const TICK_MAX: u64 = 1 << 48;
 /// Most labels on one series.
 pub const SERIES_LABELS_MAX: usize = 8;
 
@@ -65,6 +69,12 @@ pub struct Series {
 }
 
 impl Series {
+    /// Length of its name and labels together, which is what a schema is measured by.
+    pub fn text_bytes(&self) -> usize {
+        let labels: usize = self.labels.iter().map(|(name, value)| name.len() + value.len()).sum();
+        self.name.len() + labels
+    }
+
     /// The value of one label.
     pub fn label(&self, name: &str) -> Option<&str> {
         self.labels.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())

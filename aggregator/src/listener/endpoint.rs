@@ -181,7 +181,7 @@ impl ListenerTask {
             let connection = match tokio::time::timeout(HANDSHAKE_TIMEOUT, connecting).await {
                 Ok(Ok(connection)) => connection,
                 Ok(Err(error)) => {
-                    tracing::debug!(%remote, %error, "handshake failed");
+                    context.refusals.note(remote, &error);
                     return;
                 }
                 Err(_) => return,

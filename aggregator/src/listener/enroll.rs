@@ -15,6 +15,13 @@ const ENROLL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Serves one enrolment connection.
 pub(super) async fn run(connection: quinn::Connection, context: &Context) {
     let remote = connection.remote_address();
+    // Lanes are for agents: what comes on one is never read, and would only fill the window.
+    connection.set_max_concurrent_uni_streams(0_u8.into());
+    let Ok(_place) = context.enrolling.try_acquire() else {
+        tracing::debug!(%remote, "too many enrolments at once");
+        connection.close(4_u32.into(), b"too many enrolments at once; try again");
+        return;
+    };
     if tokio::time::timeout(ENROLL_TIMEOUT, exchange(&connection, context)).await.is_err() {
         tracing::debug!(%remote, "enrolment took too long");
     }
@@ -57,6 +64,9 @@ async fn enroll(bytes: &[u8], context: &Context) -> Result<Enrolled, Refusal> {
         .next()
         .map_err(|error| malformed(&error.to_string()))?
         .ok_or_else(|| malformed("the request ends inside a frame"))?;
+    if !matches!(decoder.next(), Ok(None)) || decoder.finish().is_err() {
+        return Err(malformed("something follows the request"));
+    }
     let request = Enroll::from_frame(&frame).map_err(|error| malformed(&error.to_string()))?;
     let checked =
         context.ca.check_request(&request.request).map_err(|error| malformed(&error.to_string()))?;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use campanile_common::connection::{LaneItem, LaneReader};
 use campanile_common::id::NodeId;
+use campanile_common::sample::{Schema, Series};
 use campanile_common::wire::frame::{FRAME_BYTES_MAX, FrameDecoder};
 use campanile_common::wire::v1::control::Lane;
 use quinn::{Connection, RecvStream};
@@ -15,6 +16,10 @@ use crate::series::SessionKey;
 
 /// A stream that was opened says so soon what it carries.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// New schemas are taken in at this rate, in bytes a second. A schema is large beside a sample, and samples wait in
+/// memory until they are durable: an agent that changes its schema with every sample must not fill it.
+const SCHEMA_BYTES_PER_SECOND: u32 = 1024 * 1024;
 
 /// Reads until the stream ends.
 ///
@@ -29,6 +34,7 @@ pub(super) async fn read(
 ) -> Result<(), String> {
     let mut decoder = FrameDecoder::default();
     let mut reader = LaneReader::default();
+    let mut schema = Schema::default();
     loop {
         let next = stream.read_chunk(FRAME_BYTES_MAX, true);
         let chunk = if reader.lane().is_none() {
@@ -49,9 +55,25 @@ pub(super) async fn read(
                 let sampled = sample.time;
                 context.nodes.tell(NodeEvent::Heartbeat { node, session: session.0, sampled, stats }).await;
             }
+            let pause = match &item {
+                LaneItem::Sample(sample) if !Arc::ptr_eq(&sample.schema, &schema) => {
+                    schema = Arc::clone(&sample.schema);
+                    schema_pause(&schema)
+                }
+                LaneItem::Sample(_) | LaneItem::Gap(_) => Duration::ZERO,
+            };
             context.ingest.item(session, node, lane, item).await;
+            if !pause.is_zero() {
+                tokio::time::sleep(pause).await;
+            }
         }
     }
+}
+
+/// Time that a new schema takes at the rate allowed.
+fn schema_pause(schema: &Schema) -> Duration {
+    let bytes: usize = schema.iter().map(Series::text_bytes).sum();
+    Duration::from_secs(1) * u32::try_from(bytes).unwrap_or(u32::MAX) / SCHEMA_BYTES_PER_SECOND
 }
 
 fn error_text(error: &dyn std::error::Error) -> String {

@@ -9,6 +9,7 @@
 mod endpoint;
 mod enroll;
 mod lane;
+mod refusals;
 mod session;
 mod tls;
 
@@ -34,6 +35,10 @@ pub const ALPN_ENROLL: &[u8] = b"campanile-enroll/1";
 /// Enrolments under way; further ones are told to try again.
 const ENROLMENTS_MAX: usize = 128;
 
+/// Connections of nodes that enrol: nobody has vouched for them, and each may fill its window (128 KiB on a stream)
+/// before it is read. Further ones are closed with a reason and come again.
+const ENROLLING_MAX: usize = 256;
+
 /// What every connection needs.
 #[derive(Debug)]
 pub struct Context {
@@ -47,6 +52,8 @@ pub struct Context {
     interval: Duration,
     next_session: AtomicU64,
     enrolments: Semaphore,
+    enrolling: Semaphore,
+    refusals: refusals::Refusals,
 }
 
 impl Context {
@@ -73,6 +80,8 @@ impl Context {
             interval,
             next_session: AtomicU64::new(1),
             enrolments: Semaphore::new(ENROLMENTS_MAX),
+            enrolling: Semaphore::new(ENROLLING_MAX),
+            refusals: refusals::Refusals::default(),
         }
     }
 }

@@ -35,6 +35,13 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(7);
 const GOODBYE_TIMEOUT: Duration = Duration::from_millis(500);
 /// Certificates one session may renew; an agent needs one.
 const RENEWALS_MAX: u32 = 4;
+/// Longest wait for an agent to make room for a message. One that does not read would otherwise hold its session, and
+/// everything that waits for it, past its own retirement.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest session with an expired certificate: it renews and comes back.
+const RENEW_ONLY_MAX: Duration = Duration::from_secs(10);
+/// Longest reason in a close frame, which has to fit one packet.
+const REASON_BYTES_MAX: usize = 240;
 /// When the aggregator restarts, agents come back spread over this.
 const RETURN_SPREAD_MS: u64 = 400;
 
@@ -90,8 +97,13 @@ pub(super) async fn run(connection: Connection, context: Arc<Context>, stop: Can
         Some(end) => tracing::debug!(%node, ?end, "session ended"),
         None => tracing::debug!(%node, "connection lost"),
     }
-    let code: u32 = if matches!(end, Some(End::Protocol(_))) { 3 } else { 0 };
-    connection.close(code.into(), b"");
+    match end {
+        Some(End::Protocol(problem)) => {
+            let reason = problem.as_bytes();
+            connection.close(3_u32.into(), &reason[..reason.len().min(REASON_BYTES_MAX)]);
+        }
+        _ => connection.close(0_u32.into(), b""),
+    }
 }
 
 fn peer(connection: &Connection, context: &Context) -> Option<Peer> {
@@ -130,10 +142,15 @@ impl Driver<'_> {
         let mut decoder = FrameDecoder::default();
         let deadline = tokio::time::sleep(opening);
         tokio::pin!(deadline);
+        let renewed_by = tokio::time::sleep(RENEW_ONLY_MAX);
+        tokio::pin!(renewed_by);
         loop {
             let event = tokio::select! {
                 chunk = receive.read_chunk(FRAME_BYTES_MAX, true) => {
-                    let Ok(Some(chunk)) = chunk else { return None };
+                    let Ok(chunk) = chunk else { return None };
+                    let Some(chunk) = chunk else {
+                        return decoder.finish().err().map(|error| End::Protocol(error.to_string()));
+                    };
                     decoder.push(&chunk.bytes);
                     if let Some(end) = self.frames(&mut decoder).await {
                         return end;
@@ -167,6 +184,9 @@ impl Driver<'_> {
                     None => restarting(),
                 },
                 () = stop.cancelled() => restarting(),
+                () = &mut renewed_by, if self.peer.must_renew => {
+                    return Some(End::Protocol("an expired certificate was not renewed in time".to_owned()));
+                }
                 () = &mut deadline, if self.state.deadline().is_some() => AggregatorEvent::Tick,
             };
             let effects = self.state.apply(self.context.clock.now(), event);
@@ -197,8 +217,10 @@ impl Driver<'_> {
             match effect {
                 AggregatorEffect::Send(bytes) => {
                     let send = self.send.as_mut().expect("opened before the first event");
-                    if send.write_all(&bytes).await.is_err() {
-                        return Some(None);
+                    match tokio::time::timeout(WRITE_TIMEOUT, send.write_all(&bytes)).await {
+                        Ok(Ok(())) => {}
+                        Ok(Err(_)) => return Some(None),
+                        Err(_) => return Some(Some(End::Protocol("the agent does not read".to_owned()))),
                     }
                 }
                 AggregatorEffect::Admit(hello) => {

@@ -248,7 +248,8 @@ impl NodeTask {
             current.facts.stats = stats;
         }
         live.last_heartbeat = Some(now);
-        live.clock_skew_ms = sampled.as_millis().cast_signed() - now.as_millis().cast_signed();
+        // Saturating: the node may say any time at all.
+        live.clock_skew_ms = sampled.as_millis().cast_signed().saturating_sub(now.as_millis().cast_signed());
         live.presence.liveness() != Liveness::Online
     }
 

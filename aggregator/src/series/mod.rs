@@ -135,7 +135,9 @@ impl RecentSeries {
         let is_new = inner.nodes.entry(node).or_default().take(lane, item, now);
         match item {
             LaneItem::Gap(gap) if is_new => {
-                *inner.gap_ticks_total.entry(node).or_default() += gap.last - gap.first + 1;
+                let total = inner.gap_ticks_total.entry(node).or_default();
+                // The node says how many; its own total is all it can spoil.
+                *total = total.saturating_add(gap.last - gap.first + 1);
             }
             LaneItem::Sample(sample) if is_new && lane == Lane::Backfill => {
                 inner.readings_total += sample.readings.len() as u64;

@@ -19,6 +19,8 @@ use super::intake::Intake;
 
 /// Samples of one chunk: each begins with its schema, so longer ones are smaller and slower to search.
 const CHUNK_SAMPLES: usize = 300;
+/// A chunk is closed at this size too: schemas that change with every sample make it large.
+const CHUNK_BYTES_MAX: usize = 1024 * 1024;
 /// Most bytes of one node's hour; past it the oldest chunk goes. 1,000 series at 1 Hz need about as much.
 const NODE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
@@ -75,7 +77,7 @@ impl NodeSeries {
 
     fn keep(&mut self, lane: Lane, sample: &Sample) {
         let open = if lane == Lane::Backfill { &mut self.open_late } else { &mut self.open_live };
-        if open.count == CHUNK_SAMPLES {
+        if open.count == CHUNK_SAMPLES || open.frames.len() >= CHUNK_BYTES_MAX {
             let mut full = std::mem::take(open);
             full.frames.shrink_to_fit();
             full.encoder = SampleEncoder::default();

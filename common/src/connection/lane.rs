@@ -1,6 +1,6 @@
 //! Reads one stream of samples at the aggregator.
 
-use crate::sample::{Gap, Sample};
+use crate::sample::{Gap, Sample, TICK_MAX};
 use crate::wire::frame::Frame;
 use crate::wire::v1::MessageError;
 use crate::wire::v1::control::Lane;
@@ -30,6 +30,9 @@ pub enum LaneError {
     /// A gap that ends before it begins.
     #[error("a gap that ends before it begins")]
     Gap,
+    /// A gap beyond what a run can reach.
+    #[error("a gap past the last tick")]
+    Tick,
 }
 
 /// Turns frames of one stream into items.
@@ -64,6 +67,7 @@ impl LaneReader {
             }
             (Some(_), Block::Round(round)) => Ok(Some(LaneItem::Sample(self.decoder.round(&round)?))),
             (Some(_), Block::Gap(gap)) if gap.first > gap.last => Err(LaneError::Gap),
+            (Some(_), Block::Gap(gap)) if gap.last > TICK_MAX => Err(LaneError::Tick),
             (Some(_), Block::Gap(gap)) => Ok(Some(LaneItem::Gap(gap))),
         }
     }

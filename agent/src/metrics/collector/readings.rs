@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use campanile_common::sample::{
-    SERIES_LABELS_MAX, SERIES_MAX, Scale, Schema, Series, SeriesKind, TEXT_BYTES_MAX,
+    SCHEMA_BYTES_MAX, SERIES_LABELS_MAX, SERIES_MAX, Scale, Schema, Series, SeriesKind, TEXT_BYTES_MAX,
 };
 
 /// Rounds between two looks for series that are gone.
@@ -60,6 +60,8 @@ struct Block {
 #[derive(Debug, Default)]
 pub struct Readings {
     schema: Schema,
+    /// Bytes of its texts.
+    schema_bytes: usize,
     blocks: Vec<Block>,
     values: Vec<Option<i64>>,
     owner: usize,
@@ -75,6 +77,7 @@ impl Readings {
         let starts_over = self.round.is_multiple_of(LOOK_ROUNDS) && self.has_gone_series();
         if starts_over {
             self.schema = Schema::default();
+            self.schema_bytes = 0;
             self.blocks.clear();
         }
         self.dropped = 0;
@@ -102,10 +105,13 @@ impl Readings {
         let fits = first + families.len() <= SERIES_MAX
             && labels.len() <= SERIES_LABELS_MAX
             && labels.iter().all(|(name, value)| is_short(name) && is_short(value));
-        if !fits {
+        let label_bytes: usize = labels.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let bytes: usize = families.iter().map(|family| family.name.len() + label_bytes).sum();
+        if !fits || self.schema_bytes + bytes > SCHEMA_BYTES_MAX {
             self.drop_series(families.len());
             return None;
         }
+        self.schema_bytes += bytes;
         let schema = Arc::make_mut(&mut self.schema);
         schema.extend(families.iter().map(|family| Series {
             name: family.name.to_owned(),
@@ -328,6 +334,22 @@ mod tests {
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let (schema, _) = round(&mut readings, &mut devices, &names);
         assert_eq!((schema.len(), readings.dropped()), (SERIES_MAX, SERIES_MAX));
+    }
+
+    #[test]
+    fn the_texts_of_a_schema_never_outgrow_their_limit() {
+        let mut readings = Readings::default();
+        let long = "x".repeat(TEXT_BYTES_MAX);
+        let labels: Vec<_> = ["a", "b", "c", "d"].iter().map(|name| (*name, long.as_str())).collect();
+        while readings.add(FAMILIES, &labels).is_some() {}
+        let (schema, _) = readings.take();
+        let bytes: usize = schema.iter().map(Series::text_bytes).sum();
+        assert!(
+            schema.len() < SERIES_MAX && bytes <= SCHEMA_BYTES_MAX,
+            "{} series, {bytes} bytes",
+            schema.len()
+        );
+        assert!(readings.dropped() > 0);
     }
 
     #[test]

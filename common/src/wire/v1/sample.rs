@@ -12,7 +12,10 @@ use serde::{Deserialize, Serialize};
 use super::control::Lane;
 use super::{MessageError, check_version, to_frame};
 use crate::id::InstanceId;
-use crate::sample::{Gap, Position, SERIES_LABELS_MAX, SERIES_MAX, Sample, Schema, Series, TEXT_BYTES_MAX};
+use crate::sample::{
+    Gap, Position, SCHEMA_BYTES_MAX, SERIES_LABELS_MAX, SERIES_MAX, Sample, Schema, Series, TEXT_BYTES_MAX,
+    TICK_MAX,
+};
 use crate::time::Timestamp;
 use crate::wire::codec::{self, CodecError};
 use crate::wire::frame::Frame;
@@ -186,6 +189,8 @@ pub struct SampleDecoder {
     schema: Option<Schema>,
     /// Series of a schema whose last part has not come yet.
     parts: Vec<Series>,
+    /// Bytes of their texts.
+    parts_bytes: usize,
     position: Option<Position>,
     time: Timestamp,
     readings: Vec<i64>,
@@ -209,6 +214,10 @@ impl SampleDecoder {
             if texts.into_iter().any(|text| text.len() > TEXT_BYTES_MAX) {
                 return invalid("a name or label longer than allowed");
             }
+            self.parts_bytes += series.text_bytes();
+            if self.parts_bytes > SCHEMA_BYTES_MAX {
+                return invalid("a schema longer than allowed");
+            }
             if !is_metric_name(&series.name) || !series.labels.iter().all(|(name, _)| is_label_name(name)) {
                 return invalid("a name with characters Prometheus does not allow");
             }
@@ -219,6 +228,7 @@ impl SampleDecoder {
             return Ok(());
         }
         let series = std::mem::take(&mut self.parts);
+        self.parts_bytes = 0;
         self.readings = vec![0; series.len()];
         self.position = Some(Position { instance: block.instance, sequence: block.sequence });
         self.time = block.time;
@@ -242,7 +252,8 @@ impl SampleDecoder {
             return Err(invalid("a round of another length than its schema"));
         }
         let sequence = position.sequence.checked_add(block.sequence_step);
-        position.sequence = sequence.ok_or_else(|| invalid("a sequence past the last number"))?;
+        let sequence = sequence.filter(|sequence| *sequence <= TICK_MAX);
+        position.sequence = sequence.ok_or_else(|| invalid("a sequence past the last tick"))?;
         self.time = Timestamp::from_millis(self.time.as_millis().wrapping_add_signed(block.time_step_ms));
         for (last, difference) in self.readings.iter_mut().zip(&block.differences) {
             *last = last.wrapping_add(*difference);
@@ -361,6 +372,47 @@ mod tests {
         let mut bytes = Vec::new();
         SampleEncoder::default().encode(&sample, &mut bytes).unwrap();
         assert_eq!(decode(&bytes), [sample]);
+    }
+
+    #[test]
+    fn a_schema_is_refused_before_its_texts_fill_the_memory() {
+        let long = Series {
+            name: "node_test".to_owned(),
+            labels: vec![("n".to_owned(), "x".repeat(TEXT_BYTES_MAX)); SERIES_LABELS_MAX],
+            kind: SeriesKind::Gauge,
+            scale: Scale::ONE,
+        };
+        let part = SchemaBlock {
+            instance: InstanceId::from_bytes([0; 8]),
+            sequence: 0,
+            time: Timestamp::default(),
+            series: vec![long.clone(); 20],
+            has_more: true,
+        };
+        let mut decoder = SampleDecoder::default();
+        let taken = (0..).take_while(|_| decoder.schema(part.clone()).is_ok()).count();
+        assert_eq!(taken, SCHEMA_BYTES_MAX / (20 * long.text_bytes()));
+    }
+
+    #[test]
+    fn a_tick_past_the_last_is_refused() {
+        let mut decoder = SampleDecoder::default();
+        let block = SchemaBlock {
+            instance: InstanceId::from_bytes([0; 8]),
+            sequence: TICK_MAX,
+            time: Timestamp::default(),
+            series: schema(1).to_vec(),
+            has_more: false,
+        };
+        decoder.schema(block).unwrap();
+        let round = |sequence_step| RoundBlock {
+            sequence_step,
+            time_step_ms: 0,
+            absent: vec![],
+            differences: vec![0],
+        };
+        assert!(decoder.round(&round(0)).is_ok());
+        assert!(decoder.round(&round(1)).is_err());
     }
 
     #[test]
