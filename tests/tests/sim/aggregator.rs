@@ -193,13 +193,13 @@ impl World {
 
     /// Writes to the disk; false while it is full.
     fn write(&mut self, items: &[TakenItem]) -> bool {
-        let wall = self.clock(self.aggregator.clock_offset_ms);
+        let (up, wall) = (self.up(), self.clock(self.aggregator.clock_offset_ms));
         let aggregator = &mut self.aggregator;
         if aggregator.is_disk_full {
             return false;
         }
         let Some(journal) = &mut aggregator.journal else { return false };
-        pending::write(journal, &aggregator.recent, items, wall).expect("a disk with room");
+        pending::write(journal, &aggregator.recent, items, up, wall).expect("a disk with room");
         for taken in items {
             self.oracle.written(taken.node, &taken.item);
         }
