@@ -135,7 +135,7 @@ pub fn open(
     now: Timestamp,
     mut each: impl FnMut(NodeId, &LaneItem),
 ) -> Result<(Journal, Vec<PathBuf>), JournalError> {
-    Journal::open(folder, now, |node, item| {
+    Journal::open(folder, |node, item| {
         each(node, &item);
         let mut inner = recent.lock();
         let series = inner.nodes.entry(node).or_default();
@@ -146,7 +146,8 @@ pub fn open(
     })
 }
 
-/// Makes the items durable, then visible. What is here already is not written again.
+/// Makes the items durable, then visible. What is here already is not written again. `up` is the time since [`open`],
+/// `now` what the wall clock shows.
 ///
 /// # Errors
 /// When the disk refuses: nothing of them counts as written.
@@ -154,12 +155,13 @@ pub fn write(
     journal: &mut Journal,
     recent: &RecentSeries,
     items: &[TakenItem],
+    up: Duration,
     now: Timestamp,
 ) -> io::Result<()> {
     let new: Vec<TakenItem> =
         items.iter().filter(|taken| !recent.is_known(taken.node, &taken.item)).cloned().collect();
     if !new.is_empty() {
-        journal.append(&new, now)?;
+        journal.append(&new, up)?;
     }
     for taken in &new {
         recent.take(taken.node, taken.lane, &taken.item, now);

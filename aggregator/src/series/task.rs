@@ -129,9 +129,9 @@ impl IngestTask {
             self.journal = Some(journal);
             return;
         }
-        let (recent, now) = (self.recent.clone(), self.clock.now());
+        let (recent, up, now) = (self.recent.clone(), self.started.elapsed(), self.clock.now());
         let written = tokio::task::spawn_blocking(move || {
-            let written = pending::write(&mut journal, &recent, &items, now);
+            let written = pending::write(&mut journal, &recent, &items, up, now);
             (journal, items, written)
         });
         match written.await {
