@@ -31,8 +31,9 @@ const JUDGE_STEP: Duration = Duration::from_secs(1);
 const CULPRITS: u16 = 5;
 /// A session that was heard within this is alive, and a second one with its identity is refused.
 const ALIVE: Duration = Duration::from_millis(1500);
-/// Two sessions with one identity, both alive for so many refusals in a row, are taken for a copied key.
-const CLONE_REFUSALS: u32 = 5;
+/// So many times in a row a second agent was refused and the first was heard of again: the key was copied. A restarted
+/// agent cannot do that, because the process before it is dead; one heartbeat may still be on its way.
+const CLONE_REFUSALS: u32 = 3;
 
 /// Settings of the task.
 #[derive(Debug, Clone)]
@@ -62,7 +63,10 @@ struct Live {
     usage: campanile_common::api::ResourceUsage,
     sessions: u64,
     processes: Option<Vec<ProcessInfo>>,
+    /// Refusals of a second agent, each with a sign of life of the first since the one before.
     clone_refusals: u32,
+    /// The session was heard of since the last such refusal.
+    is_heard_since_refusal: bool,
     /// How far the node's clock is from ours, in milliseconds; network delay included.
     clock_skew_ms: i64,
 }
@@ -208,6 +212,7 @@ impl NodeTask {
             sessions: 0,
             processes: None,
             clone_refusals: 0,
+            is_heard_since_refusal: false,
             clock_skew_ms: 0,
         })
     }
@@ -221,8 +226,9 @@ impl NodeTask {
             && current.instance != seed.instance
             && is_alive
         {
-            live.clone_refusals += 1;
-            if live.clone_refusals == CLONE_REFUSALS {
+            let is_contested = std::mem::take(&mut live.is_heard_since_refusal);
+            live.clone_refusals += u32::from(is_contested);
+            if is_contested && live.clone_refusals == CLONE_REFUSALS {
                 tracing::error!(%node, here = %current.facts.remote_address, there = %seed.remote_address,
                     "two agents use one identity: its key was copied");
                 self.events.publish(
@@ -253,6 +259,7 @@ impl NodeTask {
             },
         });
         live.sessions += 1;
+        (live.clone_refusals, live.is_heard_since_refusal) = (0, false);
         Ok(())
     }
 
@@ -267,7 +274,7 @@ impl NodeTask {
         live.heard = Some(Instant::now());
         live.said_goodbye = false;
         live.last_heartbeat = Some(now);
-        live.clone_refusals = 0;
+        live.is_heard_since_refusal = true;
         live.clock_skew_ms = sampled.as_millis().cast_signed() - now.as_millis().cast_signed();
         live.liveness != Liveness::Online
     }
