@@ -23,7 +23,7 @@ use zeroize::Zeroizing;
 
 use crate::cli::{Cli, Command};
 use crate::identity::enroll::{self, EnrollError};
-use crate::identity::{Identity, tls};
+use crate::identity::{Identity, IdentityError, tls};
 use crate::link::{self, LinkChannels, LinkIdentity, LinkSettings, Responder};
 use crate::metrics::sampler::{Sampler, SamplerSettings};
 use crate::metrics::spool::{Spool, SpoolLimits};
@@ -97,12 +97,20 @@ fn run_enroll(
     replace: bool,
 ) -> anyhow::Result<()> {
     let _lock = Lock::take(&settings.state_dir)?;
-    if !replace && let Ok(identity) = Identity::load(&settings.state_dir) {
-        anyhow::bail!(
+    match Identity::load(&settings.state_dir) {
+        _ if replace => {}
+        Err(IdentityError::Missing { .. }) => {}
+        Ok(identity) => anyhow::bail!(
             "this node is enrolled already as {} ({}); give --replace to enrol it anew",
             identity.name,
             identity.node
-        );
+        ),
+        // Nothing is written over what may still be mended, and no token is spent on it.
+        Err(error) => {
+            return Err(
+                anyhow::Error::from(error).context("give --replace to enrol this node anew all the same")
+            );
+        }
     }
     let token: Token = read_token(token_file)?.trim().parse()?;
     let facts = sampler(settings, InstanceId::from_bytes([0; 8])).facts();

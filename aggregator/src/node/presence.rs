@@ -12,8 +12,9 @@ use super::liveness::{LivenessSettings, Signs, liveness};
 
 /// A session that was heard within this is alive, and a second one with its identity is refused.
 const ALIVE: Duration = Duration::from_millis(1500);
-/// Two sessions with one identity, both alive for so many refusals in a row, are taken for a copied key.
-const CLONE_REFUSALS: u32 = 5;
+/// So many times in a row a second agent was refused and the first was heard of again: the key was copied. A restarted
+/// agent cannot do that, because the process before it is dead; one heartbeat may still be on its way.
+const CLONE_REFUSALS: u32 = 3;
 
 /// What is known of one node's sessions and signs of life.
 #[derive(Debug)]
@@ -23,7 +24,9 @@ pub struct Presence {
     heard: Option<Duration>,
     said_goodbye: bool,
     liveness: Liveness,
+    /// Refusals of a second agent, each with a sign of life of the first since the one before.
     clone_refusals: u32,
+    is_heard_since_refusal: bool,
 }
 
 /// Another agent with this identity is alive.
@@ -35,7 +38,14 @@ pub struct IdentityInUse {
 
 impl Default for Presence {
     fn default() -> Self {
-        Self { session: None, heard: None, said_goodbye: false, liveness: Liveness::Late, clone_refusals: 0 }
+        Self {
+            session: None,
+            heard: None,
+            said_goodbye: false,
+            liveness: Liveness::Late,
+            clone_refusals: 0,
+            is_heard_since_refusal: false,
+        }
     }
 }
 
@@ -47,10 +57,13 @@ impl Presence {
     pub fn begin(&mut self, now: Duration, session: u64, instance: InstanceId) -> Result<(), IdentityInUse> {
         let is_alive = self.heard.is_some_and(|heard| now.saturating_sub(heard) < ALIVE);
         if self.session.is_some_and(|(_, current)| current != instance) && is_alive {
-            self.clone_refusals += 1;
-            return Err(IdentityInUse { is_suspect: self.clone_refusals == CLONE_REFUSALS });
+            let is_contested = std::mem::take(&mut self.is_heard_since_refusal);
+            self.clone_refusals += u32::from(is_contested);
+            let is_suspect = is_contested && self.clone_refusals == CLONE_REFUSALS;
+            return Err(IdentityInUse { is_suspect });
         }
         self.session = Some((session, instance));
+        self.clone_refusals = 0;
         Ok(())
     }
 
@@ -61,7 +74,7 @@ impl Presence {
         }
         self.heard = Some(now);
         self.said_goodbye = false;
-        self.clone_refusals = 0;
+        self.is_heard_since_refusal = true;
         true
     }
 

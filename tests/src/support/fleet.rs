@@ -193,7 +193,13 @@ impl LocalFleet {
 
     /// Starts the agent of an enrolled node.
     pub fn run_agent(&mut self, node: &str) {
+        self.run_agent_in(node, &[]);
+    }
+
+    /// Starts the agent of an enrolled node with more environment variables.
+    pub fn run_agent_in(&mut self, node: &str, environment: &[(String, String)]) {
         let mut run = self.agent_command(node, &["run"]);
+        run.envs(environment.iter().cloned());
         let daemon = Daemon::start(node, &mut run, &self.node_path(node, "agent.log"));
         self.agents.insert(node.to_owned(), daemon);
     }

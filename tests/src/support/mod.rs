@@ -8,6 +8,7 @@ mod daemon;
 mod fleet;
 mod port;
 mod program;
+mod volume;
 mod wait;
 
 pub use api::{Answer, Api, Event, EventStream};
@@ -16,4 +17,5 @@ pub use daemon::Daemon;
 pub use fleet::{FleetOptions, LocalFleet};
 pub use port::free_port;
 pub use program::{AGENT, AGGREGATOR, CAMPANILE, program};
+pub use volume::SmallVolume;
 pub use wait::{patience, until, within};
