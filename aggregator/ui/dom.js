@@ -8,10 +8,13 @@ function fill(element, attributes, children) {
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
     else element.setAttribute(name, value === true ? "" : String(value));
   }
-  for (const child of children.flat(Infinity)) {
-    if (child !== null && child !== undefined && child !== false) element.append(child);
-  }
+  element.append(...present(children));
   return element;
+}
+
+/** The children of all lists within lists, without those that are left out. */
+function present(children) {
+  return children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false);
 }
 
 /** An HTML element with attributes (`onclick` and the like are listeners) and children. */
@@ -45,7 +48,7 @@ export function notify(text, isBad = false) {
 /** Shows a view: replaces the content and moves the focus there, as a page load would. */
 export function show(...children) {
   const main = document.getElementById("main");
-  main.replaceChildren(...children);
+  main.replaceChildren(...present(children));
   main.focus({ preventScroll: true });
 }
 
