@@ -44,18 +44,19 @@ BUDGETS = {
 
 @dataclass
 class Figure:
-    """A measured figure, or why there is none."""
+    """A measured figure, or why there is none: because measuring failed, or because there is nothing to measure."""
 
     key: str
     value: float | None = None
     missing: str = ""
+    is_skipped: bool = False
     detail: dict = field(default_factory=dict)
 
     def verdict(self):
         """In words: figures in time depend on the machine and never fail a build."""
         budget = BUDGETS[self.key]
         if self.value is None:
-            return f"not measured: {self.missing}"
+            return f"{'skipped' if self.is_skipped else 'not measured'}: {self.missing}"
         if budget.must is None:
             return "no budget"
 

@@ -111,7 +111,7 @@ def main():
     if options.json:
         with open(options.json, "w", encoding="utf-8") as file:
             file.write(as_json(figures, before))
-    return 1 if any(figure.value is None for figure in figures) else 0
+    return 1 if any(figure.value is None and not figure.is_skipped for figure in figures) else 0
 
 
 if __name__ == "__main__":

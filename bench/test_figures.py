@@ -18,6 +18,7 @@ class Verdicts(unittest.TestCase):
 
     def test_what_was_not_measured_says_why(self):
         self.assertEqual(Figure("agent.cpu", missing="no agent").verdict(), "not measured: no agent")
+        self.assertEqual(Figure("agent.cpu", missing="no agent", is_skipped=True).verdict(), "skipped: no agent")
 
 
 class Tables(unittest.TestCase):
