@@ -234,7 +234,6 @@ impl NodeTask {
             },
         });
         live.sessions += 1;
-        (live.clone_refusals, live.is_heard_since_refusal) = (0, false);
         Ok(())
     }
 
