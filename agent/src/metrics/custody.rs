@@ -6,7 +6,7 @@
 use std::io;
 
 use campanile_common::connection::{LaneItem, Outbox, OutboxEffect};
-use campanile_common::sample::{Gap, Sample};
+use campanile_common::sample::{Gap, Position, Sample};
 use campanile_common::wire::v1::control::{Ack, Lane};
 use tokio::sync::mpsc;
 
@@ -60,7 +60,9 @@ impl Custody {
     pub fn acked(&mut self, ack: &Ack) {
         match ack.lane {
             Lane::Control => self.outbox.acked(ack),
-            Lane::Backfill => self.spool.release(),
+            Lane::Backfill => {
+                self.spool.release(Position { instance: ack.instance, sequence: ack.sequence });
+            }
             Lane::Outcome | Lane::Alert => {}
         }
     }

@@ -141,8 +141,9 @@ impl World {
         agent.first_tick = self.now + self.random.between(100, 900);
         agent.backoff = Backoff::default();
         let (life, first_tick) = (agent.life, agent.first_tick);
+        let run = u64::from_be_bytes(*agent.instance.as_bytes());
         self.oracle.begin(agent.node, agent.instance, agent.limits.bytes.0 == SPOOL_BYTES_SMALL);
-        self.trace.note(self.now, "agent starts", index, u64::from(life));
+        self.trace.note(self.now, "agent starts", index, run);
         self.at(first_tick, Event::Tick { agent: index, life });
         self.at(self.now, Event::Dial { agent: index, life });
     }

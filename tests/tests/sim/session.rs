@@ -104,13 +104,6 @@ impl Link {
     }
 }
 
-fn position_of(item: &LaneItem) -> Position {
-    match item {
-        LaneItem::Sample(sample) => sample.position,
-        LaneItem::Gap(gap) => Position { instance: gap.instance, sequence: gap.last },
-    }
-}
-
 impl World {
     fn send(&mut self, link: usize, stream: Stream, bytes: &[u8]) {
         let Some(held) = &mut self.links[link] else { return };
@@ -296,11 +289,11 @@ impl World {
             }
             Lane::Backfill => {
                 let last = Position { instance: ack.instance, sequence: ack.sequence };
-                let found = held.agent.batch.iter().rposition(|item| position_of(item) == last);
+                let found = held.agent.batch.iter().rposition(|item| item.end() == last);
                 for item in &held.agent.batch[..found.map_or(0, |found| found + 1)] {
                     self.oracle.acknowledged(item);
                 }
-                is_batch_done = held.agent.batch.last().is_some_and(|item| position_of(item) == last);
+                is_batch_done = held.agent.batch.last().is_some_and(|item| item.end() == last);
             }
             Lane::Outcome | Lane::Alert => panic!("an acknowledgement of {:?}", ack.lane),
         }

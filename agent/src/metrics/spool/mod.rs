@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use campanile_common::connection::LaneItem;
 use campanile_common::id::InstanceId;
-use campanile_common::sample::{Gap, GapReason, Sample};
+use campanile_common::sample::{Gap, GapReason, Position, Sample};
 use campanile_common::time::Timestamp;
 use campanile_common::unit::ByteCount;
 
@@ -87,6 +87,8 @@ pub struct Spool {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct InFlight {
+    /// By which the whole batch is acknowledged.
+    end: Position,
     /// Read position in the oldest segment after the batch; the segment's end when it is all read.
     segment_offset: u64,
     /// How many of `gaps` the batch holds.
@@ -184,26 +186,27 @@ impl Spool {
             self.close_writer();
         }
         let mut items = Vec::new();
-        let mut flight = InFlight { segment_offset: 0, gaps: 0, has_segment: false };
+        let (mut segment_offset, mut gaps) = (0, 0);
+        let has_segment = !self.segments.is_empty();
         if let Some(oldest) = self.segments.front_mut() {
-            flight.has_segment = true;
-            flight.segment_offset = oldest.read(count, &mut items)?;
+            segment_offset = oldest.read(count, &mut items)?;
         } else {
-            flight.gaps = self.gaps.len();
+            gaps = self.gaps.len();
             items.extend(self.gaps.iter().copied().map(LaneItem::Gap));
         }
-        if !items.is_empty() {
-            self.in_flight = Some(flight);
-        } else if flight.has_segment {
+        if let Some(last) = items.last() {
+            self.in_flight = Some(InFlight { end: last.end(), segment_offset, gaps, has_segment });
+        } else if has_segment {
             // Nothing readable is left in it.
             self.drop_oldest();
         }
         Ok(items)
     }
 
-    /// The batch under way is on the aggregator's disk.
-    pub fn release(&mut self) {
-        let Some(flight) = self.in_flight.take() else { return };
+    /// Late items up to this one are on the aggregator's disk. A batch goes as a whole: one that arrived in parts is
+    /// acknowledged in parts, and stays until its last item is.
+    pub fn release(&mut self, acknowledged: Position) {
+        let Some(flight) = self.in_flight.take_if(|flight| flight.end == acknowledged) else { return };
         self.gaps.drain(..flight.gaps.min(self.gaps.len()));
         if !flight.has_segment {
             return;
