@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use campanile_common::connection::{AgentEffect, AgentEvent, AgentSession, End, LaneItem};
-use campanile_common::sample::{Position, Sample};
+use campanile_common::sample::Sample;
 use campanile_common::wire::frame::FrameDecoder;
 use campanile_common::wire::hello::{CAPABILITY_RENEW_ONLY, Hello, VERSION_MAX, VERSION_MIN, Welcome};
 use campanile_common::wire::v1::control::{Ack, GoodbyeReason, Lane};
@@ -262,7 +262,7 @@ async fn backfill(
             return Ok(());
         }
         let Ok(items) = batch.await else { return Ok(()) };
-        let Some(last) = items.last().map(position_of) else {
+        let Some(last) = items.last().map(LaneItem::end) else {
             tokio::time::sleep(SPOOL_LOOK).await;
             continue;
         };
@@ -291,14 +291,6 @@ async fn backfill(
             Ok(Err(_)) => return Ok(()),
             Err(_) => return Err("late samples were not acknowledged in time".to_owned()),
         }
-    }
-}
-
-/// Where an item ends; the aggregator acknowledges by it.
-fn position_of(item: &LaneItem) -> Position {
-    match item {
-        LaneItem::Sample(sample) => sample.position,
-        LaneItem::Gap(gap) => Position { instance: gap.instance, sequence: gap.last },
     }
 }
 

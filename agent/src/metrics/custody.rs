@@ -62,7 +62,9 @@ impl Custody {
     pub fn acked(&mut self, ack: &Ack) {
         match ack.lane {
             Lane::Control => self.outbox.acked(ack),
-            Lane::Backfill => self.spool.release(),
+            Lane::Backfill => {
+                self.spool.release(Position { instance: ack.instance, sequence: ack.sequence });
+            }
             Lane::Outcome | Lane::Alert => {}
         }
     }

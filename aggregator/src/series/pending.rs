@@ -99,11 +99,7 @@ impl Pending {
         }
         let mut newest: BTreeMap<(SessionKey, Lane), Position> = BTreeMap::new();
         for taken in items.iter().filter(|taken| !self.broken.contains(&taken.session)) {
-            let position = match &taken.item {
-                LaneItem::Sample(sample) => sample.position,
-                LaneItem::Gap(gap) => Position { instance: gap.instance, sequence: gap.last },
-            };
-            newest.insert((taken.session, taken.lane), position);
+            newest.insert((taken.session, taken.lane), taken.item.end());
         }
         let ack = |((session, lane), last): ((SessionKey, Lane), Position)| {
             (session, Ack { lane, instance: last.instance, sequence: last.sequence })

@@ -1,6 +1,6 @@
 //! Reads one stream of samples at the aggregator.
 
-use crate::sample::{Gap, Sample, TICK_MAX};
+use crate::sample::{Gap, Position, Sample, TICK_MAX};
 use crate::wire::frame::Frame;
 use crate::wire::v1::MessageError;
 use crate::wire::v1::control::Lane;
@@ -13,6 +13,16 @@ pub enum LaneItem {
     Sample(Sample),
     /// Samples that will never come.
     Gap(Gap),
+}
+
+impl LaneItem {
+    /// The tick that it ends with, by which it is acknowledged.
+    pub const fn end(&self) -> Position {
+        match self {
+            Self::Sample(sample) => sample.position,
+            Self::Gap(gap) => Position { instance: gap.instance, sequence: gap.last },
+        }
+    }
 }
 
 /// A sample stream that breaks the protocol.

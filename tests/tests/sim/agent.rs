@@ -141,8 +141,9 @@ impl World {
         agent.first_tick = self.now + self.random.between(100, 900);
         agent.backoff = Backoff::default();
         let (life, first_tick) = (agent.life, agent.first_tick);
+        let run = u64::from_be_bytes(*agent.instance.as_bytes());
         self.oracle.begin(agent.node, agent.instance, agent.limits.bytes.0 == SPOOL_BYTES_SMALL);
-        self.trace.note(self.now, "agent starts", index, u64::from(life));
+        self.trace.note(self.now, "agent starts", index, run);
         self.at(first_tick, Event::Tick { agent: index, life });
         self.at(self.now, Event::Dial { agent: index, life });
     }
@@ -339,7 +340,7 @@ impl World {
                 AgentEffect::Send(bytes) => self.send_control(link, End::Agent, &bytes),
                 AgentEffect::Established(welcome) => {
                     assert_eq!(welcome.version, VERSION_MAX);
-                    self.established(link);
+                    self.established(link, welcome.durable);
                 }
                 AgentEffect::Acked(ack) => self.acked(link, &ack),
                 AgentEffect::End(end) => {

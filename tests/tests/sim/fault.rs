@@ -37,11 +37,11 @@ pub(crate) enum Fault {
 }
 
 impl World {
-    /// Draws what goes wrong until `end`.
-    pub(crate) fn draw_faults(&mut self, end: u64) {
+    /// Draws what goes wrong, and when.
+    pub(crate) fn draw_faults(&mut self) {
         let count = self.random.between(6, 40);
         for _ in 0..count {
-            let when = self.random.below(end);
+            let when = self.random.below(self.chaos_ends);
             let fault = self.draw_fault();
             self.at(when, Event::Fault(fault));
         }
@@ -107,10 +107,12 @@ impl World {
 
     fn lasts(&mut self, fault: Fault) -> u64 {
         match fault {
-            Fault::Cut(_) | Fault::CutAll | Fault::Freeze(_) => {
+            Fault::Cut(_) | Fault::CutAll => {
                 let longest = if self.random.once_in(2) { 2500 } else { 20_000 };
                 self.random.between(50, longest)
             }
+            // What waits for the thaw knows when it is: healing does not bring it forward.
+            Fault::Freeze(_) => self.random.between(50, 12_000).min(self.chaos_ends - self.now),
             Fault::KillAgent(_) | Fault::StopAgent(_) => self.random.between(10, 8000),
             Fault::KillAggregator(_) | Fault::StopAggregator => self.random.between(100, 12_000),
             Fault::FullSpool(_) | Fault::Stall(_) | Fault::FullDisk => self.random.between(500, 25_000),
@@ -178,7 +180,6 @@ impl World {
     pub(crate) fn heal(&mut self) {
         self.trace.note(self.now, "healed", 0, 0);
         for agent in 0..AGENTS {
-            self.agents[agent].frozen_until = self.agents[agent].frozen_until.min(self.now);
             while self.agents[agent].cuts > 0 {
                 self.mend(agent);
             }

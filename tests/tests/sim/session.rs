@@ -104,13 +104,6 @@ impl Link {
     }
 }
 
-fn position_of(item: &LaneItem) -> Position {
-    match item {
-        LaneItem::Sample(sample) => sample.position,
-        LaneItem::Gap(gap) => Position { instance: gap.instance, sequence: gap.last },
-    }
-}
-
 impl World {
     fn send(&mut self, link: usize, stream: Stream, bytes: &[u8]) {
         let Some(held) = &mut self.links[link] else { return };
@@ -200,7 +193,7 @@ impl World {
     }
 
     /// The agent's end stands: samples may go.
-    pub(crate) fn established(&mut self, link: usize) {
+    pub(crate) fn established(&mut self, link: usize, durable: Option<u64>) {
         let Some(held) = &mut self.links[link] else { return };
         assert!(held.agent.established.is_none(), "established twice");
         let (sender, receiver) = mpsc::channel(LIVE_SAMPLES_MAX);
@@ -209,7 +202,9 @@ impl World {
         let index = held.net.agent;
         self.trace.note(self.now, "established", index, link as u64);
         self.agent_event(link, AgentEvent::Facts(Facts::default()));
-        self.agents[index].custody.as_mut().expect("a session of a running agent").opened(sender);
+        let instance = self.agents[index].instance;
+        let known = durable.map(|sequence| Position { instance, sequence });
+        self.agents[index].custody.as_mut().expect("a session of a running agent").opened(sender, known);
         self.ask_backfill(link);
     }
 
@@ -296,11 +291,11 @@ impl World {
             }
             Lane::Backfill => {
                 let last = Position { instance: ack.instance, sequence: ack.sequence };
-                let found = held.agent.batch.iter().rposition(|item| position_of(item) == last);
+                let found = held.agent.batch.iter().rposition(|item| item.end() == last);
                 for item in &held.agent.batch[..found.map_or(0, |found| found + 1)] {
                     self.oracle.acknowledged(item);
                 }
-                is_batch_done = held.agent.batch.last().is_some_and(|item| position_of(item) == last);
+                is_batch_done = held.agent.batch.last().is_some_and(|item| item.end() == last);
             }
             Lane::Outcome | Lane::Alert => panic!("an acknowledgement of {:?}", ack.lane),
         }

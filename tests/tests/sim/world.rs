@@ -89,6 +89,7 @@ pub(crate) struct World {
     pub(crate) links: Vec<Option<Link>>,
     pub(crate) oracle: Oracle,
     pub(crate) schema: Schema,
+    pub(crate) chaos_ends: u64,
     pub(crate) is_healed: bool,
     pub(crate) steps: u64,
 }
@@ -127,6 +128,7 @@ impl World {
             links: Vec::new(),
             oracle: Oracle::default(),
             schema: vec![series("node_load1"), series("node_load5"), series("node_load15")].into(),
+            chaos_ends: 0,
             is_healed: false,
             steps: 0,
         };
@@ -140,7 +142,8 @@ impl World {
     /// Lives through the chaos, heals everything, and sees that all comes right.
     pub(crate) fn run(mut self) -> Outcome {
         let chaos = self.random.between(35_000, 60_000);
-        self.draw_faults(chaos);
+        self.chaos_ends = chaos;
+        self.draw_faults();
         self.run_until(chaos);
         self.heal();
         while !self.is_whole() {

@@ -91,12 +91,18 @@ pub struct Spool {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct InFlight {
-    /// Read position in the oldest segment after the batch; the segment's end when it is all read.
-    segment_offset: u64,
-    /// How many of `gaps` the batch holds.
-    gaps: usize,
-    /// The batch was read from the oldest segment.
-    has_segment: bool,
+    /// By which the whole batch is acknowledged.
+    end: Position,
+    read: Reach,
+}
+
+/// How far a batch reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    /// Up to this position in the oldest segment.
+    Segment { offset: u64 },
+    /// So many of the gaps in memory.
+    Gaps { count: usize },
 }
 
 impl Spool {
@@ -162,7 +168,7 @@ impl Spool {
     /// Ticks that were never sampled or are lost: declared to the aggregator in their turn.
     pub fn note_gap(&mut self, gap: Gap) {
         // A gap under way to the aggregator keeps its bounds.
-        let is_in_flight = self.in_flight.is_some_and(|flight| flight.gaps == self.gaps.len());
+        let is_in_flight = self.in_flight.is_some_and(|flight| flight.read == Reach::Gaps { count: self.gaps.len() });
         if let Some(last) = self.gaps.back_mut() {
             let continues = last.instance == gap.instance && last.reason == gap.reason;
             if continues && last.last.checked_add(1) == Some(gap.first) && !is_in_flight {
@@ -186,33 +192,32 @@ impl Spool {
             return Ok(Vec::new());
         }
         loop {
-            let (mut items, flight) = self.read_batch(count)?;
-            let Some(flight) = flight else { return Ok(items) };
-            self.in_flight = Some(flight);
+            let (mut items, read) = self.read_batch(count)?;
+            let Some(read) = read else { return Ok(items) };
             let known = self.known;
-            items.retain(|item| !known.is_some_and(|known| is_up_to(item, known)));
-            if !items.is_empty() {
+            items.retain(|item| !known.is_some_and(|known| is_up_to(item.end(), known)));
+            if let Some(last) = items.last() {
+                self.in_flight = Some(InFlight { end: last.end(), read });
                 return Ok(items);
             }
             // All of it is there already, or nothing in the segment can be read.
-            self.release();
+            self.pass(read);
         }
     }
 
-    /// The oldest items and where they end; no end when there is nothing left.
-    fn read_batch(&mut self, count: usize) -> io::Result<(Vec<LaneItem>, Option<InFlight>)> {
+    /// The oldest items and how far they reach; no reach when there is nothing left.
+    fn read_batch(&mut self, count: usize) -> io::Result<(Vec<LaneItem>, Option<Reach>)> {
         if self.segments.is_empty() {
             self.close_writer();
         }
         let mut items = Vec::new();
         if let Some(oldest) = self.segments.front_mut() {
-            let segment_offset = oldest.read(count, &mut items)?;
-            return Ok((items, Some(InFlight { segment_offset, gaps: 0, has_segment: true })));
+            let offset = oldest.read(count, &mut items)?;
+            return Ok((items, Some(Reach::Segment { offset })));
         }
         items.extend(self.gaps.iter().copied().map(LaneItem::Gap));
-        let flight = InFlight { segment_offset: 0, gaps: items.len(), has_segment: false };
-        let has_items = !items.is_empty();
-        Ok((items, has_items.then_some(flight)))
+        let reach = (!items.is_empty()).then_some(Reach::Gaps { count: items.len() });
+        Ok((items, reach))
     }
 
     /// The aggregator has everything up to here: it need not be sent again.
@@ -220,17 +225,25 @@ impl Spool {
         self.known = known;
     }
 
-    /// The batch under way is on the aggregator's disk.
-    pub fn release(&mut self) {
-        let Some(flight) = self.in_flight.take() else { return };
-        self.gaps.drain(..flight.gaps.min(self.gaps.len()));
-        if !flight.has_segment {
-            return;
+    /// Late items up to this one are on the aggregator's disk. A batch goes as a whole: one that arrived in parts is
+    /// acknowledged in parts, and stays until its last item is.
+    pub fn release(&mut self, acknowledged: Position) {
+        if let Some(flight) = self.in_flight.take_if(|flight| flight.end == acknowledged) {
+            self.pass(flight.read);
         }
-        if let Some(oldest) = self.segments.front_mut() {
-            oldest.acknowledge(flight.segment_offset);
-            if oldest.offset >= oldest.bytes {
-                self.drop_oldest();
+    }
+
+    /// Everything up to here is at the aggregator.
+    fn pass(&mut self, read: Reach) {
+        match read {
+            Reach::Gaps { count } => drop(self.gaps.drain(..count.min(self.gaps.len()))),
+            Reach::Segment { offset } => {
+                if let Some(oldest) = self.segments.front_mut() {
+                    oldest.acknowledge(offset);
+                    if oldest.offset >= oldest.bytes {
+                        self.drop_oldest();
+                    }
+                }
             }
         }
     }
@@ -266,11 +279,10 @@ impl Spool {
     /// # Errors
     /// When the disk refuses.
     pub fn flush(&mut self) -> io::Result<()> {
-        if self.in_flight.take().is_some_and(|flight| flight.gaps > 0) || !self.gaps.is_empty() {
-            while let Some(gap) = self.gaps.front().copied() {
-                self.write(|writer| writer.append_gap(gap))?;
-                self.gaps.pop_front();
-            }
+        self.in_flight = None;
+        while let Some(gap) = self.gaps.front().copied() {
+            self.write(|writer| writer.append_gap(gap))?;
+            self.gaps.pop_front();
         }
         self.writer.as_ref().map_or(Ok(()), Writer::sync)
     }
@@ -318,7 +330,7 @@ impl Spool {
                     reason: GapReason::Evicted,
                 });
             }
-            if self.in_flight.is_some_and(|flight| flight.has_segment) {
+            if self.in_flight.is_some_and(|flight| matches!(flight.read, Reach::Segment { .. })) {
                 // It will be acknowledged or not; it is declared lost either way, and the aggregator keeps what it has.
                 self.in_flight = None;
             }
@@ -341,11 +353,7 @@ impl Spool {
     }
 }
 
-/// True when the item is of that run and not after that tick.
-fn is_up_to(item: &LaneItem, known: Position) -> bool {
-    let end = match item {
-        LaneItem::Sample(sample) => sample.position,
-        LaneItem::Gap(gap) => Position { instance: gap.instance, sequence: gap.last },
-    };
+/// True when it is of that run and not after that tick.
+fn is_up_to(end: Position, known: Position) -> bool {
     end.instance == known.instance && end.sequence <= known.sequence
 }

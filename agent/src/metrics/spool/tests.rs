@@ -38,6 +38,7 @@ fn drain(spool: &mut Spool) -> (Vec<u64>, Vec<Gap>) {
     let (mut samples, mut gaps) = (Vec::new(), Vec::new());
     loop {
         let batch = spool.next_batch(50).unwrap();
+        let end = batch.last().map(LaneItem::end);
         if batch.is_empty() && spool.is_empty() {
             return (samples, gaps);
         }
@@ -50,8 +51,14 @@ fn drain(spool: &mut Spool) -> (Vec<u64>, Vec<Gap>) {
                 LaneItem::Gap(gap) => gaps.push(gap),
             }
         }
-        spool.release();
+        if let Some(end) = end {
+            spool.release(end);
+        }
     }
+}
+
+fn position(sequence: u64) -> Position {
+    Position { instance: RUN, sequence }
 }
 
 #[test]
@@ -78,7 +85,7 @@ fn a_batch_that_was_not_acknowledged_comes_again() {
         spool.append(&sample(sequence)).unwrap();
     }
     assert_eq!(spool.next_batch(5).unwrap().len(), 5);
-    spool.release();
+    spool.release(position(4));
     assert_eq!(spool.next_batch(5).unwrap().len(), 5);
     assert_eq!(spool.next_batch(5).unwrap(), [], "one batch at a time");
     spool.forget_batch();
@@ -97,6 +104,20 @@ fn what_the_aggregator_has_is_not_sent_again() {
     spool.append(&sample(100)).unwrap();
     spool.note_known(Some(Position { instance: InstanceId::from_bytes([9; 8]), sequence: 500 }));
     assert_eq!(drain(&mut spool).0, [100], "another run's account says nothing of this one");
+}
+
+#[test]
+fn a_batch_that_was_acknowledged_in_part_comes_again_as_a_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut spool = open(folder.path());
+    for sequence in 0..5 {
+        spool.append(&sample(sequence)).unwrap();
+    }
+    assert_eq!(spool.next_batch(5).unwrap().len(), 5);
+    spool.release(position(3));
+    assert_eq!(spool.next_batch(5).unwrap(), [], "the batch is still under way");
+    drop(spool);
+    assert_eq!(drain(&mut open(folder.path())).0, (0..5).collect::<Vec<_>>());
 }
 
 #[test]
@@ -231,8 +252,10 @@ proptest! {
                     }
                 }
                 Step::Release => {
-                    spool.release();
-                    released = released.max(flight.take().unwrap_or_default());
+                    if let Some(end) = flight.take() {
+                        spool.release(position(end - 1));
+                        released = released.max(end);
+                    }
                 }
                 Step::Forget => {
                     spool.forget_batch();
