@@ -65,6 +65,8 @@ for part in build "$@"; do
         test)
             need python3 python3-minimal
             need_promtool
+            # Turns the clock of one process in the end-to-end tests.
+            need faketime faketime
             ;;
         browser)
             need chromium chromium

@@ -3,8 +3,9 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use campanile_tests::support::{LocalFleet, patience, until};
+use campanile_tests::support::{LocalFleet, patience, until, within};
 use rustix::process::Signal;
+use serde_json::Value;
 
 #[test]
 fn a_stalled_agent_is_late_then_offline_and_comes_back() {
@@ -66,6 +67,20 @@ fn an_orderly_stop_is_seen_at_once() {
 }
 
 #[test]
+fn a_restarted_aggregator_has_everybody_back_and_missed_nobody() {
+    let mut fleet = LocalFleet::start();
+    fleet.add_nodes(&["a", "b", "c"]);
+    fleet.aggregator().stop();
+    fleet.start_aggregator();
+    for node in ["a", "b", "c"] {
+        fleet.wait_liveness(node, "online");
+        let coverage = no_second_is_unaccounted(&fleet, node);
+        assert_eq!(coverage["runs"].as_array().map(Vec::len), Some(1), "{coverage:#}");
+    }
+    assert!(!fleet.aggregator().log().contains("now=Offline"), "{}", fleet.tails());
+}
+
+#[test]
 fn a_copied_identity_is_refused_and_reported() {
     let mut fleet = LocalFleet::start();
     fleet.add_nodes(&["a"]);
@@ -89,15 +104,21 @@ fn a_copied_identity_is_refused_and_reported() {
     assert!(fleet.agent("copy").is_running());
 }
 
-/// Every tick is here, or counted as lost, once the spool has drained.
-pub(super) fn no_second_is_unaccounted(fleet: &LocalFleet, node: &str) {
-    let mut last = serde_json::Value::Null;
+/// Every tick is here, or counted as lost, once the spool has drained. Gives the coverage.
+pub(super) fn no_second_is_unaccounted(fleet: &LocalFleet, node: &str) -> Value {
+    let mut last = Value::Null;
     let limit = Duration::from_secs(90);
-    let drained = campanile_tests::support::within(limit, || {
+    let drained = within(limit, || {
         last = fleet.api.get(&format!("/api/v1/nodes/{node}/coverage")).json();
         let runs = last["runs"].as_array().expect("runs");
-        let missing: u64 = runs.iter().filter_map(|run| run["missing"].as_u64()).sum();
-        (!runs.is_empty() && missing == 0).then_some(())
+        (!runs.is_empty() && runs.iter().all(|run| run["missing"] == 0)).then_some(())
     });
     assert!(drained.is_some(), "{node} after {limit:?}: {last:#}");
+    for run in last["runs"].as_array().expect("runs") {
+        let count = |field: &str| run[field].as_u64().expect("a number");
+        // An agent counts from 0, also while it is not connected yet: a run that begins later lost its beginning.
+        assert_eq!(count("first"), 0, "{node}: {last:#}");
+        assert_eq!(count("received") + count("gaps"), count("last") + 1, "{node}: {last:#}");
+    }
+    last
 }

@@ -106,6 +106,10 @@ fn a_hundred_kills_lose_nothing_that_was_acknowledged() {
     fleet.campanile(&["audit", "verify"]).ok();
     for node in NODES {
         fleet.wait_liveness(node, "online");
-        no_second_is_unaccounted(&fleet, node);
+        let coverage = no_second_is_unaccounted(&fleet, node);
+        let runs = coverage["runs"].as_array().unwrap();
+        assert_eq!(runs.len(), 1, "no agent restarted: {coverage:#}");
+        let seconds = runs[0]["last"].as_u64().unwrap();
+        assert!(seconds + 10 >= began.elapsed().as_secs(), "the whole time is covered: {coverage:#}");
     }
 }
