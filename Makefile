@@ -1,7 +1,7 @@
 # Every target does its own set-up: on a fresh Debian machine with rustup, `make demo` is the first command.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench fmt fuzz clean
+.PHONY: help demo test browser lint bench fmt fuzz clean
 
 NODES ?= 28
 DIR ?= .demo
@@ -17,6 +17,10 @@ demo: ## one aggregator and NODES=28 agents in DIR=.demo, until Ctrl-C (PROFILE=
 test: ## every test
 	@scripts/setup.sh test
 	@scripts/test.sh
+
+browser: ## the page in a real browser (SCREENSHOTS=DIR keeps pictures)
+	@scripts/setup.sh build
+	@SCREENSHOTS='$(SCREENSHOTS)' scripts/browser.sh
 
 lint: ## format, clippy, documentation, licences, scripts; warnings are errors
 	@scripts/setup.sh lint

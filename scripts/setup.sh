@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Gets what a make target needs and nothing that is there already.
-# Usage: scripts/setup.sh [build|test|lint]...   (each includes build)
+# Usage: scripts/setup.sh [build|test|browser|lint]...   (each includes build)
 # shellcheck source=scripts/common.sh
 source "$(dirname "$0")/common.sh"
 
@@ -66,10 +66,15 @@ for part in build "$@"; do
             need python3 python3-minimal
             need_promtool
             ;;
+        browser)
+            need chromium chromium
+            need node nodejs
+            need npm npm
+            ;;
         lint)
             need shellcheck shellcheck
             need_deny
             ;;
-        *) fail "unknown part $part: one of build, test, lint" ;;
+        *) fail "unknown part $part: one of build, test, browser, lint" ;;
     esac
 done

@@ -30,6 +30,7 @@ else
     # Includes the documentation tests.
     step "tests" cargo test --locked --workspace --no-fail-fast
 fi
+step "the page in a browser" scripts/browser.sh --if-present
 if [ -x bench/run.sh ]; then
     step "bench harness" bench/run.sh --self-test
 fi

@@ -1,5 +1,8 @@
 //! Composition root: builds every part, wires the channels, owns the tasks, drains.
 
+#![expect(clippy::disallowed_methods, reason = "a root reads the files that its commands name")]
+
+mod hub;
 mod witness;
 
 use std::io::Read as _;
@@ -9,9 +12,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use campanile_common::id::InstanceId;
-use campanile_common::time::Timestamp;
 use campanile_common::token::Token;
-use campanile_common::wire::v1::control::GoodbyeReason;
 use campanile_common::wire::v1::request::{PROCESSES_MAX, Reply, Request};
 use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
@@ -21,17 +22,18 @@ use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use crate::cli::{Cli, Command};
-use crate::identity::enroll::{self, EnrollError, KeyRequest};
-use crate::identity::{Identity, renew, tls};
-use crate::link::{self, LinkChannels, LinkCommand, LinkEvent, LinkIdentity, LinkSettings, Responder};
+use crate::identity::enroll::{self, EnrollError};
+use crate::identity::{Identity, IdentityError, tls};
+use crate::link::{self, LinkChannels, LinkIdentity, LinkSettings, Responder};
 use crate::metrics::sampler::{Sampler, SamplerSettings};
 use crate::metrics::spool::{Spool, SpoolLimits};
-use crate::metrics::task::{MetricsEvent, MetricsTask};
+use crate::metrics::task::MetricsTask;
 use crate::metrics::top;
 use crate::os::lock::{self, Lock};
 use crate::os::log::{self, LogLevel};
-use crate::os::{clock, random};
+use crate::os::random;
 use crate::settings::{LogFormat, Settings};
+use hub::{Hub, Renewal};
 use witness::Witness;
 
 /// Name of the file that `log-level` leaves for the running agent, in its state folder.
@@ -42,10 +44,6 @@ const LINK_EVENTS_MAX: usize = 32;
 const TOKEN_BYTES_MAX: u64 = 8192;
 /// Time over which `top` measures processor use.
 const TOP_INTERVAL: Duration = Duration::from_millis(500);
-/// How often the wall clock is held against the time of the next renewal.
-const RENEW_LOOK: Duration = Duration::from_secs(60);
-/// Retry of a renewal that got no answer.
-const RENEW_RETRY: Duration = Duration::from_secs(300);
 
 /// Runs one command.
 ///
@@ -99,12 +97,20 @@ fn run_enroll(
     replace: bool,
 ) -> anyhow::Result<()> {
     let _lock = Lock::take(&settings.state_dir)?;
-    if !replace && let Ok(identity) = Identity::load(&settings.state_dir) {
-        anyhow::bail!(
+    match Identity::load(&settings.state_dir) {
+        _ if replace => {}
+        Err(IdentityError::Missing { .. }) => {}
+        Ok(identity) => anyhow::bail!(
             "this node is enrolled already as {} ({}); give --replace to enrol it anew",
             identity.name,
             identity.node
-        );
+        ),
+        // Nothing is written over what may still be mended, and no token is spent on it.
+        Err(error) => {
+            return Err(
+                anyhow::Error::from(error).context("give --replace to enrol this node anew all the same")
+            );
+        }
     }
     let token: Token = read_token(token_file)?.trim().parse()?;
     let facts = sampler(settings, InstanceId::from_bytes([0; 8])).facts();
@@ -275,129 +281,4 @@ fn responder(proc_root: std::path::PathBuf) -> Responder {
             }
         })
     })
-}
-
-/// When to renew, and the key that waits for its certificate.
-struct Renewal {
-    due: Timestamp,
-    pending: Option<KeyRequest>,
-}
-
-impl Renewal {
-    fn new(identity: &Identity) -> Self {
-        let due = renew::renew_at(identity.issued, identity.not_after, random::number());
-        Self { due, pending: None }
-    }
-}
-
-/// Connects the link with sampling and identity.
-struct Hub {
-    state_dir: std::path::PathBuf,
-    identity: Identity,
-    identity_sender: watch::Sender<LinkIdentity>,
-    metrics: mpsc::Sender<MetricsEvent>,
-    commands: mpsc::Sender<LinkCommand>,
-    renewal: Renewal,
-    witness: Witness,
-}
-
-impl Hub {
-    async fn run(mut self, mut events: mpsc::Receiver<LinkEvent>) {
-        let mut is_open = false;
-        loop {
-            // Looked at now and then rather than slept for: the wall clock may be set meanwhile.
-            let look = self.renewal.due.since(clock::now()).clamp(Duration::from_millis(500), RENEW_LOOK);
-            let event = match tokio::time::timeout(look, events.recv()).await {
-                Ok(Some(event)) => event,
-                Ok(None) => return,
-                Err(_) => {
-                    if is_open && clock::now() >= self.renewal.due {
-                        self.renew().await;
-                    }
-                    continue;
-                }
-            };
-            match &event {
-                LinkEvent::Opened { .. } => is_open = true,
-                LinkEvent::Closed => is_open = false,
-                _ => {}
-            }
-            self.handle(event).await;
-        }
-    }
-
-    async fn handle(&mut self, event: LinkEvent) {
-        // A closed channel means that the agent stops.
-        match event {
-            LinkEvent::Opened { live, interval, must_renew } => {
-                if must_renew {
-                    self.renew().await;
-                    return;
-                }
-                drop(self.metrics.send(MetricsEvent::Interval(interval)).await);
-                drop(self.metrics.send(MetricsEvent::Opened(live)).await);
-            }
-            LinkEvent::Closed => drop(self.metrics.send(MetricsEvent::Closed).await),
-            LinkEvent::Acked(ack) => drop(self.metrics.send(MetricsEvent::Acked(ack)).await),
-            LinkEvent::NextBatch(answer) => drop(self.metrics.send(MetricsEvent::NextBatch(answer)).await),
-            LinkEvent::Certificate { certificate, not_after } => self.certified(certificate, not_after).await,
-            LinkEvent::Authority(signed) => match self.identity.follow(signed) {
-                Ok(true) => drop(self.keep("authority followed").await),
-                Ok(false) => {}
-                Err(error) => tracing::error!(error = %anyhow::Error::new(error), "authority refused"),
-            },
-            LinkEvent::Checkpoint(checkpoint) => {
-                if let Err(error) = self.witness.keep(&checkpoint) {
-                    tracing::warn!(%error, "audit checkpoint not kept");
-                }
-            }
-        }
-    }
-
-    async fn renew(&mut self) {
-        self.renewal.due = clock::now() + RENEW_RETRY;
-        match KeyRequest::generate() {
-            Ok(key) => {
-                let request = key.request.clone();
-                self.renewal.pending = Some(key);
-                drop(self.commands.send(LinkCommand::Renew(request)).await);
-                tracing::info!("certificate renewal asked for");
-            }
-            Err(error) => tracing::error!(%error, "cannot make a new key"),
-        }
-    }
-
-    async fn certified(&mut self, certificate: Vec<u8>, not_after: Timestamp) {
-        let Some(key) = self.renewal.pending.take() else { return };
-        let renewed = self.identity.renewed(key.key, certificate, clock::now(), not_after);
-        // A certificate that does not fit the key must not replace one that does.
-        if let Err(error) = tls::link_config(&renewed) {
-            tracing::error!(%error, "the new certificate cannot be used; the old one stays");
-            return;
-        }
-        self.identity = renewed;
-        self.renewal = Renewal::new(&self.identity);
-        if self.keep("certificate renewed").await {
-            drop(self.commands.send(LinkCommand::Goodbye(GoodbyeReason::Renewed)).await);
-        }
-    }
-
-    /// Stores the identity and gives it to the link.
-    async fn keep(&mut self, what: &'static str) -> bool {
-        let (identity, state_dir) = (self.identity.clone(), self.state_dir.clone());
-        let stored = tokio::task::spawn_blocking(move || identity.store(&state_dir)).await;
-        match stored {
-            Ok(Ok(())) => tracing::info!(not_after = %self.identity.not_after, "{what}"),
-            Ok(Err(error)) => tracing::error!(error = %anyhow::Error::new(error), "identity not stored"),
-            Err(_) => tracing::error!("identity not stored"),
-        }
-        match link_identity(&self.identity) {
-            Ok(identity) => self.identity_sender.send_replace(identity),
-            Err(error) => {
-                tracing::error!(%error, "identity cannot be used");
-                return false;
-            }
-        };
-        true
-    }
 }

@@ -2,7 +2,7 @@
 
 mod local;
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +26,7 @@ use crate::node::{NodeTask, NodeTaskSettings, Nodes, Registry, TokenPins};
 use crate::os::clock::Clock;
 use crate::os::file;
 use crate::os::log::{self, LogControl};
-use crate::series::{IngestTask, RecentSeries};
+use crate::series::{Ingest, IngestTask, RecentSeries};
 use crate::settings::{LogFormat, Settings};
 use crate::state::{Keys, SqliteStore, Store};
 
@@ -113,6 +113,142 @@ fn issue(
     Ok((Arc::new(agents), Arc::new(people)))
 }
 
+/// Every part, built and wired, none running.
+struct Parts {
+    access: Access,
+    readiness: Readiness,
+    address: SocketAddr,
+    /// Tell the agents and the people what changed in TLS.
+    certificates: Certificates,
+    ca: Arc<Ca>,
+    fleet: FleetFile,
+    clock: Clock,
+    audit: Audit,
+    nodes: Nodes,
+    node_task: NodeTask,
+    ingest_task: IngestTask,
+    listener: ListenerTask,
+    https: Https,
+    /// Kept open so that readers see the term; a later issue changes it while the aggregator runs.
+    term: watch::Sender<AuthorityTerm>,
+}
+
+/// What serves people.
+struct Https {
+    socket: TcpListener,
+    tls: watch::Receiver<Arc<rustls::ServerConfig>>,
+    services: Services,
+}
+
+impl Parts {
+    async fn build(settings: &Settings, log: &LogControl) -> anyhow::Result<Self> {
+        let state_dir = &settings.state_dir;
+        let Stored { fleet, store, keys, audit, access, clock } = Stored::open(settings).await?;
+        let ca = Arc::new(Ca::load(state_dir, fleet.fleet_id, settings.certificate_lifetime)?);
+        let authority = Arc::new(AuthorityChain::load(state_dir, &fleet)?);
+        let (agents, people) = issue(&ca, &fleet, settings, &clock)?;
+        // Both before anything runs, so that a port in use is an error and not a half-started daemon.
+        let socket = TcpListener::bind(settings.listen)
+            .with_context(|| format!("cannot listen on TCP {}", settings.listen))?;
+        let reset_key = secret(state_dir, "reset.key")?;
+        let endpoint = Endpoint::bind(socket.local_addr()?, Arc::clone(&agents), &reset_key)?;
+        let address = endpoint.address()?;
+        let series = RecentSeries::default();
+        let (ingest_task, ingest) = open_journal(state_dir, &series, &clock)?;
+        let events = Events::default();
+        let registry = Registry::open(store, keys, audit.clone(), clock.clone()).await?;
+        let (nodes, node_task) = node_parts(settings, registry, &series, &events, &clock, &ca, &authority);
+        let (term, term_receiver) = watch::channel(AuthorityTerm {
+            version: authority.current().document().version,
+            expires_at: authority.current().document().expires,
+        });
+        let readiness = Readiness::waiting("starting");
+        let services = Services {
+            access: access.clone(),
+            audit: audit.clone(),
+            nodes: nodes.clone(),
+            series: series.clone(),
+            events,
+            fleet: FleetInfo {
+                name: fleet.fleet_name.clone(),
+                id: fleet.fleet_id,
+                aggregator_version: env!("CARGO_PKG_VERSION").to_owned(),
+                started_at: clock.now(),
+                authority: term_receiver,
+            },
+            log_level: log_level_handle(log),
+            readiness: readiness.clone(),
+            clock: clock.clone(),
+        };
+        let interval = settings.liveness.interval;
+        let context = Context::new(
+            fleet.clone(),
+            Arc::clone(&ca),
+            authority,
+            nodes.clone(),
+            series,
+            ingest,
+            clock.clone(),
+            interval,
+        );
+        let (agents, agents_receiver) = watch::channel(agents);
+        let (people, tls) = watch::channel(people);
+        let listener = ListenerTask::new(endpoint, Arc::new(context), agents_receiver);
+        Ok(Self {
+            access,
+            readiness,
+            address,
+            certificates: Certificates { agents, people },
+            ca,
+            fleet,
+            clock,
+            audit,
+            nodes,
+            node_task,
+            ingest_task,
+            listener,
+            https: Https { socket, tls, services },
+            term,
+        })
+    }
+}
+
+fn open_journal(
+    state_dir: &Path,
+    series: &RecentSeries,
+    clock: &Clock,
+) -> anyhow::Result<(IngestTask, Ingest)> {
+    let folder = state_dir.join("series");
+    let (task, ingest, damaged) = IngestTask::open(&folder, series.clone(), clock.clone())?;
+    for path in damaged {
+        tracing::error!(path = %path.display(), "sample journal damaged: what is behind the damage is lost");
+    }
+    Ok((task, ingest))
+}
+
+fn node_parts(
+    settings: &Settings,
+    registry: Registry,
+    series: &RecentSeries,
+    events: &Events,
+    clock: &Clock,
+    ca: &Ca,
+    authority: &AuthorityChain,
+) -> (Nodes, NodeTask) {
+    let (sender, inbox) = mpsc::channel(NODE_EVENTS_MAX);
+    let task_settings =
+        NodeTaskSettings { liveness: settings.liveness, thresholds: Arc::new(settings.thresholds.clone()) };
+    let (task, view) =
+        NodeTask::new(registry.clone(), series.clone(), events.clone(), clock.clone(), task_settings, inbox);
+    let pins = TokenPins {
+        fleet: authority.current().document().fleet,
+        addresses: settings.addresses.clone(),
+        ca_key: ca.key_digest(),
+        authority: authority.current().digest(),
+    };
+    (Nodes::new(registry, sender, view, pins, clock.clone()), task)
+}
+
 async fn serve(settings: Settings, config: Option<&Path>, log: LogControl) -> anyhow::Result<()> {
     let state_dir = &settings.state_dir;
     let Some(_lock) =
@@ -120,114 +256,41 @@ async fn serve(settings: Settings, config: Option<&Path>, log: LogControl) -> an
     else {
         anyhow::bail!("another aggregator serves from {}; stop it first", state_dir.display());
     };
-    let stored = Stored::open(&settings).await?;
-    let Stored { fleet, store, keys, audit, access, clock } = stored;
-    let ca = Arc::new(Ca::load(state_dir, fleet.fleet_id, settings.certificate_lifetime)?);
-    let authority = Arc::new(AuthorityChain::load(state_dir, &fleet)?);
-    let (agents, people) = issue(&ca, &fleet, &settings, &clock)?;
-    // Both before anything runs, so that a port in use is an error and not a half-started daemon.
-    let tcp = TcpListener::bind(settings.listen)
-        .with_context(|| format!("cannot listen on TCP {}", settings.listen))?;
-    let endpoint = Endpoint::bind(tcp.local_addr()?, Arc::clone(&agents), &secret(state_dir, "reset.key")?)?;
-    let address = endpoint.address()?;
-
-    let series = RecentSeries::default();
-    let (ingest_task, ingest, damaged) =
-        IngestTask::open(&state_dir.join("series"), series.clone(), clock.clone())?;
-    for path in damaged {
-        tracing::error!(path = %path.display(), "sample journal damaged: what is behind the damage is lost");
-    }
-    let events = Events::default();
-    let registry = Registry::open(store, keys, audit.clone(), clock.clone()).await?;
-    let (node_sender, node_events) = mpsc::channel(NODE_EVENTS_MAX);
-    let task_settings =
-        NodeTaskSettings { liveness: settings.liveness, thresholds: Arc::new(settings.thresholds.clone()) };
-    let (node_task, view) = NodeTask::new(
-        registry.clone(),
-        series.clone(),
-        events.clone(),
-        clock.clone(),
-        task_settings,
-        node_events,
-    );
-    let pins = TokenPins {
-        fleet: fleet.fleet_id,
-        addresses: settings.addresses.clone(),
-        ca_key: ca.key_digest(),
-        authority: authority.current().digest(),
-    };
-    let nodes = Nodes::new(registry, node_sender, view, pins, clock.clone());
-    let document = authority.current().document();
-    let term = AuthorityTerm { version: document.version, expires_at: document.expires };
-    let (term_sender, term) = watch::channel(term);
-    let readiness = Readiness::waiting("starting");
-    let services = Services {
-        access: access.clone(),
-        audit: audit.clone(),
-        nodes: nodes.clone(),
-        series: series.clone(),
-        events,
-        fleet: FleetInfo {
-            name: fleet.fleet_name.clone(),
-            id: fleet.fleet_id,
-            aggregator_version: env!("CARGO_PKG_VERSION").to_owned(),
-            started_at: clock.now(),
-            authority: term,
-        },
-        log_level: log_level_handle(&log),
-        readiness: readiness.clone(),
-        clock: clock.clone(),
-    };
-    let interval = settings.liveness.interval;
-    let context = Context::new(
-        fleet.clone(),
-        Arc::clone(&ca),
-        Arc::clone(&authority),
-        nodes.clone(),
-        series,
-        ingest,
-        clock.clone(),
-        interval,
-    );
-    let (agents_sender, agents_receiver) = watch::channel(agents);
-    let (people_sender, people_receiver) = watch::channel(people);
-    let certificates = Certificates { agents: agents_sender, people: people_sender };
-    let listener = ListenerTask::new(endpoint, Arc::new(context), agents_receiver);
-
+    let parts = Parts::build(&settings, &log).await?;
+    let Https { socket, tls, services } = parts.https;
     // Sessions first, then what they report to, so that nothing acknowledged is lost on the way down.
     let (stop_edge, stop_core) = (CancellationToken::new(), CancellationToken::new());
     let mut edge: JoinSet<anyhow::Result<()>> = JoinSet::new();
     let mut core: JoinSet<()> = JoinSet::new();
-    core.spawn(node_task.run(stop_core.clone()));
-    core.spawn(ingest_task.run(stop_core.clone()));
-    core.spawn(checkpoints(audit, nodes, stop_core.clone()));
+    core.spawn(parts.node_task.run(stop_core.clone()));
+    core.spawn(parts.ingest_task.run(stop_core.clone()));
+    core.spawn(checkpoints(parts.audit, parts.access.clone(), parts.nodes, stop_core.clone()));
     core.spawn(renew_certificate(
-        certificates,
-        Arc::clone(&ca),
-        fleet,
+        parts.certificates,
+        parts.ca,
+        parts.fleet,
         settings.clone(),
-        clock,
+        parts.clock,
         stop_core.clone(),
     ));
-    edge.spawn(finish(listener.run(stop_edge.clone())));
+    edge.spawn(finish(parts.listener.run(stop_edge.clone())));
     let http_stop = stop_edge.clone();
-    edge.spawn(async move { Ok(http::serve(tcp, people_receiver, services, http_stop).await?) });
-
-    if let Some(created) = access.ensure_first_person().await? {
+    edge.spawn(async move { Ok(http::serve(socket, tls, services, http_stop).await?) });
+    if let Some(created) = parts.access.ensure_first_person().await? {
         // The only secret that is ever printed: there is no default password to find instead.
         eprintln!("first sign-in: {}", local::link_url(&settings, &created.link));
     }
-    readiness.set_ready();
-    tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "aggregator ready");
+    parts.readiness.set_ready();
+    tracing::info!(address = %parts.address, version = env!("CARGO_PKG_VERSION"), "aggregator ready");
     drop(sd_notify::notify(&[sd_notify::NotifyState::Ready]));
     let ended = wait(config, &log, &mut edge, &mut core).await;
-    readiness.set_waiting("stopping");
+    parts.readiness.set_waiting("stopping");
     drop(sd_notify::notify(&[sd_notify::NotifyState::Stopping]));
     stop_edge.cancel();
     drain(&mut edge, "listeners").await;
     stop_core.cancel();
     drain(&mut core, "stores").await;
-    drop(term_sender);
+    drop(parts.term);
     tracing::info!("aggregator stopped");
     ended
 }
@@ -278,18 +341,22 @@ async fn drain<T: 'static>(tasks: &mut JoinSet<T>, what: &'static str) {
     }
 }
 
-/// Sends a signed point of the audit chain to every agent, which keep them as witnesses.
-async fn checkpoints(audit: Audit, nodes: Nodes, stop: CancellationToken) {
+/// Sends a signed point of the audit chain to every agent, which keep them as witnesses; before it, records how many
+/// denials were left out of the chain since the last.
+async fn checkpoints(audit: Audit, access: Access, nodes: Nodes, stop: CancellationToken) {
     let mut step = tokio::time::interval(CHECKPOINT_STEP);
     step.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            _ = step.tick() => match audit.checkpoint().await {
-                Ok(Some(checkpoint)) => nodes.broadcast(Control::Checkpoint(checkpoint)).await,
-                Ok(None) => {}
-                Err(error) => tracing::warn!(%error, "no audit checkpoint this minute"),
-            },
+            _ = step.tick() => {
+                access.audit_suppressed().await;
+                match audit.checkpoint().await {
+                    Ok(Some(checkpoint)) => nodes.broadcast(Control::Checkpoint(checkpoint)).await,
+                    Ok(None) => {}
+                    Err(error) => tracing::warn!(%error, "no audit checkpoint this minute"),
+                }
+            }
         }
     }
 }

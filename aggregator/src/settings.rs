@@ -201,6 +201,7 @@ fn within(
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests lay out the files that are read")]
 mod tests {
     use super::*;
 

@@ -6,12 +6,24 @@ import { showFleet } from "./fleet.js";
 import { showNode } from "./node.js";
 import { showAccount, showLink, showSignIn } from "./signin.js";
 
-const LINK_STATES = { live: "Live: changes show at once.", polling: "No live link; asking every few seconds." };
+const LINK_STATES = { live: "Live", polling: "No live link; asking every few seconds" };
 
 let stop = null;
 let turn = 0;
 
-const setState = (state) => setText(document.getElementById("link-state"), LINK_STATES[state] ?? "");
+function setState(state) {
+  const element = document.getElementById("link-state");
+  element.className = state;
+  setText(element, LINK_STATES[state] ?? "");
+}
+
+function markView(view) {
+  for (const link of document.querySelectorAll("#site-nav a[data-view]")) {
+    if (link.dataset.view === view) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+}
+
 const setSignedIn = (is) => { document.getElementById("site-nav").hidden = !is; };
 
 async function showFleetName() {
@@ -47,6 +59,7 @@ async function route() {
     await showFleetName();
     if (mine !== turn) return;
     setSignedIn(true);
+    markView(hash === "#/account" || hash === "#/welcome" ? "account" : "fleet");
     if (hash === "#/account" || hash === "#/welcome") await showAccount(hash === "#/welcome");
     else if (hash.startsWith("#/nodes/")) end = await showNode(decodeURIComponent(hash.slice("#/nodes/".length)), setState);
     else end = await showFleet(setState);

@@ -8,10 +8,13 @@ function fill(element, attributes, children) {
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
     else element.setAttribute(name, value === true ? "" : String(value));
   }
-  for (const child of children.flat()) {
-    if (child !== null && child !== undefined && child !== false) element.append(child);
-  }
+  element.append(...present(children));
   return element;
+}
+
+/** The children of all lists within lists, without those that are left out. */
+function present(children) {
+  return children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false);
 }
 
 /** An HTML element with attributes (`onclick` and the like are listeners) and children. */
@@ -29,6 +32,12 @@ export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
+/** A bar as long as a share of a hundred; null for an empty one. What it says stands beside it as text. */
+export function setBar(element, value) {
+  const share = value === null || value === undefined ? 0 : Math.min(100, Math.max(0, value));
+  element.style.setProperty("--share", `${share.toFixed(1)}%`);
+}
+
 /** Says something to whoever looks or listens. */
 export function notify(text, isBad = false) {
   const notice = document.getElementById("notice");
@@ -39,7 +48,7 @@ export function notify(text, isBad = false) {
 /** Shows a view: replaces the content and moves the focus there, as a page load would. */
 export function show(...children) {
   const main = document.getElementById("main");
-  main.replaceChildren(...children);
+  main.replaceChildren(...present(children));
   main.focus({ preventScroll: true });
 }
 
@@ -70,4 +79,4 @@ export function span(seconds) {
 }
 
 /** A time as the reader's own clock shows it. */
-export const time = (text) => (text ? new Date(text).toLocaleString() : "never");
+export const time = (text) => (text ? new Date(text).toLocaleString([], { dateStyle: "medium", timeStyle: "medium" }) : "never");

@@ -1,7 +1,7 @@
 // The fleet: a card per node, the score and its causes, live.
 
 import { all, follow, get } from "./client.js";
-import { h, notify, percent, setText, show } from "./dom.js";
+import { h, notify, percent, setBar, setText, show } from "./dom.js";
 
 const WORDS = { healthy: "Healthy", warning: "Warning", critical: "Critical", offline: "Offline" };
 const SIGNS = { healthy: "✓", warning: "!", critical: "✕", offline: "○" };
@@ -12,19 +12,30 @@ export function stateText(status, liveness) {
   return `${SIGNS[status]} ${WORDS[status]}${late}`;
 }
 
+/** A share of something: its name, its number, and a bar. */
+class Gauge {
+  constructor(name) {
+    this.number = h("dd", {});
+    this.bar = h("span", { class: "gauge", "aria-hidden": "true" });
+    this.element = h("div", {}, h("dt", {}, name), this.number, this.bar);
+  }
+
+  set(value) {
+    setText(this.number, percent(value));
+    setBar(this.bar, value);
+  }
+}
+
 class Card {
   constructor(node) {
     this.link = h("a", {});
     this.state = h("p", { class: "state" });
-    this.cpu = h("dd", {});
-    this.memory = h("dd", {});
-    this.disk = h("dd", {});
-    this.labels = h("p", { class: "quiet" });
-    this.frame = h("div", { class: "card" }, h("h3", {}, this.link), this.state,
-      h("dl", {},
-        h("div", {}, h("dt", {}, "CPU"), this.cpu),
-        h("div", {}, h("dt", {}, "Memory"), this.memory),
-        h("div", {}, h("dt", {}, "Disk"), this.disk)),
+    this.points = h("p", { class: "points" });
+    [this.cpu, this.memory, this.disk] = ["CPU", "Memory", "Disk"].map((name) => new Gauge(name));
+    this.labels = h("p", { class: "labels" });
+    this.frame = h("div", { class: "card" },
+      h("div", { class: "head" }, h("h3", {}, this.link), this.state, this.points),
+      h("dl", {}, this.cpu.element, this.memory.element, this.disk.element),
       this.labels);
     this.element = h("li", {}, this.frame);
     this.describe(node);
@@ -35,52 +46,84 @@ class Card {
     setText(this.link, node.name);
     this.link.setAttribute("href", `/#/nodes/${encodeURIComponent(node.name)}`);
     setText(this.labels, Object.entries(node.labels).map(([key, value]) => `${key}=${value}`).join(" "));
+    this.text = `${node.name} ${this.labels.textContent}`.toLowerCase();
     this.judge(node);
+  }
+
+  /** Shown when it has every word that is looked for, in its name, labels or state. */
+  filter(words) {
+    const text = `${this.text} ${this.status} ${this.liveness}`;
+    this.element.hidden = !words.every((word) => text.includes(word));
   }
 
   judge({ liveness, status, score, cpuPercent, memoryPercent, diskPercent }) {
     this.liveness = liveness ?? this.liveness;
     this.status = status ?? this.status;
     this.frame.className = `card ${this.status}`;
-    const points = score === null || score === undefined ? "" : `, ${score} of 100`;
-    setText(this.state, stateText(this.status, this.liveness) + points);
-    if (cpuPercent !== undefined) setText(this.cpu, percent(cpuPercent));
-    if (memoryPercent !== undefined) setText(this.memory, percent(memoryPercent));
-    if (diskPercent !== undefined) setText(this.disk, percent(diskPercent));
+    setText(this.state, stateText(this.status, this.liveness));
+    setText(this.points, score === null || score === undefined ? "" : `${score} / 100`);
+    if (cpuPercent !== undefined) this.cpu.set(cpuPercent);
+    if (memoryPercent !== undefined) this.memory.set(memoryPercent);
+    if (diskPercent !== undefined) this.disk.set(diskPercent);
   }
 }
 
 /** What is wrong, most expensive first. */
 export function causeList(causes, withNode) {
   if (causes.length === 0) return h("p", { class: "quiet" }, "No points are lost.");
-  return h("ul", { class: "causes" }, causes.map((cause) => h("li", {},
-    withNode && h("a", { href: `/#/nodes/${encodeURIComponent(cause.nodeName)}` }, cause.nodeName), withNode && ": ",
-    cause.summary, " ", h("span", { class: "points" }, `(−${cause.points.toFixed(1)} points)`))));
+  return h("ul", { class: "causes" }, causes.map((cause) => h("li", { class: cause.severity },
+    h("span", { class: "points" }, `−${cause.points.toFixed(1)}`),
+    h("span", {}, withNode && h("a", { href: `/#/nodes/${encodeURIComponent(cause.nodeName)}` }, cause.nodeName), withNode && " ",
+      cause.summary))));
 }
 
 const figure = (label) => {
   const value = h("b", {}, "–");
-  return { value, element: h("div", { class: "figure" }, value, h("span", { class: "quiet" }, label)) };
+  const element = h("div", { class: "figure" }, value, h("span", {}, label));
+  // Colour only where there is something to see.
+  const set = (text, status) => {
+    setText(value, text);
+    element.className = `figure ${status ?? ""}`;
+  };
+  return { set, value, element };
 };
+
+const scoreStatus = (score) => (score >= 90 ? "healthy" : score >= 60 ? "warning" : "critical");
 
 /** Shows the fleet; returns what ends it. */
 export async function showFleet(onState) {
   const cards = new Map();
   const grid = h("ul", { class: "grid", "aria-label": "Nodes" });
-  const [score, online, warning, critical] =
-    [figure("health, of 100"), figure("online"), figure("with a warning"), figure("critical")];
+  const [score, online, warning, critical, offline] =
+    ["Health, of 100", "Online", "Warning", "Critical", "Offline"].map(figure);
   const causes = h("div", {});
   const spoken = h("p", { class: "quiet", role: "status", "aria-live": "polite" });
-  show(h("h1", {}, "Fleet"), h("div", { class: "summary" }, [score, online, warning, critical].map((f) => f.element)),
-    spoken, h("section", {}, h("h2", {}, "What the lost points are for"), causes), h("h2", {}, "Nodes"), grid);
+  const search = h("input", { type: "search", "aria-label": "Show only nodes with", placeholder: "Name, label or status", oninput: () => sift() });
+  const none = h("p", { class: "quiet", hidden: true }, "No node fits.");
+  show(h("h1", { class: "unseen" }, "Fleet"),
+    h("div", { class: "summary" }, [score, online, warning, critical, offline].map((f) => f.element)),
+    h("div", { class: "split" },
+      h("section", {}, h("div", { class: "head" }, h("h2", {}, "Nodes"), spoken, search), grid, none),
+      h("section", { class: "side" }, h("h2", {}, "Lost points"), causes)));
+
+  const sift = () => {
+    const words = search.value.toLowerCase().split(/\s+/).filter((word) => word !== "");
+    for (const card of cards.values()) card.filter(words);
+    none.hidden = words.length === 0 || [...cards.values()].some((card) => !card.element.hidden);
+  };
 
   const count = () => {
     const list = [...cards.values()];
     const number = (test) => list.filter(test).length;
     const up = number((card) => card.liveness !== "offline");
-    setText(online.value, `${up}/${list.length}`);
-    setText(warning.value, String(number((card) => card.status === "warning")));
-    setText(critical.value, String(number((card) => card.status === "critical")));
+    const down = list.length - up;
+    online.set(`${up} / ${list.length}`);
+    for (const [place, status] of [[warning, "warning"], [critical, "critical"]]) {
+      const found = number((card) => card.status === status);
+      place.set(String(found), found > 0 ? status : "");
+    }
+    offline.set(String(down), down > 0 ? "offline" : "");
+    sift();
     document.title = `${up}/${list.length} online - Campanile`;
     const bad = list.filter((card) => card.status !== "healthy").map((card) => `${card.name} ${card.status}`);
     const named = bad.slice(0, 5).join(", ") + (bad.length > 5 ? ` and ${bad.length - 5} more` : "");
@@ -105,7 +148,7 @@ export async function showFleet(onState) {
         card.describe({ ...node, ...usage.get(node.nodeId) });
         if (grid.children[index] !== card.element) grid.insertBefore(card.element, grid.children[index] ?? null);
       }
-      setText(score.value, String(health.overallSystemHealth));
+      score.set(String(health.overallSystemHealth), scoreStatus(health.overallSystemHealth));
       const text = JSON.stringify(health.causes);
       if (text !== causesText) causes.replaceChildren(causeList(health.causes, true));
       causesText = text;
@@ -125,7 +168,7 @@ export async function showFleet(onState) {
     onState,
     onChange: read,
     onJudged: (judged) => {
-      setText(score.value, String(judged.score));
+      score.set(String(judged.score), scoreStatus(judged.score));
       let isKnown = true;
       for (const node of judged.nodes) {
         const card = cards.get(node.nodeId);

@@ -1,7 +1,7 @@
 // One node: state, causes, charts of the last minutes, current values by group, session, processes on request.
 
 import { follow, get } from "./client.js";
-import { bytes, h, notify, percent, setText, show, span, svg, time } from "./dom.js";
+import { bytes, h, notify, percent, setBar, setText, show, span, svg, time } from "./dom.js";
 import { causeList, stateText } from "./fleet.js";
 
 /** How often values and charts are read anew while somebody looks. */
@@ -28,7 +28,7 @@ const facts = (...pairs) => h("dl", { class: "facts" }, pairs.filter(([, value])
 function cpuPoints(series) {
   const total = new Map();
   for (const { labels, points } of series) {
-    const isIdle = labels.mode === "idle" || labels.mode === "iowait" || labels.mode === "steal";
+    const isIdle = labels.mode === "idle" || labels.mode === "iowait";
     for (const [at, value] of points) {
       const sum = total.get(at) ?? { all: 0, idle: 0, count: 0 };
       sum.all += value;
@@ -55,25 +55,83 @@ function memoryPoints(available, total) {
   return (available[0]?.points ?? []).map(([at, value]) => [at, Math.min(100, Math.max(0, 100 * (1 - value / size)))]);
 }
 
-/** A line of per cent over the last minutes. A pause in the readings is a pause in the line. */
-function chart(title, points) {
+/** What counters rise by in a second, summed over their series. A fall is a restart and counts as a pause. */
+function ratePoints(series) {
+  const sums = new Map();
+  for (const { points } of series) {
+    for (let index = 1; index < points.length; index += 1) {
+      const [at, value] = points[index];
+      const [since, before] = points[index - 1];
+      if (value >= before && at > since) sums.set(at, (sums.get(at) ?? 0) + (value - before) / (at - since));
+    }
+  }
+  return [...sums].sort((a, b) => a[0] - b[0]);
+}
+
+/** The next round number, so that the scale of a chart stays while its line moves. */
+function roundUp(value) {
+  const power = 10 ** Math.floor(Math.log10(Math.max(value, 1e-9)));
+  return [1, 2, 5, 10].map((step) => step * power).find((step) => step >= value);
+}
+
+/** A line over the last minutes, from zero to `full` or the next round number. A pause in the readings is a pause in
+ * the line. */
+function chart(title, points, text, full) {
   const last = points.at(-1);
-  const caption = h("figcaption", {}, `${title}: ${last ? percent(last[1]) : "no readings"}`);
-  if (points.length < 2) return h("figure", { class: "chart" }, caption);
+  const caption = h("figcaption", {}, h("span", {}, title), h("b", {}, last ? text(last[1]) : "–"));
+  if (points.length < 2) return h("figure", { class: "chart" }, caption, h("p", { class: "quiet" }, "No readings yet."));
+  const values = points.map(([, value]) => value);
+  const highest = Math.max(...values);
+  const top = full ?? roundUp(highest);
   const end = last[0];
   const step = Math.max(3, 3 * (end - points[0][0]) / points.length);
-  let path = "";
+  let line = "";
   let before = -Infinity;
   for (const [at, value] of points) {
     const x = WIDTH * (1 - (end - at) / CHART_S);
-    path += `${at - before > step ? "M" : "L"}${x.toFixed(1)} ${(HEIGHT * (1 - value / 100)).toFixed(1)}`;
+    line += `${at - before > step ? "M" : "L"}${x.toFixed(1)} ${(HEIGHT * (1 - value / top)).toFixed(1)}`;
     before = at;
   }
-  const values = points.map(([, value]) => value);
-  const words = `${title} over ${span(end - points[0][0])}: lowest ${percent(Math.min(...values))}, highest ${percent(Math.max(...values))}`;
+  const range = `${text(Math.min(...values))} to ${text(highest)} over ${span(end - points[0][0])}`;
   return h("figure", { class: "chart" }, caption,
-    svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img", "aria-label": words }, svg("path", { d: path })),
-    h("p", { class: "quiet" }, words));
+    svg("svg", { viewBox: `0 -1 ${WIDTH} ${HEIGHT + 2}`, preserveAspectRatio: "none", role: "img", "aria-label": `${title}: ${range}` },
+      svg("path", { class: "base", d: `M0 ${HEIGHT}H${WIDTH}M0 ${HEIGHT / 2}H${WIDTH}M0 0H${WIDTH}` }), svg("path", { d: line })),
+    h("p", { class: "quiet" }, range));
+}
+
+/** The file systems among the values, fullest first. */
+function fileSystems(values) {
+  const found = new Map();
+  for (const { name, labels, value } of values) {
+    const kind = /^node_filesystem_(size|avail|free)_bytes$/.exec(name)?.[1];
+    if (!kind) continue;
+    const entry = found.get(labels.mountpoint) ?? { place: labels.mountpoint, type: labels.fstype };
+    entry[kind] = value;
+    found.set(labels.mountpoint, entry);
+  }
+  // As df has it: what is reserved for root is neither used nor available.
+  const share = ({ size, avail, free }) => 100 * (size - free) / (size - free + avail);
+  return [...found.values()].filter((entry) => entry.size > 0 && Number.isFinite(share(entry)))
+    .map((entry) => ({ ...entry, used: share(entry) })).sort((a, b) => b.used - a.used);
+}
+
+function fileSystemTable(values) {
+  const rows = fileSystems(values).map((entry) => {
+    const bar = h("span", { class: "gauge", "aria-hidden": "true" });
+    setBar(bar, entry.used);
+    return h("tr", {}, h("td", { class: "code" }, entry.place), h("td", {}, entry.type),
+      h("td", { class: "number" }, bytes(entry.size)), h("td", { class: "number" }, bytes(entry.avail)),
+      h("td", { class: "number share" }, percent(entry.used), bar));
+  });
+  if (rows.length === 0) return h("p", { class: "quiet" }, "None is reported.");
+  return table(["Mounted at", "Type", "Size", "Available", "Used"], 2, rows);
+}
+
+/** A table whose columns from `numbers` on are numbers. It can be scrolled sideways, by keyboard too. */
+function table(heads, numbers, rows, caption) {
+  return h("div", { class: "wide", tabindex: "0", role: "group", "aria-label": caption ?? heads.join(", ") }, h("table", {}, caption && h("caption", {}, caption),
+    h("thead", {}, h("tr", {}, heads.map((head, index) => h("th", { scope: "col", class: index >= numbers ? "number" : null }, head)))),
+    h("tbody", {}, rows)));
 }
 
 function valueText({ name, value }) {
@@ -87,21 +145,17 @@ function valueGroups(values, open) {
   return groups.filter(({ rows }) => rows.length > 0).map(({ title, rows }) =>
     h("details", { "data-title": title, open: open.has(title) },
       h("summary", {}, `${title} (${rows.length})`),
-      h("div", { class: "wide" }, h("table", {},
-        h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Series"), h("th", { scope: "col" }, "Labels"), h("th", { scope: "col", class: "number" }, "Value"))),
-        h("tbody", {}, rows.map((row) => h("tr", {},
-          h("td", { class: "code" }, row.name),
-          h("td", { class: "code" }, Object.entries(row.labels).map(([key, value]) => `${key}=${value}`).join(" ")),
-          h("td", { class: "number" }, valueText(row)))))))));
+      table(["Series", "Labels", "Value"], 2, rows.map((row) => h("tr", {},
+        h("td", { class: "code" }, row.name),
+        h("td", { class: "code" }, Object.entries(row.labels).map(([key, value]) => `${key}=${value}`).join(" ")),
+        h("td", { class: "number" }, valueText(row)))))));
 }
 
 function processTable(top) {
-  return h("div", { class: "wide" }, h("table", {}, h("caption", {}, `As of ${time(top.time)}`),
-    h("thead", {}, h("tr", {}, ["PID", "Name", "User", "State", "CPU", "Memory"].map((name, index) =>
-      h("th", { scope: "col", class: index > 3 ? "number" : null }, name)))),
-    h("tbody", {}, top.processes.map((process) => h("tr", {},
-      h("td", {}, process.pid), h("td", { class: "code" }, process.name), h("td", {}, process.uid), h("td", {}, process.state),
-      h("td", { class: "number" }, percent(process.cpuPercent)), h("td", { class: "number" }, bytes(process.residentBytes)))))));
+  return table(["PID", "Name", "User", "State", "CPU", "Memory"], 4, top.processes.map((process) => h("tr", {},
+    h("td", {}, process.pid), h("td", { class: "code" }, process.name), h("td", {}, process.uid), h("td", {}, process.state),
+    h("td", { class: "number" }, percent(process.cpuPercent)), h("td", { class: "number" }, bytes(process.residentBytes)))),
+  `As of ${time(top.time)}`);
 }
 
 function processes(path) {
@@ -118,8 +172,8 @@ function processes(path) {
         button.disabled = false;
       }
     },
-  }, "List the heaviest processes");
-  return h("section", {}, h("h2", {}, "Processes"), button, place);
+  }, "List the heaviest");
+  return h("section", {}, h("div", { class: "head" }, h("h2", {}, "Processes"), button), place);
 }
 
 function session(node, connection) {
@@ -146,19 +200,26 @@ async function connectionOf(node) {
 /** Shows one node; returns what ends it. */
 export async function showNode(name, onState) {
   const path = `/nodes/${encodeURIComponent(name)}`;
-  const state = h("p", {}, h("span", { class: "pill", role: "status", "aria-live": "polite" }));
-  const [about, causes, link, charts, values] = ["div", "div", "div", "div", "div"].map((tag) => h(tag, {}));
+  const state = h("span", { class: "pill", role: "status", "aria-live": "polite" });
+  const score = h("span", { class: "quiet" });
+  const [about, causes, link, charts, disks, values] = ["div", "div", "div", "div", "div", "div"].map((tag) => h(tag, {}));
   charts.className = "charts";
-  show(h("p", {}, h("a", { href: "/#/" }, "Fleet"), " / ", name), h("h1", {}, name), state, about,
-    h("section", {}, h("h2", {}, "What the lost points are for"), causes),
-    h("section", {}, h("h2", {}, "Last ten minutes"), charts),
-    processes(path),
-    h("section", {}, h("h2", {}, "Session"), link),
-    h("section", {}, h("h2", {}, "Current values"), values));
+  show(h("p", { class: "crumbs" }, h("a", { href: "/#/" }, "Fleet"), " / ", name),
+    h("div", { class: "title" }, h("h1", {}, name), state, score),
+    h("div", { class: "split" },
+      h("div", {},
+        h("section", {}, h("h2", {}, "Last ten minutes"), charts),
+        h("section", {}, h("h2", {}, "File systems"), disks),
+        processes(path),
+        h("section", {}, h("h2", {}, "Current values"), values)),
+      h("div", { class: "side" },
+        h("section", {}, h("h2", {}, "Lost points"), causes),
+        h("section", {}, h("h2", {}, "Node"), about),
+        h("section", {}, h("h2", {}, "Session"), link))));
 
   const showState = (status, liveness) => {
-    state.firstChild.className = `pill ${status}`;
-    setText(state.firstChild, stateText(status, liveness));
+    state.className = `pill ${status}`;
+    setText(state, stateText(status, liveness));
     document.title = `${name} ${status} - Campanile`;
   };
   let id = null;
@@ -170,21 +231,29 @@ export async function showNode(name, onState) {
       const node = await get(path);
       id = node.nodeId;
       showState(node.status, node.liveness);
+      setText(score, node.score === null ? "not judged yet" : `${node.score} / 100`);
       const own = node.facts ?? {};
       about.replaceChildren(facts(
         ["Id", node.nodeId], ["Labels", Object.entries(node.labels).map(([key, value]) => `${key}=${value}`).join(", ") || "none"],
-        ["Score", node.score === null ? "not judged yet" : `${node.score} of 100`],
         ["Host", own.hostname], ["System", own.os && `${own.os}, kernel ${own.kernel}, ${own.architecture}`],
         ["Size", own.cpus && `${own.cpus} processors, ${bytes(own.memoryBytes)}`], ["Booted", own.bootedAt && time(own.bootedAt)],
         ["Agent", node.agentVersion], ["Last heartbeat", time(node.lastHeartbeat)], ["Enrolled", time(node.enrolledAt)],
         ["Certificate until", time(node.certificateExpiresAt)]));
       causes.replaceChildren(causeList(node.causes, false));
       const points = (metric) => get(`${path}/series?name=${metric}&since_s=${CHART_S}`);
-      const [current, connection, cpu, available, total] = await Promise.all([get(`${path}/values`), connectionOf(node),
-        points("node_cpu_seconds_total"), points("node_memory_MemAvailable_bytes"), points("node_memory_MemTotal_bytes")]);
+      const [current, connection, cpu, available, total, load, received, sent] = await Promise.all([
+        get(`${path}/values`), connectionOf(node), points("node_cpu_seconds_total"), points("node_memory_MemAvailable_bytes"),
+        points("node_memory_MemTotal_bytes"), points("node_load1"), points("node_network_receive_bytes_total"),
+        points("node_network_transmit_bytes_total")]);
       const open = new Set([...values.querySelectorAll("details[open]")].map((element) => element.dataset.title));
       link.replaceChildren(session(node, connection));
-      charts.replaceChildren(chart("Processor", cpuPoints(cpu)), chart("Memory", memoryPoints(available, total)));
+      const rate = (value) => `${bytes(value)}/s`;
+      const traffic = (series) => ratePoints(series.filter(({ labels }) => labels.device !== "lo"));
+      charts.replaceChildren(
+        chart("CPU", cpuPoints(cpu), percent, 100), chart("Memory", memoryPoints(available, total), percent, 100),
+        chart("Load, 1 min", load[0]?.points ?? [], (value) => value.toFixed(2)),
+        chart("Network in", traffic(received), rate), chart("Network out", traffic(sent), rate));
+      if (!disks.contains(document.activeElement)) disks.replaceChildren(fileSystemTable(current.values));
       // What somebody is reading keeps its place: the table is not replaced under the focus.
       if (!values.contains(document.activeElement)) values.replaceChildren(...valueGroups(current.values, open));
       notify("");

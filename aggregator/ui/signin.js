@@ -43,8 +43,9 @@ export function showSignIn(done) {
     field("Name", { name: "name", autocomplete: "username", required: true, autocapitalize: "none", spellcheck: "false" }),
     field("Password", { name: "password", type: "password", autocomplete: "current-password", required: true }),
     code);
-  show(h("h1", {}, "Sign in"), element,
-    h("p", { class: "quiet" }, "No password yet, or forgotten? Ask for a one-time link: ", h("code", {}, "campanile-aggregator signin-link"), "."));
+  element.className = "panel";
+  show(h("div", { class: "narrow" }, h("h1", {}, "Sign in"), element,
+    h("p", { class: "quiet" }, "No password yet, or forgotten? Ask for a one-time link: ", h("code", {}, "campanile-aggregator signin-link"), ".")));
   element.querySelector("input").focus();
 }
 
@@ -55,18 +56,21 @@ export function showLink(secret, done) {
   const element = form(async () => {
     done(await call("POST", "/session/link", { link: secret }));
   }, "Sign in with this link");
-  show(h("h1", {}, "Sign in"), h("p", {}, "This link signs you in once. Set a password next, so that you can come back."), element);
+  show(h("div", { class: "narrow" }, h("h1", {}, "Sign in"),
+    h("p", {}, "This link signs you in once. Set a password next, so that you can come back."), element));
   element.querySelector("button").focus();
 }
 
-function passwordForm(hasSession) {
+function passwordForm(name, isFirst) {
   return form(async (values, element) => {
     if (values.new !== values.again) throw new Error("The two new passwords differ.");
     await call("PUT", "/session/password", { current: values.current || null, new: values.new });
     element.reset();
     notify("The password is set. Other sessions of yours have ended.");
   }, "Set password",
-    field("Current password", { name: "current", type: "password", autocomplete: "current-password" }, hasSession ? "Leave empty right after signing in with a link" : null),
+    // For password keepers, which store the password under it.
+    h("input", { name: "name", autocomplete: "username", value: name, hidden: true, readonly: true }),
+    field("Current password", { name: "current", type: "password", autocomplete: "current-password" }, isFirst ? "Leave empty right after signing in with a link" : null),
     field("New password", { name: "new", type: "password", autocomplete: "new-password", minlength: 12, required: true }, "At least 12 characters"),
     field("New password again", { name: "again", type: "password", autocomplete: "new-password", minlength: 12, required: true }));
 }
@@ -105,7 +109,8 @@ export async function showAccount(isFirst) {
       h("dt", {}, "Signed in as"), h("dd", {}, session.name),
       h("dt", {}, "Permitted"), h("dd", {}, grants || "nothing yet"),
       h("dt", {}, "Session ends"), h("dd", {}, time(session.expiresAt))),
-    isPerson && h("section", {}, h("h2", {}, "Password"), passwordForm(isFirst)),
-    isPerson && h("section", {}, h("h2", {}, "Second factor"), secondFactor()),
+    isPerson && h("div", { class: "columns" },
+      h("section", {}, h("h2", {}, "Password"), passwordForm(session.name, isFirst)),
+      h("section", {}, h("h2", {}, "Second factor"), secondFactor())),
     h("p", {}, h("a", { href: "/#/" }, "To the fleet")));
 }

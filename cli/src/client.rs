@@ -2,7 +2,8 @@
 //!
 //! Every way in which it can fail has its own error, which says what to do.
 
-use std::io;
+mod error;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use ureq::http::{self, Method};
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 use zeroize::Zeroizing;
 
+pub use self::error::ClientError;
 use crate::os::random;
 
 /// Longest answer that is read: a page of 1,000 nodes with all their causes is a few megabytes.
@@ -23,87 +25,6 @@ const ANSWER_BYTES_MAX: u64 = 64 * 1024 * 1024;
 const PAGE_ITEMS: &str = "500";
 /// Most pages that are followed, so that a broken cursor cannot keep us for ever.
 const PAGES_MAX: usize = 10_000;
-
-/// Why the aggregator gave no answer of use.
-#[derive(Debug, thiserror::Error)]
-pub enum ClientError {
-    /// The address is no `https://` address.
-    #[error("`{url}` is no address of an aggregator; write one like https://aggregator.example:8443")]
-    Address {
-        /// What was given.
-        url: String,
-    },
-    /// No certificate is in the file that should hold the CA's.
-    #[error("the CA file holds no certificate; give the fleet's ca.pem with --ca or CAMPANILE_CA")]
-    NoCertificate,
-    /// No connection.
-    #[error("the aggregator at {url} is not reachable; is it running, and is the address right?")]
-    Unreachable {
-        /// Where.
-        url: String,
-        /// Why.
-        source: Box<ureq::Error>,
-    },
-    /// It showed a certificate that the fleet's CA did not sign, or for another name.
-    #[error("{url} did not prove to be this fleet's aggregator; check the address and the CA file")]
-    NotOurs {
-        /// Where.
-        url: String,
-        /// What was wrong.
-        source: rustls::Error,
-    },
-    /// TLS failed in another way.
-    #[error("no TLS 1.3 connection with {url}; is this the aggregator's port?")]
-    Handshake {
-        /// Where.
-        url: String,
-        /// What was wrong.
-        source: rustls::Error,
-    },
-    /// No answer in time.
-    #[error("{url} did not answer within {seconds} s; try again or give a longer --timeout")]
-    Timeout {
-        /// Where.
-        url: String,
-        /// How long we waited.
-        seconds: u64,
-    },
-    /// No valid session or token.
-    #[error("not signed in: {detail}; run `campanile login` or set CAMPANILE_TOKEN")]
-    NotSignedIn {
-        /// What the aggregator said.
-        detail: String,
-    },
-    /// Signed in, but not permitted.
-    #[error("denied: {detail}")]
-    Denied {
-        /// What the aggregator said.
-        detail: String,
-    },
-    /// Any other refusal.
-    #[error("{}", .0.detail)]
-    Refused(Problem),
-    /// The answer makes no sense.
-    #[error("{url} gave an answer that is none of a Campanile aggregator: {what}")]
-    NotUnderstood {
-        /// Where.
-        url: String,
-        /// What was wrong.
-        what: String,
-    },
-}
-
-impl ClientError {
-    /// The stable code of the aggregator's refusal, if it was one.
-    pub fn code(&self) -> Option<&str> {
-        match self {
-            Self::Refused(problem) => Some(&problem.code),
-            Self::Denied { .. } => Some("denied"),
-            Self::NotSignedIn { .. } => Some("unauthenticated"),
-            _ => None,
-        }
-    }
-}
 
 /// A client of one aggregator.
 #[derive(Debug)]
@@ -300,7 +221,9 @@ impl Client {
             request = request.header("authorization", format!("Bearer {}", token.as_str()));
         }
         if let Some(cookie) = &self.cookie {
-            request = request.header("cookie", cookie.as_str());
+            // The aggregator takes changes by cookie from its own page alone, which no foreign page can pass for.
+            // The cookie here is one that this process was just given.
+            request = request.header("cookie", cookie.as_str()).header("sec-fetch-site", "same-origin");
         }
         if method == Method::POST {
             // Lets the aggregator tell a repeated request from a second one.
@@ -309,6 +232,8 @@ impl Client {
         if let Some(revision) = revision {
             request = request.header("if-match", format!("\"{revision}\""));
         }
+        let transport =
+            |error: ureq::Error| ClientError::of_transport(self.base.clone(), self.timeout, error);
         let built = |error: http::Error| self.not_understood(&error.to_string());
         let response = match body {
             Some(body) => {
@@ -317,14 +242,10 @@ impl Client {
             }
             None => self.agent.run(request.body(()).map_err(built)?),
         };
-        let mut response = response.map_err(|error| self.transport_error(error))?;
+        let mut response = response.map_err(transport)?;
         let cookie = response.headers().get("set-cookie").and_then(session_cookie);
-        let bytes = response
-            .body_mut()
-            .with_config()
-            .limit(ANSWER_BYTES_MAX)
-            .read_to_vec()
-            .map_err(|error| self.transport_error(error))?;
+        let bytes =
+            response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec().map_err(transport)?;
         if response.status().is_success() {
             Ok(Answer { body: bytes, cookie })
         } else {
@@ -340,31 +261,11 @@ impl Client {
         let Ok(problem) = serde_json::from_slice::<Problem>(bytes) else {
             return self.not_understood(&format!("status {status} without an explanation"));
         };
-        match problem.code.as_str() {
-            "unauthenticated" => ClientError::NotSignedIn { detail: problem.detail },
-            "denied" => ClientError::Denied { detail: problem.detail },
-            _ => ClientError::Refused(problem),
-        }
+        ClientError::of_problem(problem)
     }
 
     fn not_understood(&self, what: &str) -> ClientError {
         ClientError::NotUnderstood { url: self.base.clone(), what: what.to_owned() }
-    }
-
-    fn transport_error(&self, error: ureq::Error) -> ClientError {
-        let url = self.base.clone();
-        match error {
-            ureq::Error::Timeout(_) => ClientError::Timeout { url, seconds: self.timeout.as_secs() },
-            ureq::Error::Rustls(source) => tls_error(url, source),
-            ureq::Error::Io(error) => match tls_cause(&error) {
-                Some(source) => tls_error(url, source),
-                None => ClientError::Unreachable { url, source: Box::new(ureq::Error::Io(error)) },
-            },
-            error @ (ureq::Error::HostNotFound | ureq::Error::ConnectionFailed) => {
-                ClientError::Unreachable { url, source: Box::new(error) }
-            }
-            error => ClientError::NotUnderstood { url, what: error.to_string() },
-        }
     }
 }
 
@@ -414,17 +315,6 @@ fn provider() -> Arc<CryptoProvider> {
 fn session_cookie(header: &http::HeaderValue) -> Option<Zeroizing<String>> {
     let pair = header.to_str().ok()?.split(';').next()?.trim();
     pair.starts_with("__Host-campanile=").then(|| Zeroizing::new(pair.to_owned()))
-}
-
-fn tls_cause(error: &io::Error) -> Option<rustls::Error> {
-    error.get_ref()?.downcast_ref::<rustls::Error>().cloned()
-}
-
-fn tls_error(url: String, source: rustls::Error) -> ClientError {
-    match source {
-        rustls::Error::InvalidCertificate(_) => ClientError::NotOurs { url, source },
-        _ => ClientError::Handshake { url, source },
-    }
 }
 
 #[cfg(test)]

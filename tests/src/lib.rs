@@ -1,1 +1,3 @@
-//! Modules come with their parts.
+//! What the tests of the whole share.
+
+pub mod support;

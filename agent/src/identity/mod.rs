@@ -3,6 +3,8 @@
 //! Everything is one file, replaced as a whole, so that key and certificate always belong together. Damaged is never
 //! read as missing: a node that lost its identity must be enrolled anew by a person, not by itself.
 
+#![expect(clippy::disallowed_methods, reason = "an edge: the identity is a file")]
+
 pub mod enroll;
 pub mod renew;
 pub mod tls;

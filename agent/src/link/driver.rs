@@ -231,7 +231,7 @@ impl Driver<'_> {
         self.is_told = true;
         let interval = Duration::from_millis(welcome.interval_ms.into());
         tracing::info!(aggregator = %welcome.aggregator, version = welcome.version, must_renew, "link up");
-        LinkEvent::Opened { live, interval, must_renew }
+        LinkEvent::Opened { live, interval, durable: welcome.durable, must_renew }
     }
 }
 

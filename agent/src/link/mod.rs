@@ -59,6 +59,8 @@ pub enum LinkEvent {
         live: mpsc::Sender<Sample>,
         /// Time between two samples that the aggregator wants.
         interval: Duration,
+        /// Up to where the aggregator has this run's samples, if it has any.
+        durable: Option<u64>,
         /// The certificate has expired: renew it, nothing else is accepted.
         must_renew: bool,
     },

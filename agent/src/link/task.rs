@@ -111,7 +111,8 @@ async fn pause(wait: Duration, channels: &mut LinkChannels, stop: &CancellationT
         tokio::select! {
             () = tokio::time::sleep_until(until) => return,
             () = stop.cancelled() => return,
-            changed = channels.identity.changed() => if changed.is_err() { return } else { return },
+            // A new identity, or the end of the agent: neither waits.
+            _ = channels.identity.changed() => return,
             command = channels.commands.recv() => match command {
                 // Asked again when a session stands.
                 Some(LinkCommand::Renew(_) | LinkCommand::Goodbye(_)) => {}

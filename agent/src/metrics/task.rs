@@ -1,30 +1,33 @@
-//! Owns the sampler, the outbox and the spool: one round a tick, nothing lost without a count.
+//! Owns the sampler and what becomes of samples: one round a tick, nothing lost without a count.
 //!
 //! Knows the link only as channels: a session brings a sender for live samples and acknowledgements; between sessions
 //! everything goes to the spool.
 
 use std::time::Duration;
 
-use campanile_common::connection::{LaneItem, Outbox, OutboxEffect};
+use campanile_common::connection::LaneItem;
 use campanile_common::id::InstanceId;
-use campanile_common::sample::{Gap, GapReason, Sample};
-use campanile_common::wire::v1::control::{Ack, Lane};
+use campanile_common::sample::{Gap, GapReason, Position, Sample};
+use campanile_common::wire::v1::control::Ack;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::custody::Custody;
 use super::sampler::Sampler;
 use super::spool::Spool;
 use crate::os::clock;
 
-/// Items of one back-fill batch: ten minutes at one sample a second.
-const BATCH_ITEMS: usize = 600;
-
 /// What the link tells the metrics task.
 #[derive(Debug)]
 pub enum MetricsEvent {
-    /// A session stands; live samples go here.
-    Opened(mpsc::Sender<Sample>),
+    /// A session stands.
+    Opened {
+        /// Live samples go here.
+        live: mpsc::Sender<Sample>,
+        /// Up to where the aggregator has this run's samples, if it has any.
+        durable: Option<u64>,
+    },
     /// The session ended.
     Closed,
     /// Samples are durable at the aggregator.
@@ -39,16 +42,12 @@ pub enum MetricsEvent {
 #[derive(Debug)]
 pub struct MetricsTask {
     sampler: Sampler,
-    spool: Spool,
-    outbox: Outbox,
+    custody: Custody,
     instance: InstanceId,
     interval: Duration,
     /// Spreads the fleet's ticks over the interval, and keeps them away from full seconds.
     phase: Duration,
-    live: Option<mpsc::Sender<Sample>>,
     events: mpsc::Receiver<MetricsEvent>,
-    /// The spool's disk refused the last write; said once, not every second.
-    is_spool_failing: bool,
 }
 
 impl MetricsTask {
@@ -61,17 +60,7 @@ impl MetricsTask {
         phase: Duration,
         events: mpsc::Receiver<MetricsEvent>,
     ) -> Self {
-        Self {
-            sampler,
-            spool,
-            outbox: Outbox::default(),
-            instance,
-            interval,
-            phase,
-            live: None,
-            events,
-            is_spool_failing: false,
-        }
+        Self { sampler, custody: Custody::new(spool), instance, interval, phase, events }
     }
 
     /// Samples until cancelled; then everything unacknowledged is in the spool.
@@ -106,78 +95,34 @@ impl MetricsTask {
                 }
             }
         }
-        self.close_session();
-        if let Err(error) = self.spool.flush() {
+        if let Err(error) = self.custody.flush() {
             tracing::warn!(%error, "spool not flushed; the loss shows as ticks between two runs");
         }
     }
 
     fn missed(&mut self, first: u64, last: u64) {
         tracing::warn!(ticks = last - first + 1, "sampling stalled");
-        self.spool.note_gap(Gap { instance: self.instance, first, last, reason: GapReason::Stalled });
+        self.custody.missed(Gap { instance: self.instance, first, last, reason: GapReason::Stalled });
     }
 
     fn tick(&mut self, sequence: u64) {
-        let sample = self.sampler.sample(sequence, clock::now());
-        let effects = self.outbox.push(sample);
-        self.carry_out(effects);
+        self.custody.take(self.sampler.sample(sequence, clock::now()));
     }
 
     fn handle(&mut self, event: MetricsEvent) {
         match event {
-            MetricsEvent::Opened(live) => {
-                self.live = Some(live);
-                self.outbox.opened();
+            MetricsEvent::Opened { live, durable } => {
+                let instance = self.instance;
+                self.custody.opened(live, durable.map(|sequence| Position { instance, sequence }));
             }
-            MetricsEvent::Closed => self.close_session(),
-            MetricsEvent::Acked(ack) => match ack.lane {
-                Lane::Control => self.outbox.acked(&ack),
-                Lane::Backfill => self.spool.release(),
-                Lane::Outcome | Lane::Alert => {}
-            },
+            MetricsEvent::Closed => self.custody.closed(),
+            MetricsEvent::Acked(ack) => self.custody.acked(&ack),
             MetricsEvent::NextBatch(answer) => {
-                let batch = self.spool.next_batch(BATCH_ITEMS).unwrap_or_else(|error| {
-                    tracing::warn!(%error, "spool cannot be read");
-                    Vec::new()
-                });
-                if answer.send(batch).is_err() {
-                    self.spool.forget_batch();
+                if answer.send(self.custody.next_batch()).is_err() {
+                    self.custody.forget_batch();
                 }
             }
             MetricsEvent::Interval(_) => {}
-        }
-    }
-
-    fn close_session(&mut self) {
-        self.live = None;
-        self.spool.forget_batch();
-        let effects = self.outbox.closed();
-        self.carry_out(effects);
-    }
-
-    fn carry_out(&mut self, effects: Vec<OutboxEffect>) {
-        for effect in effects {
-            match effect {
-                OutboxEffect::Send(sample) => {
-                    let sent = self.live.as_ref().is_some_and(|live| live.try_send(sample).is_ok());
-                    // A full channel is a stalled link: the sample will be back-filled.
-                    if !sent && let Some(OutboxEffect::Spill(sample)) = self.outbox.take_back_newest() {
-                        self.spill(&sample);
-                    }
-                }
-                OutboxEffect::Spill(sample) => self.spill(&sample),
-            }
-        }
-    }
-
-    fn spill(&mut self, sample: &Sample) {
-        match self.spool.append(sample) {
-            Ok(()) => self.is_spool_failing = false,
-            Err(error) if !self.is_spool_failing => {
-                self.is_spool_failing = true;
-                tracing::warn!(%error, "samples are lost and counted: the spool cannot be written");
-            }
-            Err(_) => {}
         }
     }
 }

@@ -5,10 +5,12 @@
 
 mod enrollment;
 mod liveness;
+pub mod presence;
 mod record;
 mod registry;
 mod session;
 mod task;
+mod token;
 mod view;
 pub mod vitals;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use campanile_common::api::{Liveness, NodeHealth, NodeState, ProcessInfo};
 use campanile_common::health::{Judge, Thresholds, Verdict, fleet_score};
-use campanile_common::id::{InstanceId, NodeId};
+use campanile_common::id::NodeId;
 use campanile_common::time::Timestamp;
 use campanile_common::wire::hello::{Refusal, RefusalCode};
 use campanile_common::wire::v1::request::{PROCESSES_MAX, Reply, Request};
@@ -14,7 +14,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use super::liveness::{LivenessSettings, Signs, liveness};
+use super::liveness::LivenessSettings;
+use super::presence::Presence;
 use super::registry::{Held, Registry};
 use super::session::{LinkStats, NodeEvent, SessionCommand, SessionSeed};
 use super::view::{self, SessionFacts};
@@ -29,10 +30,6 @@ const LIVENESS_STEP: Duration = Duration::from_millis(100);
 const JUDGE_STEP: Duration = Duration::from_secs(1);
 /// Processes listed when a node's status turns bad.
 const CULPRITS: u16 = 5;
-/// A session that was heard within this is alive, and a second one with its identity is refused.
-const ALIVE: Duration = Duration::from_millis(1500);
-/// Two sessions with one identity, both alive for so many refusals in a row, are taken for a copied key.
-const CLONE_REFUSALS: u32 = 5;
 
 /// Settings of the task.
 #[derive(Debug, Clone)]
@@ -44,25 +41,21 @@ pub struct NodeTaskSettings {
 }
 
 struct Session {
-    id: u64,
-    instance: InstanceId,
     commands: mpsc::Sender<SessionCommand>,
     facts: SessionFacts,
 }
 
 struct Live {
+    presence: Presence,
+    /// How to reach the session of `presence`.
     session: Option<Session>,
-    /// The last sign of life; none since the aggregator started.
-    heard: Option<Instant>,
-    said_goodbye: bool,
     last_heartbeat: Option<Timestamp>,
-    liveness: Liveness,
+    vitals: vitals::VitalsReader,
     judge: Judge,
     verdict: Option<Verdict>,
     usage: campanile_common::api::ResourceUsage,
     sessions: u64,
     processes: Option<Vec<ProcessInfo>>,
-    clone_refusals: u32,
     /// How far the node's clock is from ours, in milliseconds; network delay included.
     clock_skew_ms: i64,
 }
@@ -161,9 +154,8 @@ impl NodeTask {
             }
             NodeEvent::Ended { node, session, is_orderly } => {
                 let Some(live) = self.live.get_mut(&node) else { return };
-                if live.session.as_ref().is_some_and(|current| current.id == session) {
+                if live.presence.ended(session, is_orderly) {
                     live.session = None;
-                    live.said_goodbye = is_orderly;
                     if self.look_at(node) {
                         self.publish();
                     }
@@ -197,39 +189,30 @@ impl NodeTask {
     fn live(&mut self, node: NodeId) -> &mut Live {
         let thresholds = &self.settings.thresholds;
         self.live.entry(node).or_insert_with(|| Live {
+            presence: Presence::default(),
             session: None,
-            heard: None,
-            said_goodbye: false,
             last_heartbeat: None,
-            liveness: Liveness::Late,
+            vitals: vitals::VitalsReader::default(),
             judge: Judge::new(Arc::clone(thresholds)),
             verdict: None,
             usage: campanile_common::api::ResourceUsage::default(),
             sessions: 0,
             processes: None,
-            clone_refusals: 0,
             clock_skew_ms: 0,
         })
     }
 
     fn begin(&mut self, seed: SessionSeed) -> Result<(), Refusal> {
-        let now = self.clock.now();
+        let (now, up) = (self.clock.now(), self.started.elapsed());
         let node = seed.node;
         let live = self.live(node);
-        let is_alive = live.heard.is_some_and(|heard| heard.elapsed() < ALIVE);
-        if let Some(current) = &live.session
-            && current.instance != seed.instance
-            && is_alive
-        {
-            live.clone_refusals += 1;
-            if live.clone_refusals == CLONE_REFUSALS {
-                tracing::error!(%node, here = %current.facts.remote_address, there = %seed.remote_address,
+        if let Err(in_use) = live.presence.begin(up, seed.session, seed.instance) {
+            if in_use.is_suspect {
+                let here = live.session.as_ref().map(|current| current.facts.remote_address.as_str());
+                tracing::error!(%node, here, there = %seed.remote_address,
                     "two agents use one identity: its key was copied");
-                self.events.publish(
-                    "node.clone-suspected",
-                    Some(node),
-                    &serde_json::json!({ "nodeId": node }),
-                );
+                let body = serde_json::json!({ "nodeId": node });
+                self.events.publish("node.clone-suspected", Some(node), &body);
             }
             let reason = "another agent with this identity is connected; if the machine was copied, enrol the copy \
                           with a token of its own";
@@ -240,8 +223,6 @@ impl NodeTask {
             drop(old.commands.try_send(SessionCommand::Close(reason)));
         }
         live.session = Some(Session {
-            id: seed.session,
-            instance: seed.instance,
             commands: seed.commands,
             facts: SessionFacts {
                 remote_address: seed.remote_address,
@@ -253,25 +234,23 @@ impl NodeTask {
             },
         });
         live.sessions += 1;
-        // Whoever came in was the only one: an agent that restarted, not a copy.
-        live.clone_refusals = 0;
         Ok(())
     }
 
     /// Notes a sign of life; true when the node was not online before.
     fn heartbeat(&mut self, node: NodeId, session: u64, sampled: Timestamp, stats: LinkStats) -> bool {
-        let now = self.clock.now();
+        let (now, up) = (self.clock.now(), self.started.elapsed());
         let live = self.live(node);
-        let Some(current) = live.session.as_mut().filter(|current| current.id == session) else {
+        if !live.presence.heard(up, session) {
             return false;
-        };
-        current.facts.stats = stats;
-        live.heard = Some(Instant::now());
-        live.said_goodbye = false;
+        }
+        if let Some(current) = &mut live.session {
+            current.facts.stats = stats;
+        }
         live.last_heartbeat = Some(now);
         // Saturating: the node may say any time at all.
         live.clock_skew_ms = sampled.as_millis().cast_signed().saturating_sub(now.as_millis().cast_signed());
-        live.liveness != Liveness::Online
+        live.presence.liveness() != Liveness::Online
     }
 
     fn ask(&mut self, node: NodeId, request: Request, answer: oneshot::Sender<Reply>) {
@@ -287,16 +266,8 @@ impl NodeTask {
         let up = self.started.elapsed();
         let settings = self.settings.liveness;
         let live = self.live(node);
-        let signs = match live.heard {
-            _ if live.said_goodbye => Signs::Goodbye,
-            Some(heard) => Signs::Last(heard.elapsed()),
-            None => Signs::NoneSinceStart(up),
-        };
-        let found = liveness(signs, &settings);
-        if live.liveness == found {
-            return false;
-        }
-        let before = std::mem::replace(&mut live.liveness, found);
+        let Some(before) = live.presence.look(up, &settings) else { return false };
+        let found = live.presence.liveness();
         tracing::info!(%node, ?before, now = ?found, "liveness changed");
         self.judge(node);
         true
@@ -320,20 +291,21 @@ impl NodeTask {
         let (current, previous) = self.series.newest_two(node);
         let live = self.live(node);
         let vitals = current.map(|current| {
-            let mut vitals = vitals::vitals(previous.as_deref(), &current);
+            let mut vitals = live.vitals.read(previous.as_deref(), &current);
             vitals.clock_skew_seconds = Some(milliseconds_to_seconds(live.clock_skew_ms));
             vitals
         });
         live.usage = vitals.as_ref().map(vitals::usage).unwrap_or_default();
         let before = live.verdict.as_ref().map(|verdict| verdict.status);
-        let verdict = live.judge.observe(now, live.liveness, vitals.as_ref());
+        let verdict = live.judge.observe(now, live.presence.liveness(), vitals.as_ref());
         let status = verdict.status;
         live.verdict = Some(verdict);
         if before == Some(status) {
             return;
         }
         tracing::info!(%node, ?before, now = ?status, "status changed");
-        let body = serde_json::json!({ "nodeId": node, "status": status, "liveness": live.liveness });
+        let body =
+            serde_json::json!({ "nodeId": node, "status": status, "liveness": live.presence.liveness() });
         self.events.publish("node.status-changed", Some(node), &body);
         if matches!(status, NodeHealth::Warning | NodeHealth::Critical) {
             self.ask_for_culprits(node);
@@ -426,7 +398,7 @@ impl NodeTask {
         let node = held.record.node_id;
         let live = self.live.get(&node).filter(|_| held.record.state == NodeState::Active);
         let verdict = live.and_then(|live| live.verdict.as_ref());
-        let liveness = live.map_or(Liveness::Offline, |live| live.liveness);
+        let liveness = live.map_or(Liveness::Offline, |live| live.presence.liveness());
         let (samples_total, gap_ticks_total) = self.series.totals(node);
         let last_heartbeat = live
             .and_then(|live| live.last_heartbeat)

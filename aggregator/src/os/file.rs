@@ -1,5 +1,7 @@
 //! Small secret files and the lock on the state folder.
 
+#![expect(clippy::disallowed_methods, reason = "`os` is where files are touched")]
+
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;

@@ -1,5 +1,7 @@
 //! Reads a settings file and its drop-ins.
 
+#![expect(clippy::disallowed_methods, reason = "`os` is where files are touched")]
+
 use std::io;
 use std::path::{Path, PathBuf};
 

@@ -12,8 +12,8 @@ use campanile_common::time::Timestamp;
 /// Runs of an agent that are accounted for; older ones are forgotten. An agent that restarts every minute for an hour
 /// stays below.
 const RUNS_MAX: usize = 64;
-/// Separate stretches kept of one run. Past it the oldest hole is closed and its ticks forgotten as missing; only an
-/// agent that loses every second sample for minutes comes near.
+/// Separate stretches kept of one run. Past it the oldest is forgotten, and with it what came before; only an agent that
+/// loses every second sample for minutes comes near.
 const STRETCHES_MAX: usize = 512;
 
 /// A set of numbers as sorted, disjoint, non-adjacent ranges with both ends included.
@@ -34,8 +34,7 @@ impl Stretches {
         );
         self.0.splice(begin..end, [merged]);
         if self.0.len() > STRETCHES_MAX {
-            let (first, _) = self.0.remove(0);
-            self.0[0].0 = first;
+            self.0.remove(0);
         }
         last - first + 1 - known
     }
@@ -93,9 +92,11 @@ impl Intake {
         self.run_mut(gap.instance, now).accounted.insert(gap.first, gap.last)
     }
 
-    /// All ticks of this run up to here are accounted for.
+    /// All ticks of this run up to here are accounted for. None while its beginning is not here: an agent may still hold
+    /// that in its spool.
     pub(super) fn accounted_to(&self, instance: InstanceId) -> Option<u64> {
-        self.run(instance).and_then(|run| run.accounted.0.first()).map(|(_, last)| *last)
+        let (first, last) = self.run(instance)?.accounted.0.first()?;
+        (*first == 0).then_some(*last)
     }
 
     /// The account, for the API. Time between two runs is turned into ticks of the earlier run's mean interval.
@@ -216,6 +217,16 @@ mod tests {
         let run = intake.coverage().runs[0].clone();
         assert_eq!((run.received, run.gaps, run.missing), (5, 2, 3));
         assert_eq!(intake.accounted_to(RUN), Some(5));
+    }
+
+    #[test]
+    fn a_run_whose_beginning_is_missing_is_accounted_for_up_to_nowhere() {
+        let mut intake = Intake::default();
+        intake.sample(position(500), at(500));
+        assert_eq!(intake.accounted_to(RUN), None, "ticks 0 to 499 may still be in the spool");
+        let gap = Gap { instance: RUN, first: 0, last: 499, reason: GapReason::Evicted };
+        intake.gap(&gap, at(501));
+        assert_eq!(intake.accounted_to(RUN), Some(500));
     }
 
     #[test]

@@ -9,6 +9,8 @@
 //! All integers little-endian. A record that is cut short is the tail of a killed process; one that fails its checksum
 //! is damage, and what is behind it in that segment is lost and named. The full series store takes its place.
 
+#![expect(clippy::disallowed_methods, reason = "an edge: the journal is a folder of files")]
+
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
@@ -17,7 +19,6 @@ use std::time::Duration;
 
 use campanile_common::connection::LaneItem;
 use campanile_common::id::NodeId;
-use campanile_common::time::Timestamp;
 use campanile_common::wire::frame::FrameDecoder;
 use campanile_common::wire::v1::control::Lane;
 use campanile_common::wire::v1::sample::{Block, SampleDecoder, SampleEncoder};
@@ -56,19 +57,19 @@ pub enum JournalError {
 
 /// The journal that is being written.
 #[derive(Debug)]
-pub(super) struct Journal {
+pub struct Journal {
     folder: PathBuf,
     next_number: u64,
     segment: Option<Segment>,
-    /// Closed segments, oldest first, with the time of their end.
-    closed: Vec<(PathBuf, Timestamp)>,
+    /// Closed segments, oldest first, with the time of their end since the aggregator started.
+    closed: Vec<(PathBuf, Duration)>,
 }
 
 #[derive(Debug)]
 struct Segment {
     file: File,
     path: PathBuf,
-    opened: Timestamp,
+    opened: Duration,
     bytes: u64,
     encoders: HashMap<(NodeId, Lane), SampleEncoder>,
 }
@@ -81,7 +82,6 @@ impl Journal {
     /// When the folder is not accessible or holds segments of a newer program.
     pub(super) fn open(
         folder: &Path,
-        now: Timestamp,
         mut take: impl FnMut(NodeId, LaneItem),
     ) -> Result<(Self, Vec<PathBuf>), JournalError> {
         let error = |source| JournalError::Open { path: folder.to_owned(), source };
@@ -97,26 +97,27 @@ impl Journal {
             if !replay(&path, &mut take)? {
                 damaged.push(path.clone());
             }
-            closed.push((path, now));
+            closed.push((path, Duration::ZERO));
         }
         let next_number = numbers.last().map_or(1, |last| last + 1);
         Ok((Self { folder: folder.to_owned(), next_number, segment: None, closed }, damaged))
     }
 
-    /// Appends the items and syncs. On failure nothing of them counts as written.
+    /// Appends the items and syncs. On failure nothing of them counts as written. `up` is the time since the aggregator
+    /// started: by a wall clock that is set an hour ahead, everything would be too old to keep.
     ///
     /// # Errors
     /// When the disk refuses.
-    pub(super) fn append(&mut self, items: &[TakenItem], now: Timestamp) -> io::Result<()> {
+    pub(super) fn append(&mut self, items: &[TakenItem], up: Duration) -> io::Result<()> {
         let is_due = self.segment.as_ref().is_some_and(|segment| {
-            now.since(segment.opened) >= SEGMENT_AGE || segment.bytes >= SEGMENT_BYTES
+            up.saturating_sub(segment.opened) >= SEGMENT_AGE || segment.bytes >= SEGMENT_BYTES
         });
         if is_due {
-            self.close_segment(now);
+            self.close_segment(up);
         }
-        self.remove_old(now);
+        self.remove_old(up);
         if self.segment.is_none() {
-            self.segment = Some(Segment::create(&self.folder, self.next_number, now)?);
+            self.segment = Some(Segment::create(&self.folder, self.next_number, up)?);
             self.next_number += 1;
         }
         let segment = self.segment.as_mut().expect("just made");
@@ -124,20 +125,20 @@ impl Journal {
         if appended.is_err() {
             // What is behind a failed write is unknown, and the encoders are ahead of the file.
             drop(segment.file.set_len(segment.bytes));
-            self.close_segment(now);
+            self.close_segment(up);
         }
         appended
     }
 
-    fn close_segment(&mut self, now: Timestamp) {
+    fn close_segment(&mut self, up: Duration) {
         if let Some(segment) = self.segment.take() {
-            self.closed.push((segment.path, now));
+            self.closed.push((segment.path, up));
         }
     }
 
-    fn remove_old(&mut self, now: Timestamp) {
+    fn remove_old(&mut self, up: Duration) {
         self.closed.retain(|(path, ended)| {
-            let is_kept = now.since(*ended) < RETENTION;
+            let is_kept = up.saturating_sub(*ended) < RETENTION;
             if !is_kept {
                 // One that cannot be removed is tried again after the next start.
                 drop(std::fs::remove_file(path));
@@ -148,7 +149,7 @@ impl Journal {
 }
 
 impl Segment {
-    fn create(folder: &Path, number: u64, now: Timestamp) -> io::Result<Self> {
+    fn create(folder: &Path, number: u64, up: Duration) -> io::Result<Self> {
         let path = segment_path(folder, number);
         // One that an earlier failure left behind holds nothing that was acknowledged.
         let mut file = File::options().write(true).create(true).truncate(true).open(&path)?;
@@ -156,7 +157,7 @@ impl Segment {
         header.extend(FORMAT.to_le_bytes());
         file.write_all(&header)?;
         File::open(folder)?.sync_all()?;
-        Ok(Self { file, path, opened: now, bytes: HEADER_BYTES as u64, encoders: HashMap::new() })
+        Ok(Self { file, path, opened: up, bytes: HEADER_BYTES as u64, encoders: HashMap::new() })
     }
 
     fn append(&mut self, items: &[TakenItem]) -> io::Result<()> {

@@ -1,12 +1,13 @@
 //! Recent series: what agents sampled in the last hour, in memory and in a journal.
 //!
-//! `intake` accounts for every tick, `recent` keeps samples, `journal` makes them durable, `task` owns the journal and
-//! acknowledges. The full series store is its own piece and takes the journal's place.
+//! `intake` accounts for every tick, `recent` keeps samples, `journal` makes them durable, `pending` decides what is
+//! synced and acknowledged when, `task` drives it. The full series store is its own piece and takes the journal's place.
 //!
 //! Invariant: a sample is acknowledged only after it was synced to disk.
 
 mod intake;
 mod journal;
+pub mod pending;
 mod recent;
 mod task;
 
@@ -21,21 +22,29 @@ use campanile_common::sample::Sample;
 use campanile_common::time::Timestamp;
 use campanile_common::wire::v1::control::Lane;
 
-pub use journal::JournalError;
-pub use task::{Ingest, IngestTask, SessionKey};
+pub use journal::{Journal, JournalError};
+pub use task::{Ingest, IngestTask};
 
 use recent::NodeSeries;
 
 /// How long samples are kept.
 pub const RETENTION: Duration = Duration::from_secs(3600);
 
+/// One session of one agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SessionKey(pub u64);
+
 /// An item that came by a lane of a node.
 #[derive(Debug, Clone)]
-struct TakenItem {
-    session: SessionKey,
-    node: NodeId,
-    lane: Lane,
-    item: LaneItem,
+pub struct TakenItem {
+    /// By which session.
+    pub session: SessionKey,
+    /// Whose.
+    pub node: NodeId,
+    /// By which lane.
+    pub lane: Lane,
+    /// The item.
+    pub item: LaneItem,
 }
 
 #[derive(Debug, Default)]

@@ -24,6 +24,10 @@ const CHUNK_BYTES_MAX: usize = 1024 * 1024;
 /// Most bytes of one node's hour; past it the oldest chunk goes. 1,000 series at 1 Hz need about as much.
 const NODE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+type LabelPairs = Vec<(String, String)>;
+/// Seconds since the epoch, and value.
+type Points = Vec<(f64, f64)>;
+
 /// What is kept of one node.
 #[derive(Debug, Default)]
 pub(super) struct NodeSeries {
@@ -102,7 +106,7 @@ impl NodeSeries {
         from: Timestamp,
         to: Timestamp,
     ) -> Vec<SeriesPoints> {
-        let mut found: BTreeMap<Vec<(String, String)>, Vec<(f64, f64)>> = BTreeMap::new();
+        let mut found: BTreeMap<LabelPairs, Points> = BTreeMap::new();
         let is_wanted = |series: &Series| {
             series.name == name && labels.iter().all(|(key, value)| series.label(key) == Some(value.as_str()))
         };

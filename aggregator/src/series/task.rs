@@ -5,34 +5,21 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use campanile_common::connection::LaneItem;
 use campanile_common::id::NodeId;
-use campanile_common::sample::Position;
 use campanile_common::wire::v1::control::{Ack, Lane};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::journal::{Journal, JournalError};
-use super::{RecentSeries, TakenItem};
+use super::pending::{self, Pending};
+use super::{RecentSeries, SessionKey, TakenItem};
 use crate::os::clock::Clock;
 
 /// Items between the sessions and this task. Full makes sessions wait, and their agents spool.
 const ITEMS_MAX: usize = 4096;
-/// Items that wait for the disk. Past it, while the disk refuses, samples are shown and not kept.
-const WAITING_MAX: usize = 16_384;
-/// Live samples are synced and acknowledged this often: agents hold unacknowledged ones in memory meanwhile.
-const SYNC_LIVE: Duration = Duration::from_secs(5);
-/// Late samples are synced this soon, since the next batch waits for it.
-const SYNC_LATE: Duration = Duration::from_millis(100);
-/// Pause after a refused write.
-const SYNC_RETRY: Duration = Duration::from_secs(2);
-
-/// One session of one agent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SessionKey(pub u64);
 
 #[derive(Debug)]
 enum Message {
@@ -63,26 +50,17 @@ impl Ingest {
     }
 }
 
-#[derive(Debug)]
-struct AckState {
-    acks: mpsc::Sender<Ack>,
-    /// Something of this session was not kept: acknowledging what follows would claim it. Its agent comes back with
-    /// all of it in its spool.
-    is_broken: bool,
-}
-
 /// Owns the journal.
 #[derive(Debug)]
 pub struct IngestTask {
     recent: RecentSeries,
     clock: Clock,
     messages: mpsc::Receiver<Message>,
-    sessions: HashMap<SessionKey, AckState>,
+    acks: HashMap<SessionKey, mpsc::Sender<Ack>>,
     journal: Option<Journal>,
-    waiting: Vec<TakenItem>,
-    /// When the oldest waiting item is to be synced.
-    due: Option<Instant>,
-    is_failing: bool,
+    pending: Pending,
+    /// What `pending` counts time from.
+    started: Instant,
 }
 
 impl IngestTask {
@@ -95,25 +73,16 @@ impl IngestTask {
         recent: RecentSeries,
         clock: Clock,
     ) -> Result<(Self, Ingest, Vec<PathBuf>), JournalError> {
-        let now = clock.now();
-        let (journal, damaged) = Journal::open(folder, now, |node, item| {
-            let mut inner = recent.lock();
-            let series = inner.nodes.entry(node).or_default();
-            series.take(Lane::Control, &item, now);
-            if let LaneItem::Sample(sample) = &item {
-                series.show(sample);
-            }
-        })?;
+        let (journal, damaged) = pending::open(folder, &recent, clock.now(), |_, _| {})?;
         let (sender, messages) = mpsc::channel(ITEMS_MAX);
         let task = Self {
+            pending: Pending::new(recent.clone()),
             recent,
             clock,
             messages,
-            sessions: HashMap::new(),
+            acks: HashMap::new(),
             journal: Some(journal),
-            waiting: Vec::new(),
-            due: None,
-            is_failing: false,
+            started: Instant::now(),
         };
         Ok((task, Ingest(sender), damaged))
     }
@@ -121,7 +90,7 @@ impl IngestTask {
     /// Works until cancelled; then everything taken is synced.
     pub async fn run(mut self, stop: CancellationToken) {
         loop {
-            let due = self.due;
+            let due = self.pending.due().map(|due| self.started + due);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
@@ -143,75 +112,38 @@ impl IngestTask {
     fn handle(&mut self, message: Message) {
         match message {
             Message::Register(session, acks) => {
-                self.sessions.insert(session, AckState { acks, is_broken: false });
+                self.acks.insert(session, acks);
             }
             Message::Unregister(session) => {
-                self.sessions.remove(&session);
+                self.acks.remove(&session);
+                self.pending.forget(session);
             }
-            Message::Item(taken) => self.take(taken),
+            Message::Item(taken) => self.pending.take(self.started.elapsed(), taken),
         }
-    }
-
-    fn take(&mut self, taken: TakenItem) {
-        if let (LaneItem::Sample(sample), Lane::Control) = (&taken.item, taken.lane) {
-            self.recent.show(taken.node, sample);
-        }
-        if self.waiting.len() >= WAITING_MAX {
-            if let Some(state) = self.sessions.get_mut(&taken.session) {
-                state.is_broken = true;
-            }
-            return;
-        }
-        let pause = if self.is_failing {
-            SYNC_RETRY
-        } else if taken.lane == Lane::Backfill {
-            SYNC_LATE
-        } else {
-            SYNC_LIVE
-        };
-        let due = Instant::now() + pause;
-        self.due = Some(self.due.map_or(due, |earlier| earlier.min(due)));
-        self.waiting.push(taken);
     }
 
     async fn sync(&mut self) {
-        self.due = None;
-        let items = std::mem::take(&mut self.waiting);
+        let items = self.pending.begin();
         let Some(mut journal) = self.journal.take() else { return };
         if items.is_empty() {
             self.journal = Some(journal);
             return;
         }
-        let (recent, now) = (self.recent.clone(), self.clock.now());
+        let (recent, up, now) = (self.recent.clone(), self.started.elapsed(), self.clock.now());
         let written = tokio::task::spawn_blocking(move || {
-            // What is here already is acknowledged again and not written again.
-            let new: Vec<TakenItem> =
-                items.iter().filter(|taken| !recent.is_known(taken.node, &taken.item)).cloned().collect();
-            let written = if new.is_empty() { Ok(()) } else { journal.append(&new, now) };
-            if written.is_ok() {
-                for taken in &new {
-                    recent.take(taken.node, taken.lane, &taken.item, now);
-                }
-            }
+            let written = pending::write(&mut journal, &recent, &items, up, now);
             (journal, items, written)
         });
         match written.await {
             Ok((journal, items, Ok(()))) => {
                 self.journal = Some(journal);
-                if self.is_failing {
-                    self.is_failing = false;
-                    tracing::info!("samples are durable again");
-                }
                 self.acknowledge(&items);
             }
             Ok((journal, items, Err(error))) => {
                 self.journal = Some(journal);
-                if !self.is_failing {
-                    self.is_failing = true;
+                if self.pending.refused(self.started.elapsed(), items) {
                     tracing::error!(%error, "samples cannot be made durable; agents keep them until they can");
                 }
-                self.waiting = items;
-                self.due = Some(Instant::now() + SYNC_RETRY);
             }
             Err(error) => {
                 tracing::error!(%error, "the sample journal failed; nothing is acknowledged any more")
@@ -220,18 +152,9 @@ impl IngestTask {
     }
 
     fn acknowledge(&mut self, items: &[TakenItem]) {
-        let mut newest: HashMap<(SessionKey, Lane), Position> = HashMap::new();
-        for taken in items {
-            let position = match &taken.item {
-                LaneItem::Sample(sample) => sample.position,
-                LaneItem::Gap(gap) => Position { instance: gap.instance, sequence: gap.last },
-            };
-            newest.insert((taken.session, taken.lane), position);
-        }
-        for ((session, lane), Position { instance, sequence }) in newest {
-            let Some(state) = self.sessions.get(&session).filter(|state| !state.is_broken) else { continue };
-            let sent = state.acks.try_send(Ack { lane, instance, sequence });
-            if sent.is_err() {
+        for (session, ack) in self.pending.written(items) {
+            let Some(acks) = self.acks.get(&session) else { continue };
+            if acks.try_send(ack).is_err() {
                 tracing::debug!(?session, "a stuck session misses an acknowledgement; a later one covers it");
             }
         }

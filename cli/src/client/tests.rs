@@ -193,3 +193,14 @@ fn only_tls_1_3_is_offered() {
     assert!(provider().cipher_suites.iter().all(|suite| suite.tls13().is_some()));
     assert!(!provider().cipher_suites.is_empty());
 }
+
+#[test]
+fn a_session_speaks_as_the_aggregators_own_page_does() {
+    let ca = ca();
+    let aggregator = Aggregator::answering(&ca, "127.0.0.1", answer("200 OK", "{}"));
+    let cookie = Zeroizing::new("__Host-campanile=secret".to_owned());
+    aggregator.client(&ca).with_cookie(cookie).order(Method::DELETE, "/api/v1/session").unwrap();
+    let asked = aggregator.asked().unwrap().to_lowercase();
+    assert!(asked.contains("cookie: __host-campanile=secret"), "{asked}");
+    assert!(asked.contains("sec-fetch-site: same-origin"), "{asked}");
+}

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use crate::sample::Sample;
+use crate::sample::{Position, Sample};
 use crate::wire::v1::control::Ack;
 
 /// Unacknowledged samples kept in memory while a session stands. The aggregator acknowledges every few seconds;
@@ -69,6 +69,11 @@ impl Outbox {
         }
     }
 
+    /// Ticks that wait for acknowledgement, oldest first.
+    pub fn positions(&self) -> impl Iterator<Item = Position> {
+        self.waiting.iter().map(|sample| sample.position)
+    }
+
     /// How many wait for acknowledgement.
     pub fn len(&self) -> usize {
         self.waiting.len()
@@ -84,7 +89,6 @@ impl Outbox {
 mod tests {
     use super::*;
     use crate::id::InstanceId;
-    use crate::sample::Position;
     use crate::time::Timestamp;
     use crate::wire::v1::control::Lane;
     use proptest::prelude::*;

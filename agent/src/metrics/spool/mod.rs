@@ -6,6 +6,8 @@
 //! Invariant: a sample leaves by acknowledgement or by eviction, never by both. A spool that cannot be written loses
 //! samples by tick, counted, and never stops the agent.
 
+#![expect(clippy::disallowed_methods, reason = "an edge: the spool is a folder of files")]
+
 mod segment;
 #[cfg(test)]
 mod tests;
@@ -17,7 +19,7 @@ use std::time::Duration;
 
 use campanile_common::connection::LaneItem;
 use campanile_common::id::InstanceId;
-use campanile_common::sample::{Gap, GapReason, Sample};
+use campanile_common::sample::{Gap, GapReason, Position, Sample};
 use campanile_common::time::Timestamp;
 use campanile_common::unit::ByteCount;
 
@@ -83,6 +85,8 @@ pub struct Spool {
     /// Where the batch that is under way ends.
     in_flight: Option<InFlight>,
     evicted_ticks: u64,
+    /// What the aggregator said it has of the run under way.
+    known: Option<Position>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,6 +135,7 @@ impl Spool {
             gaps: VecDeque::new(),
             in_flight: None,
             evicted_ticks: 0,
+            known: None,
         };
         Ok((spool, damaged))
     }
@@ -180,25 +185,39 @@ impl Spool {
         if self.in_flight.is_some() {
             return Ok(Vec::new());
         }
+        loop {
+            let (mut items, flight) = self.read_batch(count)?;
+            let Some(flight) = flight else { return Ok(items) };
+            self.in_flight = Some(flight);
+            let known = self.known;
+            items.retain(|item| !known.is_some_and(|known| is_up_to(item, known)));
+            if !items.is_empty() {
+                return Ok(items);
+            }
+            // All of it is there already, or nothing in the segment can be read.
+            self.release();
+        }
+    }
+
+    /// The oldest items and where they end; no end when there is nothing left.
+    fn read_batch(&mut self, count: usize) -> io::Result<(Vec<LaneItem>, Option<InFlight>)> {
         if self.segments.is_empty() {
             self.close_writer();
         }
         let mut items = Vec::new();
-        let mut flight = InFlight { segment_offset: 0, gaps: 0, has_segment: false };
         if let Some(oldest) = self.segments.front_mut() {
-            flight.has_segment = true;
-            flight.segment_offset = oldest.read(count, &mut items)?;
-        } else {
-            flight.gaps = self.gaps.len();
-            items.extend(self.gaps.iter().copied().map(LaneItem::Gap));
+            let segment_offset = oldest.read(count, &mut items)?;
+            return Ok((items, Some(InFlight { segment_offset, gaps: 0, has_segment: true })));
         }
-        if !items.is_empty() {
-            self.in_flight = Some(flight);
-        } else if flight.has_segment {
-            // Nothing readable is left in it.
-            self.drop_oldest();
-        }
-        Ok(items)
+        items.extend(self.gaps.iter().copied().map(LaneItem::Gap));
+        let flight = InFlight { segment_offset: 0, gaps: items.len(), has_segment: false };
+        let has_items = !items.is_empty();
+        Ok((items, has_items.then_some(flight)))
+    }
+
+    /// The aggregator has everything up to here: it need not be sent again.
+    pub fn note_known(&mut self, known: Option<Position>) {
+        self.known = known;
     }
 
     /// The batch under way is on the aggregator's disk.
@@ -224,6 +243,11 @@ impl Spool {
     /// True when there is nothing to back-fill.
     pub fn is_empty(&self) -> bool {
         self.segments.is_empty() && self.writer.is_none() && self.gaps.is_empty()
+    }
+
+    /// Gaps that only memory holds.
+    pub fn gaps_in_memory(&self) -> impl Iterator<Item = Gap> {
+        self.gaps.iter().copied()
     }
 
     /// Bytes on disk.
@@ -315,4 +339,13 @@ impl Spool {
             second.first = first.first.min(second.first);
         }
     }
+}
+
+/// True when the item is of that run and not after that tick.
+fn is_up_to(item: &LaneItem, known: Position) -> bool {
+    let end = match item {
+        LaneItem::Sample(sample) => sample.position,
+        LaneItem::Gap(gap) => Position { instance: gap.instance, sequence: gap.last },
+    };
+    end.instance == known.instance && end.sequence <= known.sequence
 }

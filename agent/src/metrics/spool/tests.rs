@@ -1,8 +1,9 @@
 //! What the spool promises: order, no loss without a count, limits, survival of damage.
 
+use std::fs::File;
 use std::sync::Arc;
 
-use campanile_common::sample::{Position, Scale, Series, SeriesKind};
+use campanile_common::sample::{Scale, Series, SeriesKind};
 use proptest::prelude::*;
 
 use super::*;
@@ -82,6 +83,20 @@ fn a_batch_that_was_not_acknowledged_comes_again() {
     assert_eq!(spool.next_batch(5).unwrap(), [], "one batch at a time");
     spool.forget_batch();
     assert_eq!(drain(&mut spool).0, (5..20).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_the_aggregator_has_is_not_sent_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut spool = open(folder.path());
+    for sequence in 0..100 {
+        spool.append(&sample(sequence)).unwrap();
+    }
+    spool.note_known(Some(Position { instance: RUN, sequence: 69 }));
+    assert_eq!(drain(&mut spool).0, (70..100).collect::<Vec<_>>());
+    spool.append(&sample(100)).unwrap();
+    spool.note_known(Some(Position { instance: InstanceId::from_bytes([9; 8]), sequence: 500 }));
+    assert_eq!(drain(&mut spool).0, [100], "another run's account says nothing of this one");
 }
 
 #[test]
@@ -237,5 +252,3 @@ proptest! {
         prop_assert_eq!(rest.last().map_or(released, |last| last + 1), appended);
     }
 }
-
-use std::fs::File;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use campanile_common::id::InstanceId;
-use campanile_common::sample::{Position, Scale, SeriesKind};
+use campanile_common::sample::{Position, Scale, Series, SeriesKind};
 use campanile_common::time::Timestamp;
 use proptest::prelude::*;
 
@@ -11,6 +11,10 @@ use super::*;
 
 const GIB: i64 = 1 << 30;
 const MIB: i64 = 1 << 20;
+
+fn vitals(previous: Option<&Sample>, current: &Sample) -> Vitals {
+    VitalsReader::default().read(previous, current)
+}
 
 /// A reading named as Prometheus prints it: `name{label="value"}`.
 fn series(text: &str, scale: Scale) -> Series {
@@ -249,6 +253,18 @@ fn a_node_that_says_nothing_breaks_no_threshold() {
     let empty = full(&[]);
     let expected = Vitals { time: empty.time, ..Vitals::default() };
     assert_eq!(vitals(Some(&empty), &empty), expected);
+}
+
+#[test]
+fn a_reader_notices_when_the_series_change() {
+    let mut reader = VitalsReader::default();
+    let first = full(&[("node_load1", 1), ("node_processes_pids", 10)]);
+    let second = timed(2000, &[("node_processes_pids", 20), ("node_load1", 2)]);
+    assert_eq!(reader.read(None, &first).load1, Some(1.0));
+    assert_eq!(reader.read(Some(&first), &second).load1, Some(2.0));
+    assert_eq!(reader.read(Some(&second), &first).load1, Some(1.0));
+    let short = Sample { readings: vec![Some(3)], ..first };
+    assert_eq!(reader.read(None, &short).load1, Some(3.0), "fewer readings than series are as none");
 }
 
 const NAMES: [&str; 16] = [

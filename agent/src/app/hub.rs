@@ -1,0 +1,147 @@
+//! Connects the link with sampling and identity: passes samples' events on, follows the authority, renews the
+//! certificate.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use campanile_common::time::Timestamp;
+use campanile_common::wire::v1::control::GoodbyeReason;
+use tokio::sync::{mpsc, watch};
+
+use super::link_identity;
+use super::witness::Witness;
+use crate::identity::enroll::KeyRequest;
+use crate::identity::{Identity, renew, tls};
+use crate::link::{LinkCommand, LinkEvent, LinkIdentity};
+use crate::metrics::task::MetricsEvent;
+use crate::os::{clock, random};
+
+/// How often the wall clock is held against the time of the next renewal.
+const RENEW_LOOK: Duration = Duration::from_secs(60);
+/// Retry of a renewal that got no answer.
+const RENEW_RETRY: Duration = Duration::from_secs(300);
+
+/// When to renew, and the key that waits for its certificate.
+pub(super) struct Renewal {
+    due: Timestamp,
+    pending: Option<KeyRequest>,
+}
+
+impl Renewal {
+    pub(super) fn new(identity: &Identity) -> Self {
+        let due = renew::renew_at(identity.issued, identity.not_after, random::number());
+        Self { due, pending: None }
+    }
+}
+
+/// Connects the link with sampling and identity.
+pub(super) struct Hub {
+    pub(super) state_dir: PathBuf,
+    pub(super) identity: Identity,
+    pub(super) identity_sender: watch::Sender<LinkIdentity>,
+    pub(super) metrics: mpsc::Sender<MetricsEvent>,
+    pub(super) commands: mpsc::Sender<LinkCommand>,
+    pub(super) renewal: Renewal,
+    pub(super) witness: Witness,
+}
+
+impl Hub {
+    pub(super) async fn run(mut self, mut events: mpsc::Receiver<LinkEvent>) {
+        let mut is_open = false;
+        loop {
+            // Looked at now and then rather than slept for: the wall clock may be set meanwhile.
+            let look = self.renewal.due.since(clock::now()).clamp(Duration::from_millis(500), RENEW_LOOK);
+            let event = match tokio::time::timeout(look, events.recv()).await {
+                Ok(Some(event)) => event,
+                Ok(None) => return,
+                Err(_) => {
+                    if is_open && clock::now() >= self.renewal.due {
+                        self.renew().await;
+                    }
+                    continue;
+                }
+            };
+            match &event {
+                LinkEvent::Opened { .. } => is_open = true,
+                LinkEvent::Closed => is_open = false,
+                _ => {}
+            }
+            self.handle(event).await;
+        }
+    }
+
+    async fn handle(&mut self, event: LinkEvent) {
+        // A closed channel means that the agent stops.
+        match event {
+            LinkEvent::Opened { live, interval, durable, must_renew } => {
+                if must_renew {
+                    self.renew().await;
+                    return;
+                }
+                drop(self.metrics.send(MetricsEvent::Interval(interval)).await);
+                drop(self.metrics.send(MetricsEvent::Opened { live, durable }).await);
+            }
+            LinkEvent::Closed => drop(self.metrics.send(MetricsEvent::Closed).await),
+            LinkEvent::Acked(ack) => drop(self.metrics.send(MetricsEvent::Acked(ack)).await),
+            LinkEvent::NextBatch(answer) => drop(self.metrics.send(MetricsEvent::NextBatch(answer)).await),
+            LinkEvent::Certificate { certificate, not_after } => self.certified(certificate, not_after).await,
+            LinkEvent::Authority(signed) => match self.identity.follow(signed) {
+                Ok(true) => drop(self.keep("authority followed").await),
+                Ok(false) => {}
+                Err(error) => tracing::error!(error = %anyhow::Error::new(error), "authority refused"),
+            },
+            LinkEvent::Checkpoint(checkpoint) => {
+                if let Err(error) = self.witness.keep(&checkpoint) {
+                    tracing::warn!(%error, "audit checkpoint not kept");
+                }
+            }
+        }
+    }
+
+    async fn renew(&mut self) {
+        self.renewal.due = clock::now() + RENEW_RETRY;
+        match KeyRequest::generate() {
+            Ok(key) => {
+                let request = key.request.clone();
+                self.renewal.pending = Some(key);
+                drop(self.commands.send(LinkCommand::Renew(request)).await);
+                tracing::info!("certificate renewal asked for");
+            }
+            Err(error) => tracing::error!(%error, "cannot make a new key"),
+        }
+    }
+
+    async fn certified(&mut self, certificate: Vec<u8>, not_after: Timestamp) {
+        let Some(key) = self.renewal.pending.take() else { return };
+        let renewed = self.identity.renewed(key.key, certificate, clock::now(), not_after);
+        // A certificate that does not fit the key must not replace one that does.
+        if let Err(error) = tls::link_config(&renewed) {
+            tracing::error!(%error, "the new certificate cannot be used; the old one stays");
+            return;
+        }
+        self.identity = renewed;
+        self.renewal = Renewal::new(&self.identity);
+        if self.keep("certificate renewed").await {
+            drop(self.commands.send(LinkCommand::Goodbye(GoodbyeReason::Renewed)).await);
+        }
+    }
+
+    /// Stores the identity and gives it to the link.
+    async fn keep(&mut self, what: &'static str) -> bool {
+        let (identity, state_dir) = (self.identity.clone(), self.state_dir.clone());
+        let stored = tokio::task::spawn_blocking(move || identity.store(&state_dir)).await;
+        match stored {
+            Ok(Ok(())) => tracing::info!(not_after = %self.identity.not_after, "{what}"),
+            Ok(Err(error)) => tracing::error!(error = %anyhow::Error::new(error), "identity not stored"),
+            Err(_) => tracing::error!("identity not stored"),
+        }
+        match link_identity(&self.identity) {
+            Ok(identity) => self.identity_sender.send_replace(identity),
+            Err(error) => {
+                tracing::error!(%error, "identity cannot be used");
+                return false;
+            }
+        };
+        true
+    }
+}

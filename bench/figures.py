@@ -1,0 +1,134 @@
+"""Figures, their budgets, and the table they are printed in."""
+
+import json
+import math
+from dataclasses import asdict, dataclass, field
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a figure must not exceed and what it aims at; with is_least, what it must reach."""
+
+    what: str
+    unit: str
+    must: float | None = None
+    aim: float | None = None
+    is_least: bool = False
+
+
+BUDGETS = {
+    "agent.pss": Budget("agent, at 1 Hz: memory (PSS)", "MiB", 6, 4),
+    "agent.anon": Budget("agent: of it anonymous", "MiB"),
+    "agent.growth": Budget("agent: growth over the run", "%", 10, 2),
+    "agent.cpu": Budget("agent: CPU per round", "ms", 0.9, 0.4),
+    "agent.idle_cpu": Budget("agent: CPU at rest (one round a minute)", "ms/s"),
+    "agent.wire": Budget("agent: wire per round, both ways", "B", 600, 400),
+    "agent.values": Budget("agent: values per round", "values", 60, None, is_least=True),
+    "agent.binary": Budget("agent: binary, stripped", "MB", 8, 5),
+    "aggregator.binary": Budget("aggregator: binary, stripped", "MB"),
+    "handshake.cpu": Budget("aggregator: CPU per new session", "ms", 0.3, 0.2),
+    "aggregator.rest_cpu": Budget("aggregator: CPU without agents", "ms/s"),
+    "aggregator.cpu": Budget("aggregator, 28 agents: CPU", "ms/s", 4, 1.5),
+    "aggregator.pss": Budget("aggregator, 28 agents: memory (PSS)", "MiB", 40, 20),
+    "offline.kill.p50": Budget("agent killed to offline visible, p50", "s"),
+    "offline.kill.p99": Budget("agent killed to offline visible, p99", "s", 3.5, 2),
+    "offline.stop.p50": Budget("agent stopped to offline visible, p50", "s"),
+    "offline.stop.p99": Budget("agent stopped to offline visible, p99", "s", 0.2, 0.05),
+    "restart.all_back": Budget("all 28 back after the aggregator restarts", "s", 2, 0.5),
+    "swarm.1000.memory": Budget("aggregator memory per connection, of 1,000", "KiB", 40, 30),
+    "swarm.1000.cpu": Budget("aggregator CPU with 1,000 connections", "ms/s"),
+    "swarm.5000.memory": Budget("aggregator memory per connection, of 5,000", "KiB", 40, 30),
+    "swarm.5000.cpu": Budget("aggregator CPU with 5,000 connections", "ms/s"),
+}
+
+
+@dataclass
+class Figure:
+    """A measured figure, or why there is none: because measuring failed, or because there is nothing to measure."""
+
+    key: str
+    value: float | None = None
+    missing: str = ""
+    is_skipped: bool = False
+    detail: dict = field(default_factory=dict)
+
+    def verdict(self):
+        """In words: figures in time depend on the machine and never fail a build."""
+        budget = BUDGETS[self.key]
+        if self.value is None:
+            return f"{'skipped' if self.is_skipped else 'not measured'}: {self.missing}"
+        if budget.must is None:
+            return "no budget"
+
+        def within(limit):
+            return self.value >= limit if budget.is_least else self.value <= limit
+
+        if not within(budget.must):
+            return "over budget" if not budget.is_least else "under budget"
+        return "within aim" if budget.aim is None or within(budget.aim) else "within must"
+
+
+def number(value):
+    """Three significant digits, more where the whole number has more."""
+    if value is None:
+        return "-"
+    if value == 0:
+        return "0"
+    digits = max(0, 2 - math.floor(math.log10(abs(value))))
+    text = f"{value:.{digits}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def table(figures):
+    """Lines in aligned columns."""
+    rows = [("what", "measured", "must", "aim", "verdict")]
+    for figure in figures:
+        budget = BUDGETS[figure.key]
+
+        def quantity(value, unit=budget.unit):
+            return "-" if value is None else f"{number(value)} {unit}"
+
+        rows.append(
+            (budget.what, quantity(figure.value), quantity(budget.must), quantity(budget.aim), figure.verdict())
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    return [
+        "  ".join(
+            [row[0].ljust(widths[0])] + [row[column].rjust(widths[column]) for column in (1, 2, 3)] + [row[4]]
+        )
+        for row in rows
+    ]
+
+
+def as_json(figures, machine):
+    """The same for programs."""
+    rows = []
+    for figure in figures:
+        row = asdict(BUDGETS[figure.key])
+        row.update(key=figure.key, value=figure.value, verdict=figure.verdict(), detail=figure.detail)
+        rows.append(row)
+    return json.dumps({"machine": machine, "figures": rows}, indent=2) + "\n"
+
+
+def median(values):
+    """The middle one, or the mean of the two in the middle."""
+    ordered = sorted(values)
+    middle = len(ordered) // 2
+    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
+
+
+def percentile(values, share):
+    """By the nearest rank: a value that was measured; of few values p99 is the largest."""
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(share / 100 * len(ordered)) - 1)]
+
+
+def spread(values):
+    """What a reader needs to judge a figure in time."""
+    return {
+        "count": len(values),
+        "min": min(values),
+        "p50": percentile(values, 50),
+        "p99": percentile(values, 99),
+        "max": max(values),
+    }

@@ -1,0 +1,21 @@
+//! A fleet of real processes on the loopback, and what tests need to drive and watch it.
+//!
+//! Everything here fails the test that uses it, by a panic that says what was expected and shows the ends of the logs.
+
+mod api;
+mod command;
+mod daemon;
+mod fleet;
+mod port;
+mod program;
+mod volume;
+mod wait;
+
+pub use api::{Answer, Api, Event, EventStream};
+pub use command::{Output, run};
+pub use daemon::Daemon;
+pub use fleet::{FleetOptions, LocalFleet};
+pub use port::free_port;
+pub use program::{AGENT, AGGREGATOR, CAMPANILE, program};
+pub use volume::SmallVolume;
+pub use wait::{patience, until, within};

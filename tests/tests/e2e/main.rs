@@ -1,0 +1,17 @@
+//! The real programs over the loopback: few tests, each a story, each of many processes.
+//!
+//! They wait for events with deadlines, never for a fixed time, and use only what a person could: files, signals,
+//! command lines and the HTTPS API.
+
+mod certificate;
+mod clock;
+mod damage;
+mod disk;
+mod events;
+mod everyday;
+mod fleet_of_28;
+mod liveness;
+mod operate;
+mod reference;
+mod settings;
+mod storm;
