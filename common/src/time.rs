@@ -54,10 +54,15 @@ impl Sub<Duration> for Timestamp {
     }
 }
 
-/// RFC 3339 in UTC with milliseconds, e.g. `2026-05-03T10:14:00.000Z`.
+/// The last millisecond of the year 9999: RFC 3339 has four digits for a year.
+const PRINTED_MAX: u64 = 253_402_300_799_999;
+
+/// RFC 3339 in UTC with milliseconds, e.g. `2026-05-03T10:14:00.000Z`. A time past the year 9999 prints as its last
+/// millisecond: times come from nodes, too, and one absurd time must not make a whole answer unreadable.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (days, in_day) = (self.0 / 86_400_000, self.0 % 86_400_000);
+        let printed = self.0.min(PRINTED_MAX);
+        let (days, in_day) = (printed / 86_400_000, printed % 86_400_000);
         let (year, month, day) = civil_from_days(days);
         let (hour, minute) = (in_day / 3_600_000, in_day / 60_000 % 60);
         let (second, milli) = (in_day / 1000 % 60, in_day % 1000);
@@ -172,6 +177,15 @@ mod tests {
         ] {
             assert_eq!(Timestamp::from_millis(millis).to_string(), text);
             assert_eq!(text.parse(), Ok(Timestamp::from_millis(millis)));
+        }
+    }
+
+    #[test]
+    fn a_time_past_all_calendars_still_prints_as_one() {
+        for millis in [PRINTED_MAX, PRINTED_MAX + 1, 1 << 63, u64::MAX] {
+            let text = Timestamp::from_millis(millis).to_string();
+            assert_eq!(text, "9999-12-31T23:59:59.999Z");
+            assert_eq!(text.parse(), Ok(Timestamp::from_millis(PRINTED_MAX)));
         }
     }
 

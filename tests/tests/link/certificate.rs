@@ -95,7 +95,7 @@ async fn certificates_that_do_not_count_end_the_handshake() {
         let found = alert(&error).unwrap_or_else(|| panic!("{what}: {error:?}"));
         assert!(expected.is_none_or(|expected| expected == found), "{what}: alert {found}");
     }
-    fleet.await_log(&["handshake refused", "Expired"]);
+    fleet.await_log(&["handshake refused", "certificate expired"]);
     fleet.await_log(&["handshake refused", "UnknownIssuer"]);
     fleet.assert_agents_untouched();
 }

@@ -89,8 +89,8 @@ async fn run(options: &Options) -> anyhow::Result<()> {
     if options.restart {
         aggregator.kill()?;
         swarm.all_down(step).await?;
-        aggregator.start()?;
         let began = Instant::now();
+        aggregator.start()?;
         swarm.all_up(step, "return").await?;
         print("back_after_crash", began.elapsed().as_secs_f64() * 1000.0, "ms");
     }
