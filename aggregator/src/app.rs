@@ -26,6 +26,7 @@ use crate::node::{NodeTask, NodeTaskSettings, Nodes, Registry, TokenPins};
 use crate::os::clock::Clock;
 use crate::os::file;
 use crate::os::log::{self, LogControl};
+use crate::os::process;
 use crate::series::{Ingest, IngestTask, RecentSeries};
 use crate::settings::{LogFormat, Settings};
 use crate::state::{Keys, SqliteStore, Store};
@@ -250,6 +251,8 @@ fn node_parts(
 }
 
 async fn serve(settings: Settings, config: Option<&Path>, log: LogControl) -> anyhow::Result<()> {
+    let open_files_max = process::raise_open_files();
+    tracing::debug!(open_files_max, "file descriptors");
     let state_dir = &settings.state_dir;
     let Some(_lock) =
         file::lock(state_dir).with_context(|| format!("cannot use state folder {}", state_dir.display()))?

@@ -122,7 +122,7 @@ impl FromRequestParts<Arc<Shared>> for Caller {
         }
         let Some(credentials) = Credentials::of(&parts.headers) else {
             return Err(Failure::unauthenticated(
-                "not signed in: send `Authorization: Bearer TOKEN`, or sign in on the page",
+                "the request bears no API token (`Authorization: Bearer TOKEN`) and no session",
             ));
         };
         check_origin(&credentials, parts)?;

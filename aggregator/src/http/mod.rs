@@ -10,6 +10,7 @@
 mod api;
 mod assets;
 mod auth;
+mod connection_limit;
 mod failure;
 mod health;
 mod idempotency;

@@ -15,17 +15,23 @@ use hyper_util::rt::TokioTimer;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::watch;
+use tokio::time::Sleep;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
+use super::connection_limit::{ConnectionLimit, OpenConnection};
 use super::{Services, Shared, layers};
+use crate::os::clock::Clock;
 
-/// Open connections; another one is closed at once. Each costs some tens of KiB.
+/// Open connections; for another one the one idle for longest is closed. Each costs some tens of KiB.
 const CONNECTIONS_MAX: usize = 1000;
 /// How long a TLS handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the head of a request may take, and how long an HTTP/1 connection may lie idle.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
+/// What HTTP/2 begins with. Until so much has come or something was answered, it is open which protocol is spoken,
+/// and none of their timeouts run.
+const PREFACE_BYTES: usize = 24;
 /// Requests at once over one HTTP/2 connection.
 const STREAMS_MAX: u32 = 64;
 /// Longest head of a request over HTTP/2; HTTP/1's buffer has the same room.
@@ -66,7 +72,7 @@ pub async fn serve(
     let config = RustlsConfig::from_config(with_alpn(&tls.borrow_and_update()));
     let acceptor = BoundedAcceptor {
         tls: RustlsAcceptor::new(config.clone()).handshake_timeout(HANDSHAKE_TIMEOUT),
-        permits: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+        limit: ConnectionLimit::new(CONNECTIONS_MAX, Clock::steady()),
     };
     let handle = Handle::new();
     let mut server = axum_server::from_tcp(listener)
@@ -121,11 +127,11 @@ fn set_limits<A>(server: &mut axum_server::Server<SocketAddr, A>) {
         .keep_alive_timeout(PEER_TIMEOUT);
 }
 
-/// Takes a connection only while there is room, then does the TLS handshake.
+/// Takes a connection while there is room or room can be made, then does the TLS handshake.
 #[derive(Debug, Clone)]
 struct BoundedAcceptor {
     tls: RustlsAcceptor,
-    permits: Arc<Semaphore>,
+    limit: Arc<ConnectionLimit>,
 }
 
 type Accepted<T, S> = Pin<Box<dyn Future<Output = io::Result<(Held<T>, S)>> + Send>>;
@@ -136,15 +142,20 @@ impl<S: Send + 'static> Accept<TcpStream, S> for BoundedAcceptor {
     type Future = Accepted<<RustlsAcceptor as Accept<TcpStream, S>>::Stream, S>;
 
     fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
-        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
-            tracing::warn!(limit = CONNECTIONS_MAX, "connection refused: too many are open");
+        let Some(open) = self.limit.open() else {
+            tracing::warn!(limit = CONNECTIONS_MAX, "connection refused: too many are open and at work");
             return Box::pin(async { Err(io::Error::other("too many connections")) });
         };
         prepare(&stream);
         let handshake = self.tls.accept(stream, service);
         Box::pin(async move {
-            let (inner, service) = handshake.await?;
-            Ok((Held { inner, _permit: permit }, service))
+            let done = tokio::select! {
+                done = handshake => done,
+                () = open.closed().cancelled() => Err(made_way()),
+            };
+            let (inner, service) = done?;
+            open.touch();
+            Ok((Held::new(inner, open), service))
         })
     }
 }
@@ -161,11 +172,61 @@ fn prepare(stream: &TcpStream) {
     }
 }
 
-/// A connection that counts until it is dropped.
-#[derive(Debug)]
+fn made_way() -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionAborted, "idle for longest when another connection came")
+}
+
+/// A connection that counts until it is dropped, and fails when it has to make way or begins too slowly.
 struct Held<T> {
     inner: T,
-    _permit: OwnedSemaphorePermit,
+    open: OpenConnection,
+    closed: Pin<Box<WaitForCancellationFutureOwned>>,
+    beginning: Option<Beginning>,
+}
+
+/// The time until which the first bytes must have come, and how many have.
+struct Beginning {
+    deadline: Pin<Box<Sleep>>,
+    bytes: usize,
+}
+
+impl<T> Held<T> {
+    fn new(inner: T, open: OpenConnection) -> Self {
+        let closed = Box::pin(open.closed().clone().cancelled_owned());
+        let deadline = Box::pin(tokio::time::sleep(HEADER_TIMEOUT));
+        Self { inner, open, closed, beginning: Some(Beginning { deadline, bytes: 0 }) }
+    }
+
+    /// Why the connection has to end, if it has to.
+    fn poll_end(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+        if self.closed.as_mut().poll(context).is_ready() {
+            return Err(made_way());
+        }
+        let is_late = |beginning: &mut Beginning| beginning.deadline.as_mut().poll(context).is_ready();
+        if self.beginning.as_mut().is_some_and(is_late) {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "no request came"));
+        }
+        Ok(())
+    }
+
+    fn has_read(&mut self, bytes: usize) {
+        if bytes > 0 {
+            self.open.touch();
+        }
+        if let Some(beginning) = &mut self.beginning {
+            beginning.bytes += bytes;
+            if beginning.bytes >= PREFACE_BYTES {
+                self.beginning = None;
+            }
+        }
+    }
+
+    fn has_written(&mut self, written: &Poll<io::Result<usize>>) {
+        if matches!(written, Poll::Ready(Ok(_))) {
+            self.open.touch();
+            self.beginning = None;
+        }
+    }
 }
 
 impl<T: AsyncRead + Unpin> AsyncRead for Held<T> {
@@ -174,7 +235,11 @@ impl<T: AsyncRead + Unpin> AsyncRead for Held<T> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_read(context, buffer)
+        self.poll_end(context)?;
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.inner).poll_read(context, buffer);
+        self.has_read(buffer.filled().len() - before);
+        read
     }
 }
 
@@ -184,7 +249,10 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Held<T> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(context, bytes)
+        self.poll_end(context)?;
+        let written = Pin::new(&mut self.inner).poll_write(context, bytes);
+        self.has_written(&written);
+        written
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -200,7 +268,10 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Held<T> {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(context, slices)
+        self.poll_end(context)?;
+        let written = Pin::new(&mut self.inner).poll_write_vectored(context, slices);
+        self.has_written(&written);
+        written
     }
 
     fn is_write_vectored(&self) -> bool {

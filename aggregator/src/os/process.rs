@@ -5,7 +5,7 @@
 use std::fs;
 use std::time::Duration;
 
-use rustix::process::{Resource, getrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::time::{ClockId, clock_gettime};
 
 /// What this process uses; none where the kernel does not say.
@@ -39,6 +39,17 @@ pub fn usage() -> ProcessUsage {
         open_files: fs::read_dir("/proc/self/fd").ok().map(|files| (files.count() as u64).saturating_sub(1)),
         open_files_max: getrlimit(Resource::Nofile).current,
     }
+}
+
+/// Asks for all the file descriptors that this process may have: what systems give at first is fewer than the
+/// connections we take. Gives the limit that then holds, none when there is no limit.
+pub fn raise_open_files() -> Option<u64> {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, wanted) {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
+    getrlimit(Resource::Nofile).current
 }
 
 /// The number of one line of `/proc/self/status`, e.g. 1234 of `VmRSS:     1234 kB`.

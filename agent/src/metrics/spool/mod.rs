@@ -168,7 +168,8 @@ impl Spool {
     /// Ticks that were never sampled or are lost: declared to the aggregator in their turn.
     pub fn note_gap(&mut self, gap: Gap) {
         // A gap under way to the aggregator keeps its bounds.
-        let is_in_flight = self.in_flight.is_some_and(|flight| flight.read == Reach::Gaps { count: self.gaps.len() });
+        let is_in_flight =
+            self.in_flight.is_some_and(|flight| flight.read == Reach::Gaps { count: self.gaps.len() });
         if let Some(last) = self.gaps.back_mut() {
             let continues = last.instance == gap.instance && last.reason == gap.reason;
             if continues && last.last.checked_add(1) == Some(gap.first) && !is_in_flight {
