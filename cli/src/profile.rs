@@ -119,7 +119,7 @@ pub fn client(context: &Context<'_>) -> anyhow::Result<Client> {
 /// When there is none.
 pub fn ca_of_environment(context: &Context<'_>) -> anyhow::Result<String> {
     if let Some(path) = context.environment.path("CAMPANILE_CA") {
-        return Ok(file::read_text(&path).context("cannot read the CA that CAMPANILE_CA names")?);
+        return file::read_text(&path).context("cannot read the CA that CAMPANILE_CA names");
     }
     let path = context.environment.config_dir()?.join(CA_FILE);
     if !path.exists() {

@@ -51,21 +51,16 @@ pub fn man(context: &mut Context<'_>, arguments: &Man) -> anyhow::Result<Exit> {
         .with_context(|| format!("cannot make {}", arguments.dir.display()))?;
     let mut command = Cli::command().disable_help_subcommand(true);
     command.build();
-    let count = write_pages(context, arguments, command, "campanile")?;
+    let count = write_pages(arguments, command, "campanile")?;
     context.hint(&format!("{count} pages in {}", arguments.dir.display()))?;
     Ok(Exit::Fine)
 }
 
-fn write_pages(
-    context: &mut Context<'_>,
-    arguments: &Man,
-    command: clap::Command,
-    name: &str,
-) -> anyhow::Result<usize> {
+fn write_pages(arguments: &Man, command: clap::Command, name: &str) -> anyhow::Result<usize> {
     let mut count = 1;
     for below in command.get_subcommands() {
         let name = format!("{name}-{}", below.get_name());
-        count += write_pages(context, arguments, below.clone(), &name)?;
+        count += write_pages(arguments, below.clone(), &name)?;
     }
     let mut page = Vec::new();
     // clap wants names that live as long as the program; this program ends when the pages are written.
