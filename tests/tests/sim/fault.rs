@@ -185,8 +185,11 @@ impl World {
             }
             self.agents[agent].free_disk();
             self.start_agent(agent);
-            if let Some(link) = self.agents[agent].link.and_then(|link| self.links[link].as_mut()) {
+            if let Some(number) = self.agents[agent].link
+                && let Some(link) = &mut self.links[number]
+            {
                 link.aggregator.reads_from = link.aggregator.reads_from.min(self.now);
+                self.lanes_open(number);
             }
         }
         self.aggregator.is_disk_full = false;

@@ -346,8 +346,8 @@ impl World {
         }
     }
 
-    /// What came on streams of samples before the session stood is read now.
-    fn lanes_open(&mut self, link: usize) {
+    /// What came on streams of samples and was not read yet is read now.
+    pub(crate) fn lanes_open(&mut self, link: usize) {
         for stream in [Stream::Live, Stream::Backfill] {
             self.at(self.now, Event::Arrive { link, stream: stream as u8 });
         }

@@ -126,7 +126,7 @@ impl Spool {
             if segment.is_damaged {
                 damaged.push(segment.path.clone());
             }
-            if segment.stretches.is_empty() && segment.gaps == 0 {
+            if segment.stretches.is_empty() && segment.gaps.is_empty() {
                 drop(std::fs::remove_file(&segment.path));
             } else {
                 segments.push_back(segment);
@@ -308,7 +308,7 @@ impl Spool {
     fn close_writer(&mut self) {
         if let Some(writer) = self.writer.take() {
             let segment = writer.close();
-            if segment.stretches.is_empty() && segment.gaps == 0 {
+            if segment.stretches.is_empty() && segment.gaps.is_empty() {
                 drop(std::fs::remove_file(&segment.path));
             } else {
                 self.segments.push_back(segment);
@@ -322,7 +322,12 @@ impl Spool {
             || self.segments.front().is_some_and(|segment| segment.last_time < oldest_kept)
         {
             let Some(segment) = self.segments.front() else { break };
-            for stretch in segment.unread_stretches() {
+            let stretches = segment.unread_stretches();
+            // One that was acknowledged already is declared again, which changes nothing.
+            for gap in segment.gaps.clone() {
+                self.note_gap(gap);
+            }
+            for stretch in stretches {
                 self.evicted_ticks += stretch.last - stretch.first + 1;
                 self.note_gap(Gap {
                     instance: stretch.instance,

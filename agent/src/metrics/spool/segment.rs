@@ -35,8 +35,8 @@ pub(super) struct Segment {
     /// Everything before it was acknowledged.
     pub(super) offset: u64,
     pub(super) stretches: Vec<Stretch>,
-    /// How many gaps it holds.
-    pub(super) gaps: usize,
+    /// The gaps it holds.
+    pub(super) gaps: Vec<Gap>,
     pub(super) last_time: Timestamp,
     pub(super) is_damaged: bool,
     /// Last tick of the batch under way.
@@ -70,7 +70,7 @@ impl Segment {
             bytes: HEADER_BYTES,
             offset: HEADER_BYTES,
             stretches: Vec::new(),
-            gaps: 0,
+            gaps: Vec::new(),
             last_time: Timestamp::default(),
             is_damaged: false,
             batch_end: None,
@@ -100,8 +100,8 @@ impl Segment {
                     segment.note(&sample);
                     segment.bytes = HEADER_BYTES + records.used;
                 }
-                Record::Item(LaneItem::Gap(_)) => {
-                    segment.gaps += 1;
+                Record::Item(LaneItem::Gap(gap)) => {
+                    segment.gaps.push(gap);
                     segment.bytes = HEADER_BYTES + records.used;
                 }
                 Record::End => break,
@@ -196,7 +196,7 @@ impl Writer {
     pub(super) fn append_gap(&mut self, gap: Gap) -> io::Result<()> {
         let frames = Block::Gap(gap).to_bytes().map_err(io::Error::other)?;
         self.write_record(&frames)?;
-        self.segment.gaps += 1;
+        self.segment.gaps.push(gap);
         Ok(())
     }
 

@@ -121,6 +121,22 @@ fn a_batch_that_was_acknowledged_in_part_comes_again_as_a_whole() {
 }
 
 #[test]
+fn a_gap_on_disk_outlives_the_eviction_of_its_segment() {
+    let folder = tempfile::tempdir().unwrap();
+    let gap = Gap { instance: RUN, first: 3, last: 7, reason: GapReason::Stalled };
+    let mut spool = open(folder.path());
+    spool.append(&sample(8)).unwrap();
+    spool.note_gap(gap);
+    spool.flush().unwrap();
+    drop(spool);
+    let limits = SpoolLimits { bytes: ByteCount(SEGMENT_BYTES), ..LIMITS };
+    let (mut spool, _) = Spool::open(folder.path(), limits).unwrap();
+    spool.append(&sample(9)).unwrap();
+    let evicted = Gap { instance: RUN, first: 8, last: 8, reason: GapReason::Evicted };
+    assert_eq!(drain(&mut spool), (vec![9], vec![gap, evicted]));
+}
+
+#[test]
 fn eviction_by_size_is_counted_tick_by_tick() {
     let folder = tempfile::tempdir().unwrap();
     let limits = SpoolLimits { bytes: ByteCount(3 * SEGMENT_BYTES), ..LIMITS };
