@@ -3,6 +3,8 @@
 //! They wait for events with deadlines, never for a fixed time, and use only what a person could: files, signals,
 //! command lines and the HTTPS API.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod certificate;
 mod clock;
 mod damage;
