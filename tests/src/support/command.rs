@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::wait;
 
 /// Longest time that any one command may take here.
-const COMMAND_TIMEOUT: Duration = Duration::from_secs(120);
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(100);
 
 /// How a command ended and what it said.
 #[derive(Debug, Clone)]

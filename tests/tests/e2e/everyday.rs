@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use campanile_tests::support::{LocalFleet, until};
+use campanile_tests::support::{FleetOptions, LocalFleet, until};
 use serde_json::{Value, json};
 
 fn keys(value: &Value) -> Vec<&str> {
@@ -124,4 +124,27 @@ fn exit_codes_are_the_documented_ones() {
     fleet.aggregator().stop();
     fleet.campanile(&["health", "--timeout", "3s"]).expect_code(3);
     fleet.campanile(&["node", "ls", "--timeout", "3s"]).expect_code(1);
+}
+
+#[test]
+fn health_of_a_node_over_its_threshold_is_a_warning() {
+    let mut fleet = LocalFleet::with(FleetOptions {
+        aggregator_settings:
+            "[thresholds.memory]\nwarning = 0.01\nmargin = 0.001\ncritical = 100\nwarning_for_s = 1\n"
+                .to_owned(),
+        ..FleetOptions::default()
+    });
+    fleet.add_nodes(&["a"]);
+    until("the node is judged", Duration::from_secs(30), || fleet.node("a")["status"] == "warning");
+    let said = fleet.campanile(&["health"]).expect_code(1).out;
+    assert!(said.contains("memory"), "names the cause: {said}");
+    let health = fleet.api.get("/api/v1/health").json();
+    assert!(health["overallSystemHealth"].as_u64().unwrap() < 100, "{health:#}");
+    assert_eq!(health["activeAlerts"][0]["name"], "memory", "{health:#}");
+    let node = fleet.node("a");
+    assert_eq!(node["causes"][0]["name"], "memory", "the score explains itself: {node:#}");
+    until("the heaviest processes are listed", Duration::from_secs(30), || {
+        let health = fleet.api.get("/api/v1/health").json();
+        health["nodeStatus"][0]["activeProcesses"].as_array().is_some_and(|list| !list.is_empty())
+    });
 }
