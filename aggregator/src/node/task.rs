@@ -1,11 +1,13 @@
 //! Owns what lives: sessions, signs of life, judgements. Publishes the fleet as everybody sees it.
 
+mod publish;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use campanile_common::api::{Liveness, NodeHealth, NodeState, ProcessInfo};
-use campanile_common::health::{Judge, Thresholds, Verdict, fleet_score};
+use campanile_common::health::{Judge, Thresholds, Verdict};
 use campanile_common::id::NodeId;
 use campanile_common::time::Timestamp;
 use campanile_common::wire::hello::{Refusal, RefusalCode};
@@ -16,10 +18,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::liveness::LivenessSettings;
 use super::presence::Presence;
-use super::registry::{Held, Registry};
+use super::registry::Registry;
 use super::session::{LinkStats, NodeEvent, SessionCommand, SessionSeed};
 use super::view::{self, SessionFacts};
-use super::{FleetView, NodeView, vitals};
+use super::{FleetView, vitals};
 use crate::event::Events;
 use crate::os::clock::Clock;
 use crate::series::RecentSeries;
@@ -73,6 +75,9 @@ pub struct NodeTask {
     fleet: watch::Sender<Arc<FleetView>>,
     live: HashMap<NodeId, Live>,
     started: Instant,
+    /// When the fleet was last shown, and whether it changed since.
+    published: Instant,
+    is_stale: bool,
     readings_before: u64,
     readings_per_second: Option<f64>,
 }
@@ -101,6 +106,8 @@ impl NodeTask {
             fleet,
             live: HashMap::new(),
             started: Instant::now(),
+            published: Instant::now(),
+            is_stale: false,
             readings_before: 0,
             readings_per_second: None,
         };
@@ -129,7 +136,7 @@ impl NodeTask {
                     }
                 }
                 _ = judge.tick() => self.judge_all(),
-                _ = look.tick() => if self.look_for_silence() { self.publish() },
+                _ = look.tick() => if self.look_for_silence() || self.is_stale { self.publish() },
             }
         }
     }
@@ -144,7 +151,7 @@ impl NodeTask {
             NodeEvent::Heartbeat { node, session, sampled, stats } => {
                 if self.heartbeat(node, session, sampled, stats) {
                     self.look_at(node);
-                    self.publish();
+                    self.publish_soon();
                 }
             }
             NodeEvent::Facts { node, agent_version, facts } => {
@@ -157,7 +164,7 @@ impl NodeTask {
                 if live.presence.ended(session, is_orderly) {
                     live.session = None;
                     if self.look_at(node) {
-                        self.publish();
+                        self.publish_soon();
                     }
                 }
             }
@@ -352,70 +359,6 @@ impl NodeTask {
             None,
             &serde_json::json!({ "score": view.score, "nodes": nodes }),
         );
-    }
-
-    /// Shows the fleet as it is now.
-    fn publish(&mut self) {
-        let roster = self.registry.all();
-        let known: std::collections::HashSet<NodeId> = roster
-            .iter()
-            .filter(|held| held.record.state == NodeState::Active)
-            .map(|held| held.record.node_id)
-            .collect();
-        self.live.retain(|node, live| known.contains(node) || live.session.is_some());
-        let judged: Vec<(NodeId, &str, &Verdict)> = roster
-            .iter()
-            .filter(|held| known.contains(&held.record.node_id))
-            .filter_map(|held| {
-                let verdict = self.live.get(&held.record.node_id)?.verdict.as_ref()?;
-                Some((held.record.node_id, held.record.name.as_str(), verdict))
-            })
-            .collect();
-        let (score, causes) = fleet_score(&judged);
-        let mut nodes: Vec<NodeView> = roster.iter().map(|held| self.view(held)).collect();
-        nodes.sort_by(|a, b| a.node.name.cmp(&b.node.name).then(a.node.node_id.cmp(&b.node.node_id)));
-        let before = self.fleet.borrow().clone();
-        let readings_per_second = self.readings_per_second;
-        self.fleet.send_replace(Arc::new(FleetView { nodes, score, causes, readings_per_second }));
-        self.tell_liveness_changes(&before);
-    }
-
-    fn tell_liveness_changes(&self, before: &FleetView) {
-        let was: HashMap<NodeId, Liveness> =
-            before.nodes.iter().map(|view| (view.node.node_id, view.node.liveness)).collect();
-        for view in &self.fleet.borrow().nodes {
-            let node = &view.node;
-            if was.get(&node.node_id).is_some_and(|liveness| *liveness != node.liveness) {
-                let body = serde_json::json!({
-                    "nodeId": node.node_id, "name": node.name, "liveness": node.liveness, "status": node.status,
-                });
-                self.events.publish("node.liveness-changed", Some(node.node_id), &body);
-            }
-        }
-    }
-
-    fn view(&self, held: &Held) -> NodeView {
-        let node = held.record.node_id;
-        let live = self.live.get(&node).filter(|_| held.record.state == NodeState::Active);
-        let verdict = live.and_then(|live| live.verdict.as_ref());
-        let liveness = live.map_or(Liveness::Offline, |live| live.presence.liveness());
-        let (samples_total, gap_ticks_total) = self.series.totals(node);
-        let last_heartbeat = live
-            .and_then(|live| live.last_heartbeat)
-            .or_else(|| self.series.latest(node).map(|sample| sample.time));
-        NodeView {
-            node: view::node(held, liveness, verdict, last_heartbeat),
-            usage: live.map(|live| live.usage.clone()).unwrap_or_default(),
-            performance: campanile_common::api::NodePerformance::default(),
-            alerts: verdict.map_or_else(Vec::new, |verdict| view::alerts(held, verdict)),
-            processes: live.and_then(|live| live.processes.clone()),
-            connection: live.and_then(|live| {
-                let session = live.session.as_ref()?;
-                Some(view::connection(held, &session.facts, live.sessions.saturating_sub(1)))
-            }),
-            samples_total,
-            gap_ticks_total,
-        }
     }
 }
 

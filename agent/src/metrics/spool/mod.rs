@@ -351,10 +351,17 @@ impl Spool {
         }
     }
 
+    /// Makes one of the two oldest gaps of one run. Ticks between them that are at the aggregator stay received there: a
+    /// tick that is here counts as here, whatever was declared.
     fn join_oldest_gaps(&mut self) {
-        let (Some(first), Some(second)) = (self.gaps.pop_front(), self.gaps.front_mut()) else { return };
-        if first.instance == second.instance {
-            second.first = first.first.min(second.first);
+        let pair = (1..self.gaps.len()).find(|at| self.gaps[*at - 1].instance == self.gaps[*at].instance);
+        let joined = pair.and_then(|at| Some((self.gaps.remove(at)?, self.gaps.get_mut(at - 1)?)));
+        match joined {
+            Some((later, earlier)) => earlier.last = earlier.last.max(later.last),
+            None => {
+                let lost = self.gaps.pop_front();
+                tracing::error!(?lost, "too many gaps of different runs: the oldest is forgotten");
+            }
         }
     }
 }
