@@ -8,7 +8,8 @@ cargo fmt --all --check
 say "clippy"
 cargo clippy --locked --workspace --all-targets -- -D warnings
 say "documentation"
-RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --lib --quiet
+# Links to private items are for whoever reads the code, which is everybody who reads these pages.
+RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --locked --workspace --no-deps --lib --quiet
 if has cargo-deny; then
     say "licences, bans, sources"
     cargo deny --all-features check licenses bans sources

@@ -75,8 +75,8 @@ pub struct NodeTask {
     fleet: watch::Sender<Arc<FleetView>>,
     live: HashMap<NodeId, Live>,
     started: Instant,
-    /// When the fleet was last shown, and whether it changed since.
-    published: Instant,
+    /// When the fleet was last shown, counted from the start, and whether it changed since.
+    published: Duration,
     is_stale: bool,
     readings_before: u64,
     readings_per_second: Option<f64>,
@@ -106,7 +106,7 @@ impl NodeTask {
             fleet,
             live: HashMap::new(),
             started: Instant::now(),
-            published: Instant::now(),
+            published: Duration::ZERO,
             is_stale: false,
             readings_before: 0,
             readings_per_second: None,

@@ -3,7 +3,7 @@
 //! `task` drives this over channels and a blocking thread; the simulation drives it in virtual time. Time is monotonic,
 //! counted from any one moment.
 //!
-//! Invariant: an acknowledgement covers only items that [`write`] made durable, and every item of its session and lane
+//! Invariant: an acknowledgement covers only items that [`write()`] made durable, and every item of its session and lane
 //! before them.
 
 use std::collections::{BTreeMap, HashSet};

@@ -8,8 +8,6 @@
 //!
 //! `CAMPANILE_SIM_SEED` repeats one seed and shows what happens, `CAMPANILE_SIM_SEEDS` sets how many run.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
 mod agent;
 mod aggregator;
 mod fault;

@@ -49,7 +49,7 @@ pub(crate) fn readings(position: Position, schema: &Schema) -> Vec<Option<i64>> 
     (0..schema.len() as u64)
         .map(|index| {
             let number = mix(run ^ mix(position.sequence) ^ index);
-            (number % 7 != 0).then(|| (number >> (number % 48)).cast_signed())
+            (!number.is_multiple_of(7)).then(|| (number >> (number % 48)).cast_signed())
         })
         .collect()
 }

@@ -7,7 +7,6 @@ use std::time::Duration;
 use campanile_common::api::{Liveness, NodePerformance, NodeState};
 use campanile_common::health::{Verdict, fleet_score};
 use campanile_common::id::NodeId;
-use tokio::time::Instant;
 
 use super::NodeTask;
 use crate::node::registry::Held;
@@ -20,7 +19,7 @@ const PUBLISH_STEP: Duration = Duration::from_millis(50);
 impl NodeTask {
     /// Something changed: shows it now, or with the next look for silence when the last view is young.
     pub(super) fn publish_soon(&mut self) {
-        if self.published.elapsed() >= PUBLISH_STEP {
+        if self.started.elapsed().saturating_sub(self.published) >= PUBLISH_STEP {
             self.publish();
         } else {
             self.is_stale = true;
@@ -29,7 +28,7 @@ impl NodeTask {
 
     /// Shows the fleet as it is now.
     pub(super) fn publish(&mut self) {
-        (self.is_stale, self.published) = (false, Instant::now());
+        (self.is_stale, self.published) = (false, self.started.elapsed());
         let roster = self.registry.all();
         let known: HashSet<NodeId> = roster
             .iter()
