@@ -28,7 +28,7 @@ build --release -p campanile-aggregator -p campanile-cli --bins
 install -m 755 "$target/release-agent/campanile-agent" "$target/release/campanile-aggregator" \
     "$target/release/campanile" "$target/bin/"
 rm -f "$target/bin/swarm"
-if [ -f tests/src/bin/swarm.rs ]; then
+if [ -d tests/src/bin/swarm ]; then
     build --release -p campanile-tests --bin swarm
     install -m 755 "$target/release/swarm" "$target/bin/"
 fi
