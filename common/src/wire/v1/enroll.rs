@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::control::Facts;
-use super::{MessageError, check_version, to_frame};
+use super::{MessageError, read_only, to_frame};
 use crate::authority::SignedAuthority;
 use crate::id::NodeId;
 use crate::time::Timestamp;
@@ -59,7 +59,7 @@ impl Enroll {
     /// # Errors
     /// When it is no such message.
     pub fn from_frame(frame: &Frame) -> Result<Self, MessageError> {
-        read(frame, KIND_ENROLL, "Enroll")
+        read_only(frame, KIND_ENROLL, "Enroll", STREAM)
     }
 }
 
@@ -77,18 +77,6 @@ impl Enrolled {
     /// # Errors
     /// When it is no such message.
     pub fn from_frame(frame: &Frame) -> Result<Self, MessageError> {
-        read(frame, KIND_ENROLLED, "Enrolled")
+        read_only(frame, KIND_ENROLLED, "Enrolled", STREAM)
     }
-}
-
-fn read<T: serde::de::DeserializeOwned>(
-    frame: &Frame,
-    kind: u8,
-    what: &'static str,
-) -> Result<T, MessageError> {
-    check_version(frame)?;
-    if frame.kind != kind {
-        return Err(MessageError::Kind { kind: frame.kind, stream: STREAM });
-    }
-    codec::decode(what, &frame.body).map_err(|source| MessageError::Body { stream: STREAM, source })
 }

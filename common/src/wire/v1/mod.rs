@@ -5,7 +5,7 @@ pub mod enroll;
 pub mod request;
 pub mod sample;
 
-use super::codec::CodecError;
+use super::codec::{self, CodecError};
 use super::frame::{self, Frame};
 
 /// Version in the header of every frame of this module.
@@ -52,4 +52,18 @@ fn to_frame(kind: u8, body: Result<Vec<u8>, CodecError>) -> Result<Vec<u8>, Code
 
 fn check_version(frame: &Frame) -> Result<(), MessageError> {
     if frame.version == VERSION { Ok(()) } else { Err(MessageError::Version { found: frame.version }) }
+}
+
+/// Reads a message where the stream carries no other.
+fn read_only<T: serde::de::DeserializeOwned>(
+    frame: &Frame,
+    kind: u8,
+    what: &'static str,
+    stream: &'static str,
+) -> Result<T, MessageError> {
+    check_version(frame)?;
+    if frame.kind != kind {
+        return Err(MessageError::Kind { kind: frame.kind, stream });
+    }
+    codec::decode(what, &frame.body).map_err(|source| MessageError::Body { stream, source })
 }

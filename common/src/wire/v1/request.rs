@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{MessageError, check_version, to_frame};
+use super::{MessageError, read_only, to_frame};
 use crate::time::Timestamp;
 use crate::wire::codec::{self, CodecError};
 use crate::wire::frame::Frame;
@@ -66,7 +66,7 @@ impl Request {
     /// # Errors
     /// When it is no such message.
     pub fn from_frame(frame: &Frame) -> Result<Self, MessageError> {
-        read(frame, KIND_REQUEST, "Request")
+        read_only(frame, KIND_REQUEST, "Request", STREAM)
     }
 }
 
@@ -84,18 +84,6 @@ impl Reply {
     /// # Errors
     /// When it is no such message.
     pub fn from_frame(frame: &Frame) -> Result<Self, MessageError> {
-        read(frame, KIND_REPLY, "Reply")
+        read_only(frame, KIND_REPLY, "Reply", STREAM)
     }
-}
-
-fn read<T: serde::de::DeserializeOwned>(
-    frame: &Frame,
-    kind: u8,
-    what: &'static str,
-) -> Result<T, MessageError> {
-    check_version(frame)?;
-    if frame.kind != kind {
-        return Err(MessageError::Kind { kind: frame.kind, stream: STREAM });
-    }
-    codec::decode(what, &frame.body).map_err(|source| MessageError::Body { stream: STREAM, source })
 }
