@@ -270,7 +270,17 @@ fn responder(proc_root: std::path::PathBuf) -> Responder {
     Arc::new(move |request| {
         let (turn, proc_root) = (Arc::clone(&turn), proc_root.clone());
         Box::pin(async move {
-            let Request::TopProcesses { count } = request;
+            let count = match request {
+                Request::TopProcesses { count } => count,
+                Request::Ping => return Reply::Pong,
+                Request::Describe
+                | Request::Unit { .. }
+                | Request::Journal { .. }
+                | Request::Audit { .. }
+                | Request::Checkpoints { .. } => {
+                    return Reply::Failed("this agent has no steward".to_owned());
+                }
+            };
             let Ok(_turn) = turn.acquire().await else { return Reply::Failed("the agent stops".to_owned()) };
             let count = usize::from(count.min(PROCESSES_MAX));
             let scan = move || top::top_processes(&proc_root, count, TOP_INTERVAL);

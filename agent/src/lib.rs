@@ -7,3 +7,4 @@ pub mod link;
 pub mod metrics;
 pub mod os;
 pub mod settings;
+pub mod steward;

@@ -22,10 +22,54 @@ struct RawSettings {
     interval_ms: Option<u64>,
     log_level: Option<String>,
     log_format: Option<LogFormat>,
+    policy: Option<PathBuf>,
     #[serde(default)]
     spool: RawSpool,
     #[serde(default)]
     filesystem: RawFilesystem,
+    #[serde(default)]
+    steward: RawSteward,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawSteward {
+    state_dir: Option<PathBuf>,
+    socket: Option<PathBuf>,
+    run_user: Option<String>,
+    units: Option<UnitUse>,
+    systemctl: Option<PathBuf>,
+    systemd_run: Option<PathBuf>,
+    journalctl: Option<PathBuf>,
+}
+
+/// Whether commands run in transient units of systemd.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UnitUse {
+    /// Where systemd runs the machine and the steward is root.
+    Auto,
+    /// Never: in process groups with limits.
+    Never,
+}
+
+/// Settings of the steward.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StewardSettings {
+    /// Its pinned authority, catalogue, journal and audit chain; readable by the steward alone.
+    pub state_dir: PathBuf,
+    /// The socket on which it takes what `run` hands it.
+    pub socket: PathBuf,
+    /// The user that `run` runs as; only it, and the steward's own user, may connect.
+    pub run_user: Option<String>,
+    /// Whether commands run in transient units.
+    pub units: UnitUse,
+    /// The program of that name.
+    pub systemctl: PathBuf,
+    /// The program of that name.
+    pub systemd_run: PathBuf,
+    /// The program of that name.
+    pub journalctl: PathBuf,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -72,6 +116,10 @@ pub struct Settings {
     pub spool_age: Duration,
     /// Mount points that are not sampled.
     pub filesystem_exclude: Vec<String>,
+    /// The node policy.
+    pub policy: PathBuf,
+    /// Settings of the steward.
+    pub steward: StewardSettings,
 }
 
 /// Settings that cannot be used.
@@ -149,7 +197,24 @@ impl RawSettings {
             spool_bytes: ByteCount(bytes_max),
             spool_age: Duration::from_secs(age_max_s),
             filesystem_exclude: self.filesystem.exclude.unwrap_or_default(),
+            policy: self.policy.unwrap_or_else(|| "/etc/campanile/policy.toml".into()),
+            steward: self.steward.with_defaults(),
         })
+    }
+}
+
+impl RawSteward {
+    fn with_defaults(self) -> StewardSettings {
+        let path = |given: Option<PathBuf>, usual: &str| given.unwrap_or_else(|| usual.into());
+        StewardSettings {
+            state_dir: path(self.state_dir, "/var/lib/campanile/steward"),
+            socket: path(self.socket, "/run/campanile/steward.sock"),
+            run_user: self.run_user,
+            units: self.units.unwrap_or(UnitUse::Auto),
+            systemctl: path(self.systemctl, "/usr/bin/systemctl"),
+            systemd_run: path(self.systemd_run, "/usr/bin/systemd-run"),
+            journalctl: path(self.journalctl, "/usr/bin/journalctl"),
+        }
     }
 }
 

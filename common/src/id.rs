@@ -107,6 +107,14 @@ id! {
     InstanceId, "instance id", 8
 }
 id! {
+    /// An order: drawn at random by whoever makes it, never used again.
+    OrderId, "order id", 16
+}
+id! {
+    /// One life of a node's order journal: a new one where the old was lost or set back.
+    JournalId, "journal id", 8
+}
+id! {
     /// One aggregator of a fleet.
     AggregatorId, "aggregator id", 8
 }

@@ -181,7 +181,7 @@ impl fmt::Display for Selector {
 }
 
 /// `*` stands for any text, `?` for any one character. Linear: after a mismatch only the last star moves.
-fn glob_matches(glob: &str, text: &str) -> bool {
+pub(crate) fn glob_matches(glob: &str, text: &str) -> bool {
     let (glob, text) = (glob.as_bytes(), text.as_bytes());
     let (mut g, mut t) = (0, 0);
     let mut star: Option<(usize, usize)> = None;

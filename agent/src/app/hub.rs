@@ -90,6 +90,7 @@ impl Hub {
                 Ok(false) => {}
                 Err(error) => tracing::error!(error = %anyhow::Error::new(error), "authority refused"),
             },
+            LinkEvent::Catalogue(_) => tracing::debug!("a catalogue came and there is no steward to keep it"),
             LinkEvent::Checkpoint(checkpoint) => {
                 if let Err(error) = self.witness.keep(&checkpoint) {
                     tracing::warn!(%error, "audit checkpoint not kept");

@@ -190,6 +190,7 @@ impl Driver<'_> {
                 }
                 AgentEffect::Authority(signed) => LinkEvent::Authority(signed),
                 AgentEffect::Checkpoint(checkpoint) => LinkEvent::Checkpoint(checkpoint),
+                AgentEffect::Catalogue(signed) => LinkEvent::Catalogue(signed),
                 AgentEffect::End(end) => {
                     // What was sent last must arrive before the connection is closed over it.
                     if self.send.finish().is_ok() {

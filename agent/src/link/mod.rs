@@ -12,7 +12,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use campanile_common::authority::SignedAuthority;
+use campanile_common::authority::{SignedAuthority, SignedCatalogue};
 use campanile_common::connection::LaneItem;
 use campanile_common::id::{FleetId, InstanceId, NodeId};
 use campanile_common::sample::Sample;
@@ -81,6 +81,8 @@ pub enum LinkEvent {
     Authority(SignedAuthority),
     /// A point of the aggregator's audit chain came.
     Checkpoint(Checkpoint),
+    /// A catalogue came; not verified yet.
+    Catalogue(SignedCatalogue),
 }
 
 /// What the rest of the agent asks of the link.

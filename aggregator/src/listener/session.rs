@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::{Context, lane, tls};
-use crate::node::{NodeEvent, SessionCommand, SessionSeed};
+use crate::node::{DeliveryEvent, DeliveryReport, NodeEvent, SessionCommand, SessionSeed};
 use crate::os::random;
 use crate::series::SessionKey;
 
@@ -172,6 +172,11 @@ impl Driver<'_> {
                     Some(SessionCommand::Send(message)) => AggregatorEvent::Send(message),
                     Some(SessionCommand::Ask { request, answer }) => {
                         self.ask(request, answer);
+                        continue;
+                    }
+                    Some(SessionCommand::Deliver(slip)) => {
+                        let report = DeliveryReport { node: self.peer.node, run: slip.run, event: DeliveryEvent::Lost };
+                        drop(slip.reports.try_send(report));
                         continue;
                     }
                     Some(SessionCommand::Close(reason)) => {

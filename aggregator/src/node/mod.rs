@@ -33,7 +33,9 @@ use crate::state::StateError;
 pub use liveness::LivenessSettings;
 pub use record::{NodeRecord, TokenRecord};
 pub use registry::Registry;
-pub use session::{LinkStats, NodeEvent, SessionCommand, SessionSeed};
+pub use session::{
+    DeliveryEvent, DeliveryReport, DeliverySlip, LinkStats, NodeEvent, SessionCommand, SessionSeed,
+};
 pub use task::{NodeTask, NodeTaskSettings};
 
 /// Longest wait for a node's answer to a request.
@@ -211,6 +213,7 @@ impl Nodes {
                 processes: processes.iter().map(view::process).collect(),
             }),
             Ok(Ok(Reply::Failed(detail))) => Err(no_answer(&detail)),
+            Ok(Ok(_)) => Err(no_answer("it answered something else")),
             Ok(Err(_)) => Err(NodeError::NotConnected(name)),
             Err(_) => Err(no_answer("it took too long")),
         }

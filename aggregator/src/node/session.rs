@@ -1,10 +1,12 @@
 //! What sessions and the node task say to each other.
 
 use campanile_common::api::Node;
+use campanile_common::authority::RunId;
 use campanile_common::id::{InstanceId, NodeId};
 use campanile_common::time::Timestamp;
 use campanile_common::wire::hello::Refusal;
 use campanile_common::wire::v1::control::{Control, Facts, GoodbyeReason};
+use campanile_common::wire::v1::order::{Deliver, JournalPosition, Outcome, OutputChunk};
 use campanile_common::wire::v1::request::{Reply, Request};
 use tokio::sync::{mpsc, oneshot};
 
@@ -56,8 +58,50 @@ pub enum SessionCommand {
         /// Where the answer goes.
         answer: oneshot::Sender<Reply>,
     },
+    /// Deliver a run of an order on a stream of its own, and report what comes of it.
+    Deliver(DeliverySlip),
     /// End.
     Close(GoodbyeReason),
+}
+
+/// A run to deliver, and where to report.
+#[derive(Debug)]
+pub struct DeliverySlip {
+    /// What is sent.
+    pub deliver: Box<Deliver>,
+    /// Which run it is.
+    pub run: RunId,
+    /// Gets every [`DeliveryReport`]; full means that whoever delivers waits.
+    pub reports: mpsc::Sender<DeliveryReport>,
+}
+
+/// What came of a delivery.
+#[derive(Debug)]
+pub struct DeliveryReport {
+    /// To whom.
+    pub node: NodeId,
+    /// Which run.
+    pub run: RunId,
+    /// What.
+    pub event: DeliveryEvent,
+}
+
+/// One step of a delivery. The last is an outcome or `Lost`.
+#[derive(Debug)]
+pub enum DeliveryEvent {
+    /// The run is in the node's journal.
+    Received(JournalPosition),
+    /// Output came.
+    Output(OutputChunk),
+    /// It ended.
+    Outcome {
+        /// How.
+        outcome: Outcome,
+        /// Told once the outcome is on disk; dropped when it could not be stored, and it comes again later.
+        durable: oneshot::Sender<()>,
+    },
+    /// The node is not connected, or the stream broke before the end: deliver again when it is back.
+    Lost,
 }
 
 /// What happens to nodes.
@@ -123,6 +167,13 @@ pub enum NodeEvent {
         request: Request,
         /// Where the answer goes.
         answer: oneshot::Sender<Reply>,
+    },
+    /// Deliver a run; reported as lost at once when the node is not connected.
+    Deliver {
+        /// To whom.
+        node: NodeId,
+        /// What, and where to report.
+        slip: DeliverySlip,
     },
     /// Send a message to every connected agent.
     Broadcast(Control),

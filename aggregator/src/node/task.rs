@@ -19,7 +19,9 @@ use tokio_util::sync::CancellationToken;
 use super::liveness::LivenessSettings;
 use super::presence::Presence;
 use super::registry::Registry;
-use super::session::{LinkStats, NodeEvent, SessionCommand, SessionSeed};
+use super::session::{
+    DeliveryEvent, DeliveryReport, DeliverySlip, LinkStats, NodeEvent, SessionCommand, SessionSeed,
+};
 use super::view::{self, SessionFacts};
 use super::{FleetView, vitals};
 use crate::event::Events;
@@ -185,6 +187,7 @@ impl NodeTask {
                 }
             }
             NodeEvent::Ask { node, request, answer } => self.ask(node, request, answer),
+            NodeEvent::Deliver { node, slip } => self.deliver(node, slip),
             NodeEvent::Broadcast(message) => {
                 for session in self.live.values().filter_map(|live| live.session.as_ref()) {
                     drop(session.commands.try_send(SessionCommand::Send(message.clone())));
@@ -258,6 +261,22 @@ impl NodeTask {
         // Saturating: the node may say any time at all.
         live.clock_skew_ms = sampled.as_millis().cast_signed().saturating_sub(now.as_millis().cast_signed());
         live.presence.liveness() != Liveness::Online
+    }
+
+    /// Hands a run to the node's session; where there is none, or a stuck one, it is lost at once.
+    fn deliver(&self, node: NodeId, slip: DeliverySlip) {
+        let session = self.live.get(&node).and_then(|live| live.session.as_ref());
+        let left = match session {
+            Some(session) => match session.commands.try_send(SessionCommand::Deliver(slip)) {
+                Ok(()) => return,
+                Err(error) => error.into_inner(),
+            },
+            None => SessionCommand::Deliver(slip),
+        };
+        if let SessionCommand::Deliver(DeliverySlip { run, reports, .. }) = left {
+            // Whoever delivers keeps room for as many reports as it has deliveries under way.
+            drop(reports.try_send(DeliveryReport { node, run, event: DeliveryEvent::Lost }));
+        }
     }
 
     fn ask(&mut self, node: NodeId, request: Request, answer: oneshot::Sender<Reply>) {

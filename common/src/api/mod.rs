@@ -5,9 +5,11 @@
 mod access;
 mod health;
 mod node;
+mod order;
 mod problem;
 
 pub use access::*;
 pub use health::*;
 pub use node::*;
+pub use order::*;
 pub use problem::*;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::document_v1::DocumentV1;
 use super::keys::{OperatorKey, PublicKey};
 use super::sha256;
 use crate::id::{Digest, FleetId};
@@ -14,8 +15,10 @@ use crate::wire::codec;
 const SIGNATURE_DOMAIN: &[u8] = b"campanile/authority/v1\0";
 /// Goes before the document's bytes in its digest.
 const DIGEST_DOMAIN: &[u8] = b"campanile/authority-digest/v1\0";
-/// Format of [`Document`]; a later one gets a new number and a conversion.
-const FORMAT: u16 = 1;
+/// Format of [`Document`]; a later one gets a new number and a conversion. Format 1 had no recovery keys.
+const FORMAT: u16 = 2;
+/// Most recovery keys of one authority.
+pub const RECOVERY_KEYS_MAX: usize = 16;
 /// Most operators of one authority: more makes a threshold meaningless.
 pub const OPERATORS_MAX: usize = 64;
 /// Longest operator or fleet name, in bytes.
@@ -72,6 +75,9 @@ pub struct Document {
     pub operators: Vec<Operator>,
     /// How many distinct operators each role takes; every role is listed.
     pub thresholds: BTreeMap<Role, u16>,
+    /// Keys kept off-line for the day when the operators' keys are lost. Each may sign one next version in the
+    /// operators' stead, and that version must no longer list it.
+    pub recovery: Vec<PublicKey>,
 }
 
 /// One operator's signature.
@@ -147,6 +153,9 @@ pub enum AuthorityError {
 }
 
 impl Document {
+    /// The format that this program writes.
+    pub(super) const FORMAT: u16 = FORMAT;
+
     /// The first document of a fleet with one operator: every threshold is 1.
     pub fn first(
         fleet: FleetId,
@@ -166,6 +175,7 @@ impl Document {
             expires,
             operators: vec![operator],
             thresholds,
+            recovery: Vec::new(),
         }
     }
 
@@ -184,6 +194,20 @@ impl Document {
         Ok(SignedAuthority { bytes, signatures })
     }
 
+    /// How many distinct operators a role takes.
+    pub fn threshold(&self, role: Role) -> usize {
+        self.thresholds.get(&role).copied().map_or(usize::MAX, usize::from)
+    }
+
+    /// The version after this one, with the same content, to be changed and signed.
+    pub fn successor(&self, digest: Digest, issued: Timestamp) -> Self {
+        let mut next = self.clone();
+        next.version += 1;
+        next.previous = Some(digest);
+        next.issued = issued;
+        next
+    }
+
     fn check(&self) -> Result<(), AuthorityError> {
         let rule =
             |holds: bool, rule| if holds { Ok(()) } else { Err(AuthorityError::Inconsistent { rule }) };
@@ -200,6 +224,10 @@ impl Document {
         let names: BTreeSet<_> = self.operators.iter().map(|o| &o.name).collect();
         rule(keys.len() == self.operators.len(), "two operators share a key")?;
         rule(names.len() == self.operators.len(), "two operators share a name")?;
+        rule(self.recovery.len() <= RECOVERY_KEYS_MAX, "it lists too many recovery keys")?;
+        let recovery: BTreeSet<_> = self.recovery.iter().collect();
+        rule(recovery.len() == self.recovery.len(), "it lists a recovery key twice")?;
+        rule(self.recovery.iter().all(|key| !keys.contains(key)), "an operator's key is a recovery key too")?;
         for role in Role::ALL {
             let holders = self.operators.iter().filter(|o| o.roles.contains(&role)).count();
             let needed = self.thresholds.get(&role).copied().map_or(0, usize::from);
@@ -234,33 +262,62 @@ impl SignedAuthority {
         Ok(Authority { document, digest, signed: self })
     }
 
-    fn read(&self) -> Result<Document, AuthorityError> {
-        let document: Document =
-            codec::decode("Document", &self.bytes).map_err(|_| AuthorityError::Unreadable)?;
+    /// Reads the document without asking who signed it: for showing what is to be signed.
+    ///
+    /// # Errors
+    /// When it cannot be read or is inconsistent.
+    pub fn read(&self) -> Result<Document, AuthorityError> {
+        // The format comes first in every format.
+        let document = match self.bytes.first() {
+            Some(1) => codec::decode::<DocumentV1>("Document", &self.bytes).map(Document::from),
+            _ => codec::decode("Document", &self.bytes),
+        };
+        let document = document.map_err(|_| AuthorityError::Unreadable)?;
         document.check()?;
         Ok(document)
     }
 
+    /// Adds a signature. Whether it counts is the verifier's to say.
+    pub fn add_signature(&mut self, key: &OperatorKey) {
+        let id = key.public().id();
+        self.signatures.retain(|signature| signature.key != id);
+        self.signatures.push(Signature { key: id, bytes: key.sign(&[SIGNATURE_DOMAIN, &self.bytes]) });
+    }
+
+    /// The keys that validly signed, of those in `judge`'s role for the authority.
+    pub fn signers(&self, judge: &Document) -> BTreeSet<Digest> {
+        signers(judge, Role::Authority, SIGNATURE_DOMAIN, &self.bytes, &self.signatures)
+    }
+
     /// Counts distinct operators of `judge` with the role that have validly signed.
     fn check_signatures(&self, judge: &Document) -> Result<(), AuthorityError> {
-        let signers: BTreeSet<Digest> = self
-            .signatures
-            .iter()
-            .filter_map(|signature| {
-                judge
-                    .operators
-                    .iter()
-                    .filter(|o| o.roles.contains(&Role::Authority) && o.key.id() == signature.key)
-                    .find(|o| o.key.verifies(&[SIGNATURE_DOMAIN, &self.bytes], &signature.bytes))
-                    .map(|o| o.key.id())
-            })
-            .collect();
-        let needed = judge.thresholds.get(&Role::Authority).copied().map_or(1, usize::from);
-        if signers.len() < needed {
-            return Err(AuthorityError::Signatures { found: signers.len(), needed });
-        }
-        Ok(())
+        let (found, needed) = (self.signers(judge).len(), judge.threshold(Role::Authority));
+        if found < needed { Err(AuthorityError::Signatures { found, needed }) } else { Ok(()) }
     }
+
+    /// True when one of `judge`'s recovery keys signed and `next` no longer lists it: it is spent.
+    fn is_recovery(&self, judge: &Document, next: &Document) -> bool {
+        let mut spent = judge.recovery.iter().filter(|key| !next.recovery.contains(key));
+        spent.any(|key| {
+            let own = self.signatures.iter().filter(|signature| signature.key == key.id());
+            own.into_iter().any(|signature| key.verifies(&[SIGNATURE_DOMAIN, &self.bytes], &signature.bytes))
+        })
+    }
+}
+
+/// The keys in `judge`'s role whose signature over `domain` and `bytes` is among `signatures`, each once.
+pub(super) fn signers(
+    judge: &Document,
+    role: Role,
+    domain: &[u8],
+    bytes: &[u8],
+    signatures: &[Signature],
+) -> BTreeSet<Digest> {
+    let holder = |id: Digest| judge.operators.iter().find(|o| o.roles.contains(&role) && o.key.id() == id);
+    let is_valid = |signature: &&Signature| {
+        holder(signature.key).is_some_and(|o| o.key.verifies(&[domain, bytes], &signature.bytes))
+    };
+    signatures.iter().filter(is_valid).map(|signature| signature.key).collect()
 }
 
 impl Authority {
@@ -272,6 +329,11 @@ impl Authority {
     /// Its digest.
     pub const fn digest(&self) -> Digest {
         self.digest
+    }
+
+    /// How many distinct operators a role takes.
+    pub fn threshold(&self, role: Role) -> usize {
+        self.document.threshold(role)
     }
 
     /// Its exact bytes with signatures, to be stored and sent on.
@@ -292,113 +354,15 @@ impl Authority {
         if document.version != self.document.version + 1 || document.previous != Some(self.digest) {
             return Err(AuthorityError::NotNext { found: document.version, current: self.document.version });
         }
-        next.check_signatures(&self.document)?;
+        if next.is_recovery(&self.document, &document) {
+            // Its own operators must mean it, as in a first version.
+            next.check_signatures(&document)?;
+        } else {
+            next.check_signatures(&self.document)?;
+        }
         Ok(Self { digest: next.digest(), document, signed: next })
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use zeroize::Zeroizing;
-
-    fn key(seed: u8) -> OperatorKey {
-        OperatorKey::from_seed(Zeroizing::new([seed; 32])).unwrap()
-    }
-
-    fn operator(name: &str, seed: u8) -> Operator {
-        Operator { name: name.to_owned(), key: key(seed).public(), roles: Role::ALL.into() }
-    }
-
-    fn first() -> Document {
-        Document::first(
-            FleetId::from_bytes([1; 16]),
-            "acme".to_owned(),
-            operator("ada", 1),
-            Timestamp::from_millis(1),
-            Timestamp::from_millis(1000),
-        )
-    }
-
-    fn authority() -> Authority {
-        let signed = first().sign(&[&key(1)]).unwrap();
-        let pin = signed.digest();
-        signed.verify_pinned(pin).unwrap()
-    }
-
-    fn second(current: &Authority) -> Document {
-        let mut document = current.document().clone();
-        document.version = 2;
-        document.previous = Some(current.digest());
-        document.operators.push(operator("bob", 2));
-        document.thresholds.insert(Role::Critical, 2);
-        document
-    }
-
-    #[test]
-    fn the_chain_is_followed_with_the_old_versions_signatures() {
-        let current = authority();
-        let next = current.verify_next(second(&current).sign(&[&key(1)]).unwrap()).unwrap();
-        assert_eq!(next.document().version, 2);
-    }
-
-    #[test]
-    fn the_new_operators_own_signature_counts_for_nothing() {
-        let current = authority();
-        let error = current.verify_next(second(&current).sign(&[&key(2)]).unwrap()).unwrap_err();
-        assert_eq!(error, AuthorityError::Signatures { found: 0, needed: 1 });
-    }
-
-    #[test]
-    fn one_operator_signing_twice_is_one_operator() {
-        let mut document = first();
-        document.operators.push(operator("bob", 2));
-        document.thresholds.insert(Role::Authority, 2);
-        let signed = document.sign(&[&key(1), &key(1)]).unwrap();
-        let pin = signed.digest();
-        assert_eq!(signed.verify_pinned(pin), Err(AuthorityError::Signatures { found: 1, needed: 2 }));
-    }
-
-    #[test]
-    fn a_skipped_version_a_foreign_fleet_and_a_fork_are_refused() {
-        let current = authority();
-        let mut skipped = second(&current);
-        skipped.version = 3;
-        assert!(matches!(
-            current.verify_next(skipped.sign(&[&key(1)]).unwrap()),
-            Err(AuthorityError::NotNext { found: 3, current: 1 })
-        ));
-        let mut foreign = second(&current);
-        foreign.fleet = FleetId::from_bytes([2; 16]);
-        assert!(matches!(
-            current.verify_next(foreign.sign(&[&key(1)]).unwrap()),
-            Err(AuthorityError::ForeignFleet { .. })
-        ));
-        let mut fork = second(&current);
-        fork.previous = Some(Digest::from_bytes([0; 32]));
-        assert!(matches!(
-            current.verify_next(fork.sign(&[&key(1)]).unwrap()),
-            Err(AuthorityError::NotNext { .. })
-        ));
-    }
-
-    #[test]
-    fn an_altered_byte_breaks_the_pin_and_the_signature() {
-        let signed = first().sign(&[&key(1)]).unwrap();
-        let pin = signed.digest();
-        for index in 0..signed.bytes.len() {
-            let mut altered = signed.clone();
-            altered.bytes[index] ^= 1;
-            let own_pin = altered.digest();
-            assert!(matches!(altered.clone().verify_pinned(pin), Err(AuthorityError::NotPinned { .. })));
-            assert!(altered.verify_pinned(own_pin).is_err(), "byte {index}");
-        }
-    }
-
-    #[test]
-    fn a_threshold_nobody_can_reach_is_refused_before_it_is_signed() {
-        let mut document = first();
-        document.thresholds.insert(Role::Change, 2);
-        assert!(matches!(document.sign(&[&key(1)]), Err(AuthorityError::Inconsistent { .. })));
-    }
-}
+mod tests;

@@ -3,16 +3,38 @@
 //! Version N+1 is valid only with the signatures that version N demands, and carries N's digest. Every agent
 //! pins the document it was enrolled with and follows the chain from there.
 //!
+//! Orders and catalogues hang on it: `order` and `catalogue` are what operators sign, `policy` is what a node accepts,
+//! `verify` decides.
+//!
 //! Invariant: only [`SignedAuthority::verify_pinned`] and [`Authority::verify_next`] make an [`Authority`] out
 //! of bytes.
 
+mod catalogue;
 mod document;
+mod document_v1;
 mod keys;
+mod order;
+mod policy;
+mod target;
+mod verify;
 
+pub use catalogue::{
+    COMMANDS_MAX, Catalogue, CatalogueCommand, CatalogueDocument, CatalogueError, Parameter, ParameterKind,
+    SERVICES_MAX, ServiceRule, SignedCatalogue,
+};
 pub use document::{
-    Authority, AuthorityError, Document, OPERATORS_MAX, Operator, Role, Signature, SignedAuthority,
+    Authority, AuthorityError, Document, OPERATORS_MAX, Operator, RECOVERY_KEYS_MAX, Role, Signature,
+    SignedAuthority,
 };
 pub use keys::{KeyError, OperatorKey, PublicKey};
+pub use order::{
+    Action, Command, Delivery, Limits, ORDER_BYTES_MAX, OUTPUT_BYTES_MAX, Order, OrderError, SIGNATURES_MAX,
+    STANDING_VALIDITY_MAX, STDIN_BYTES_MAX, ServiceVerb, SignedOrder, Standing, TIMEOUT_MAX, Targets, Tier,
+    VALIDITY_MAX, is_unit_name,
+};
+pub use policy::{Class, CommandPattern, CommandRules, ExecutionLimits, Policy, UnitRules};
+pub use target::{InclusionProof, TARGETS_LISTED_MAX, TargetTree};
+pub use verify::{Denial, DenialCode, Facts, RunId, VerifiedOrder, verify};
 
 use crate::id::Digest;
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{End, OPENING_TIMEOUT};
-use crate::authority::SignedAuthority;
+use crate::authority::{SignedAuthority, SignedCatalogue};
 use crate::time::Timestamp;
 use crate::wire::frame::Frame;
 use crate::wire::hello::{Hello, Opening, VERSION_MAX, VERSION_MIN, Welcome};
@@ -45,6 +45,8 @@ pub enum AgentEffect {
     Authority(SignedAuthority),
     /// Keep this as a witness.
     Checkpoint(Checkpoint),
+    /// Verify this catalogue and keep it.
+    Catalogue(SignedCatalogue),
     /// Close the connection; nothing follows.
     End(End),
 }
@@ -137,6 +139,7 @@ impl AgentSession {
             }
             Control::Authority(signed) => vec![AgentEffect::Authority(signed)],
             Control::Checkpoint(checkpoint) => vec![AgentEffect::Checkpoint(checkpoint)],
+            Control::Catalogue(signed) => vec![AgentEffect::Catalogue(signed)],
             Control::Goodbye { reason, return_after_ms } => {
                 self.end(End::Goodbye { reason, return_after: Duration::from_millis(return_after_ms.into()) })
             }

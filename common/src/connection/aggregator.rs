@@ -170,7 +170,11 @@ impl AggregatorSession {
             Control::Goodbye { reason, .. } => {
                 self.end(End::Goodbye { reason, return_after: Duration::ZERO })
             }
-            Control::Ack(_) | Control::Renewed { .. } | Control::Authority(_) | Control::Checkpoint(_) => {
+            Control::Ack(_)
+            | Control::Renewed { .. }
+            | Control::Authority(_)
+            | Control::Checkpoint(_)
+            | Control::Catalogue(_) => {
                 self.end(End::Protocol("an aggregator's message from an agent".to_owned()))
             }
         }

@@ -348,7 +348,10 @@ impl World {
                     self.close(link, End::Agent);
                     self.agent_session_over(link, Some(&end));
                 }
-                AgentEffect::Certificate { .. } | AgentEffect::Authority(_) | AgentEffect::Checkpoint(_) => {
+                AgentEffect::Certificate { .. }
+                | AgentEffect::Authority(_)
+                | AgentEffect::Checkpoint(_)
+                | AgentEffect::Catalogue(_) => {
                     panic!("nobody sends {effect:?} here");
                 }
             }

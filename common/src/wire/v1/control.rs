@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{MessageError, check_version, to_frame};
-use crate::authority::SignedAuthority;
+use crate::authority::{SignedAuthority, SignedCatalogue};
 use crate::id::{Digest, InstanceId};
 use crate::time::Timestamp;
 use crate::wire::codec::{self, CodecError};
@@ -106,6 +106,8 @@ pub enum Control {
     Authority(SignedAuthority),
     /// Aggregator: keep this as a witness.
     Checkpoint(Checkpoint),
+    /// Aggregator: the newest catalogue.
+    Catalogue(SignedCatalogue),
     /// Either: the session ends; `return_after_ms` tells an agent when to come back.
     Goodbye {
         /// Why.
@@ -130,6 +132,7 @@ impl Control {
             }
             Self::Authority(signed) => to_frame(20, codec::encode("Authority", signed)),
             Self::Checkpoint(checkpoint) => to_frame(21, codec::encode("Checkpoint", checkpoint)),
+            Self::Catalogue(signed) => to_frame(23, codec::encode("Catalogue", signed)),
             Self::Goodbye { reason, return_after_ms } => {
                 to_frame(22, codec::encode("Goodbye", &(reason, return_after_ms)))
             }
@@ -151,6 +154,7 @@ impl Control {
                 .map(|(certificate, not_after)| Self::Renewed { certificate, not_after }),
             20 => codec::decode("Authority", body).map(Self::Authority),
             21 => codec::decode("Checkpoint", body).map(Self::Checkpoint),
+            23 => codec::decode("Catalogue", body).map(Self::Catalogue),
             22 => codec::decode("Goodbye", body)
                 .map(|(reason, return_after_ms)| Self::Goodbye { reason, return_after_ms }),
             kind => return Err(MessageError::Kind { kind, stream: STREAM }),

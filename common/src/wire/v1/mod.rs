@@ -2,6 +2,7 @@
 
 pub mod control;
 pub mod enroll;
+pub mod order;
 pub mod request;
 pub mod sample;
 

@@ -1,0 +1,8 @@
+//! The steward: the only part of Campanile that changes a node.
+//!
+//! A process of its own, root on an installed node, that takes bytes from the unprivileged `run` process over a Unix
+//! socket and believes none of it: it verifies every signature against its own copy of the authority, and asks the
+//! node's policy. What it was told, what it did and how it ended is in its own journal and its own audit chain before
+//! anything else happens.
+
+pub mod protocol;
