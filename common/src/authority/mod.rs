@@ -12,6 +12,8 @@
 mod catalogue;
 mod document;
 mod document_v1;
+#[cfg(test)]
+mod fixture;
 mod keys;
 mod order;
 mod policy;
