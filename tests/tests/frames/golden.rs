@@ -6,13 +6,16 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use campanile_common::authority::SignedAuthority;
+use campanile_common::authority::{OperatorKey, SignedAuthority};
 use campanile_common::token::Token;
 use campanile_common::wire::codec;
 use campanile_common::wire::frame::FrameDecoder;
 use campanile_common::wire::v1::sample::{Block, SampleDecoder};
 
+use data_encoding::HEXLOWER;
+
 use crate::messages::{self, Message};
+use crate::orders;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("compat/v1")
@@ -69,14 +72,39 @@ fn a_stream_of_samples_is_encoded_and_read_as_it_was_recorded() {
 
 #[test]
 fn the_authority_document_keeps_its_bytes_and_its_digest() {
-    let authority = messages::authority();
+    let authority = messages::authority_now();
     let encoded = codec::encode("SignedAuthority", &authority).unwrap();
-    let recorded_bytes = recorded("authority-file.bin", &encoded);
-    let digest = recorded("authority-digest.txt", authority.digest().to_string().as_bytes());
+    let recorded_bytes = recorded("authority-file-2.bin", &encoded);
+    let digest = recorded("authority-digest-2.txt", authority.digest().to_string().as_bytes());
     let read: SignedAuthority = codec::decode("SignedAuthority", &recorded_bytes).unwrap();
     let pin = String::from_utf8(digest).unwrap().parse().unwrap();
     let verified = read.verify_pinned(pin).unwrap();
+    assert_eq!(verified.document(), &authority.read().unwrap());
+}
+
+#[test]
+fn an_authority_of_format_1_is_still_read_and_followed() {
+    let file = fs::read(folder().join("authority-file.bin")).unwrap();
+    let digest = fs::read_to_string(folder().join("authority-digest.txt")).unwrap();
+    let read: SignedAuthority = codec::decode("SignedAuthority", &file).unwrap();
+    let verified = read.verify_pinned(digest.parse().unwrap()).unwrap();
     assert_eq!(verified.document().fleet_name, "golden");
+    assert!(verified.document().recovery.is_empty());
+    let next = verified.document().successor(verified.digest(), messages::TIME);
+    let key = OperatorKey::from_seed(messages::SEED.into()).unwrap();
+    assert_eq!(verified.verify_next(next.sign(&[&key]).unwrap()).unwrap().document().version, 2);
+}
+
+#[test]
+fn orders_and_catalogues_keep_their_bytes_and_digests() {
+    let catalogue = orders::catalogue();
+    let mut text = format!("catalogue {} {}\n", catalogue.digest(), HEXLOWER.encode(&catalogue.bytes));
+    for order in orders::all() {
+        let signed = order.sign(&[]).unwrap();
+        assert_eq!(signed.read().unwrap(), order);
+        text += &format!("{} {} {}\n", order.action.kind(), signed.digest(), HEXLOWER.encode(&signed.bytes));
+    }
+    recorded("signed-bytes.txt", text.as_bytes());
 }
 
 #[test]
@@ -91,7 +119,16 @@ fn every_recorded_sample_is_still_checked() {
     let mut known: BTreeSet<String> =
         messages::all().into_iter().map(|(name, _)| format!("{name}.bin")).collect();
     known.extend(
-        ["sample-stream.bin", "authority-file.bin", "authority-digest.txt", "token.txt"].map(str::to_owned),
+        [
+            "sample-stream.bin",
+            "authority-file.bin",
+            "authority-digest.txt",
+            "authority-file-2.bin",
+            "authority-digest-2.txt",
+            "signed-bytes.txt",
+            "token.txt",
+        ]
+        .map(str::to_owned),
     );
     let found: BTreeSet<String> = fs::read_dir(folder())
         .unwrap()

@@ -10,6 +10,7 @@ mod golden;
 mod memory;
 mod messages;
 mod mutate;
+mod orders;
 mod random;
 
 use campanile_common::sample::{SERIES_LABELS_MAX, SERIES_MAX, Sample, TEXT_BYTES_MAX};

@@ -1,17 +1,20 @@
 //! Every message of the wire with fixed content, and every decoder behind one name.
 
-use campanile_common::authority::{Document, Operator, OperatorKey, Role, SignedAuthority};
+use campanile_common::authority::{Document, Operator, OperatorKey, PublicKey, Role, SignedAuthority};
 use campanile_common::id::{AggregatorId, Digest, FleetId, InstanceId, NodeId};
 use campanile_common::sample::{Gap, GapReason, Position, Sample, Scale, Series, SeriesKind};
 use campanile_common::time::Timestamp;
 use campanile_common::token::TokenSecret;
-use campanile_common::wire::codec::CodecError;
+use campanile_common::wire::codec::{self, CodecError};
 use campanile_common::wire::frame::Frame;
 use campanile_common::wire::hello::{Hello, Opening, Refusal, RefusalCode, Welcome};
 use campanile_common::wire::v1::control::{Ack, Checkpoint, Control, Facts, GoodbyeReason, Lane};
 use campanile_common::wire::v1::enroll::{Enroll, Enrolled};
+use campanile_common::wire::v1::order::{OrderReply, OrderRequest};
 use campanile_common::wire::v1::request::{Process, Reply, Request};
 use campanile_common::wire::v1::sample::{Block, RoundBlock, SampleEncoder, SchemaBlock};
+
+use crate::orders;
 
 /// Any message, by the decoder that reads it.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,6 +26,8 @@ pub(crate) enum Message {
     Request(Request),
     Reply(Reply),
     Block(Block),
+    OrderRequest(OrderRequest),
+    OrderReply(OrderReply),
 }
 
 impl Message {
@@ -35,6 +40,8 @@ impl Message {
             Self::Request(message) => message.to_bytes(),
             Self::Reply(message) => message.to_bytes(),
             Self::Block(message) => message.to_bytes(),
+            Self::OrderRequest(message) => message.to_bytes(),
+            Self::OrderReply(message) => message.to_bytes(),
         }
     }
 
@@ -48,6 +55,8 @@ impl Message {
             Request::from_frame(frame).ok().map(Self::Request),
             Reply::from_frame(frame).ok().map(Self::Reply),
             Block::from_frame(frame).ok().map(Self::Block),
+            OrderRequest::from_frame(frame).ok().map(Self::OrderRequest),
+            OrderReply::from_frame(frame).ok().map(Self::OrderReply),
         ]
         .into_iter()
         .flatten()
@@ -55,20 +64,29 @@ impl Message {
     }
 }
 
-const FLEET: FleetId = FleetId::from_bytes([0xF1; 16]);
-const NODE: NodeId = NodeId::from_bytes([1, 2, 3, 4, 5, 6, 7, 8]);
+pub(crate) const FLEET: FleetId = FleetId::from_bytes([0xF1; 16]);
+pub(crate) const NODE: NodeId = NodeId::from_bytes([1, 2, 3, 4, 5, 6, 7, 8]);
 const INSTANCE: InstanceId = InstanceId::from_bytes([0x11; 8]);
-const TIME: Timestamp = Timestamp::from_millis(1_777_803_240_123);
+pub(crate) const TIME: Timestamp = Timestamp::from_millis(1_777_803_240_123);
 
 /// The seed of an operator's key that signs nothing but these samples.
-const SEED: [u8; 32] = [0x5E; 32];
+pub(crate) const SEED: [u8; 32] = [0x5E; 32];
 
-/// Version 1 of an authority with one operator. Ed25519 signatures are a function of key and content.
+/// The authority as it was recorded in format 1, which nothing writes any more and everything still reads.
 pub(crate) fn authority() -> SignedAuthority {
+    codec::decode("SignedAuthority", include_bytes!("../../compat/v1/authority-file.bin"))
+        .expect("was recorded")
+}
+
+/// Version 1 of an authority with one operator and one recovery key. Ed25519 signatures are a function of key and
+/// content.
+pub(crate) fn authority_now() -> SignedAuthority {
     let key = OperatorKey::from_seed(SEED.into()).expect("any 32 bytes are a seed");
     let operator = Operator { name: "ada".to_owned(), key: key.public(), roles: Role::ALL.into() };
     let expires = Timestamp::from_millis(TIME.as_millis() + 63_072_000_000);
-    Document::first(FLEET, "golden".to_owned(), operator, TIME, expires).sign(&[&key]).expect("is consistent")
+    let mut document = Document::first(FLEET, "golden".to_owned(), operator, TIME, expires);
+    document.recovery.push(PublicKey([0x4E; 32]));
+    document.sign(&[&key]).expect("is consistent")
 }
 
 pub(crate) fn token() -> campanile_common::token::Token {
@@ -216,6 +234,7 @@ fn controls() -> Vec<(&'static str, Vec<Message>)> {
         ("renew", vec![Control::Renew(vec![0x30, 0x03, 1, 2, 3])]),
         ("renewed", vec![Control::Renewed { certificate: vec![0x30, 0x02, 9, 9], not_after: TIME }]),
         ("authority", vec![Control::Authority(authority())]),
+        ("catalogue", vec![Control::Catalogue(orders::catalogue())]),
         ("checkpoint", vec![Control::Checkpoint(checkpoint)]),
         ("goodbye", goodbyes.into()),
     ]
@@ -263,6 +282,10 @@ fn others() -> Vec<(&'static str, Vec<Message>)> {
         ("enroll", vec![Message::Enroll(enroll)]),
         ("enrolled", vec![Message::Enrolled(enrolled)]),
         ("request", vec![Message::Request(Request::TopProcesses { count: 10 })]),
+        ("observe", orders::observe().into_iter().map(Message::Request).collect()),
+        ("observed", orders::observed().into_iter().map(Message::Reply).collect()),
+        ("order-request", orders::requests().into_iter().map(Message::OrderRequest).collect()),
+        ("order-reply", orders::replies().into_iter().map(Message::OrderReply).collect()),
         (
             "reply",
             vec![

@@ -8,7 +8,8 @@ use crate::random::Random;
 const RANDOM_BODY_BYTES_MAX: usize = 200;
 
 /// Kinds in use, so that most random frames get past the header.
-const KINDS: [u8; 19] = [1, 2, 3, 16, 17, 18, 19, 20, 21, 22, 32, 33, 48, 49, 64, 65, 66, 67, 255];
+const KINDS: [u8; 25] =
+    [1, 2, 3, 16, 17, 18, 19, 20, 21, 22, 23, 32, 33, 48, 49, 64, 65, 66, 67, 80, 81, 82, 83, 84, 255];
 
 /// Bytes without any form; half of them begin as a frame does.
 pub(crate) fn garbage(random: &mut Random) -> Vec<u8> {

@@ -22,6 +22,8 @@ use crate::wire::codec::{self, CodecError};
 use crate::wire::frame::Frame;
 
 const STREAM: &str = "order";
+/// Kind of the frame that opens an order stream, by which an agent tells it from a request.
+pub const KIND_DELIVER: u8 = 80;
 /// Most bytes of output in one message.
 pub const OUTPUT_CHUNK_BYTES_MAX: usize = 16 * 1024;
 
@@ -165,8 +167,8 @@ impl OrderRequest {
     /// When the message is longer than a frame may be.
     pub fn to_bytes(&self) -> Result<Vec<u8>, CodecError> {
         match self {
-            Self::Deliver(deliver) => to_frame(64, codec::encode("Deliver", deliver)),
-            Self::Acknowledged => to_frame(65, codec::encode("Acknowledged", &())),
+            Self::Deliver(deliver) => to_frame(KIND_DELIVER, codec::encode("Deliver", deliver)),
+            Self::Acknowledged => to_frame(81, codec::encode("Acknowledged", &())),
         }
     }
 
@@ -177,8 +179,8 @@ impl OrderRequest {
     pub fn from_frame(frame: &Frame) -> Result<Self, MessageError> {
         check_version(frame)?;
         let message = match frame.kind {
-            64 => codec::decode("Deliver", &frame.body).map(Self::Deliver),
-            65 => codec::decode("Acknowledged", &frame.body).map(|()| Self::Acknowledged),
+            KIND_DELIVER => codec::decode("Deliver", &frame.body).map(Self::Deliver),
+            81 => codec::decode("Acknowledged", &frame.body).map(|()| Self::Acknowledged),
             kind => return Err(MessageError::Kind { kind, stream: STREAM }),
         };
         message.map_err(|source| MessageError::Body { stream: STREAM, source })
@@ -192,9 +194,9 @@ impl OrderReply {
     /// When the message is longer than a frame may be.
     pub fn to_bytes(&self) -> Result<Vec<u8>, CodecError> {
         match self {
-            Self::Received(position) => to_frame(66, codec::encode("Received", position)),
-            Self::Output(chunk) => to_frame(67, codec::encode("Output", chunk)),
-            Self::Outcome(outcome) => to_frame(68, codec::encode("Outcome", outcome)),
+            Self::Received(position) => to_frame(82, codec::encode("Received", position)),
+            Self::Output(chunk) => to_frame(83, codec::encode("Output", chunk)),
+            Self::Outcome(outcome) => to_frame(84, codec::encode("Outcome", outcome)),
         }
     }
 
@@ -205,9 +207,9 @@ impl OrderReply {
     pub fn from_frame(frame: &Frame) -> Result<Self, MessageError> {
         check_version(frame)?;
         let message = match frame.kind {
-            66 => codec::decode("Received", &frame.body).map(Self::Received),
-            67 => codec::decode("Output", &frame.body).map(Self::Output),
-            68 => codec::decode("Outcome", &frame.body).map(Self::Outcome),
+            82 => codec::decode("Received", &frame.body).map(Self::Received),
+            83 => codec::decode("Output", &frame.body).map(Self::Output),
+            84 => codec::decode("Outcome", &frame.body).map(Self::Outcome),
             kind => return Err(MessageError::Kind { kind, stream: STREAM }),
         };
         let message = message.map_err(|source| MessageError::Body { stream: STREAM, source })?;
