@@ -100,10 +100,20 @@ class Fleet:
             said = (done.stderr or done.stdout).strip()[-2000:]
             raise RuntimeError(f"campanile {' '.join(arguments[:2])} ended with {done.returncode}: {said}")
 
+    def campanile_in(self, *arguments, seconds):
+        """The command line as somebody who sourced the fleet's `env`; fails unless it ends with 0."""
+        environment = {**os.environ, **self.environment}
+        done = subprocess.run([self.program("campanile"), *arguments], stdin=subprocess.DEVNULL, timeout=seconds,
+                              capture_output=True, text=True, check=False, env=environment)
+        if done.returncode != 0:
+            said = (done.stderr or done.stdout).strip()[-2000:]
+            raise RuntimeError(f"campanile {' '.join(arguments[:2])} ended with {done.returncode}: {said}")
+
     def pid(self, part):
-        """Process id of the `aggregator` or a node's agent."""
-        folder = "aggregator" if part == "aggregator" else os.path.join("nodes", part)
-        name = "aggregator.pid" if part == "aggregator" else "agent.pid"
+        """Process id of the `aggregator`, of a node's agent, or of its steward as `NODE/steward`."""
+        node, _, which = part.partition("/")
+        folder = "aggregator" if part == "aggregator" else os.path.join("nodes", node)
+        name = "aggregator.pid" if part == "aggregator" else f"{which or 'agent'}.pid"
         with open(os.path.join(self.folder, folder, name), encoding="ascii") as file:
             return int(file.read())
 

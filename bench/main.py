@@ -102,7 +102,10 @@ def main():
     figures = []
     try:
         for part in options.parts:
-            figures += collect(part, options)
+            found = collect(part, options)
+            # As they come: whoever waits for all of them waits for half an hour.
+            print("\n".join(table(found)[1:]), file=sys.stderr, flush=True)
+            figures += found
     finally:
         shutil.rmtree(options.scratch, ignore_errors=True)
     print(f"{before['cpus']} processors, {before['architecture']}, Linux {before['kernel']}, "

@@ -8,6 +8,7 @@ import subprocess
 import time
 
 import machine
+import orders
 from figures import Figure, median, percentile, spread
 from fleet import Fleet, rounds, settle
 
@@ -239,6 +240,10 @@ PARTS = {
                       "handshake.cpu", "aggregator.rest_cpu", "agent.idle_cpu")),
     "fleet": (fleet28, ("aggregator.cpu", "aggregator.pss", "offline.kill.p50", "offline.kill.p99",
                         "offline.stop.p50", "offline.stop.p99", "restart.all_back")),
+    "envelope": (orders.envelope, ("order.verify",)),
+    "orders": (orders.orders, ("ping.resident", "ping.process", "run.process", "order.agent_cpu",
+                               "order.steward_cpu", "order.aggregator_cpu")),
+    "orders-1000": (orders.swarm_orders, ("order.swarm_cpu", "order.swarm_time")),
     "swarm-1000": (lambda options: swarm(options, 1000), ("swarm.1000.memory", "swarm.1000.cpu")),
     "swarm-5000": (lambda options: swarm(options, 5000), ("swarm.5000.memory", "swarm.5000.cpu")),
 }

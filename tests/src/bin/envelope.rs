@@ -5,8 +5,8 @@
 use std::hint::black_box;
 
 use campanile_common::authority::{
-    Action, Authority, Class, Command, Delivery, Document, Facts, Limits, Operator, OperatorKey, Order, Policy,
-    Role, TargetTree, Targets, Tier, verify,
+    Action, Authority, Class, Command, Delivery, Document, Facts, Limits, Operator, OperatorKey, Order,
+    Policy, Role, TargetTree, Targets, Tier, verify,
 };
 use campanile_common::id::{FleetId, NodeId, OrderId};
 use campanile_common::time::Timestamp;
@@ -17,8 +17,9 @@ const FLEET: FleetId = FleetId::from_bytes([1; 16]);
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 
 fn main() {
-    let keys: Vec<OperatorKey> =
-        (1..=3).map(|seed| OperatorKey::from_seed([seed; 32].into()).expect("any 32 bytes are a seed")).collect();
+    let keys: Vec<OperatorKey> = (1..=3)
+        .map(|seed| OperatorKey::from_seed([seed; 32].into()).expect("any 32 bytes are a seed"))
+        .collect();
     let authority = authority(&keys);
     let listed = Targets::Nodes((1..=28).map(node).collect());
     let tree = TargetTree::new(FLEET, (1..=5000).map(node)).expect("has nodes");

@@ -9,6 +9,7 @@
 mod aggregator;
 mod node;
 mod options;
+mod order;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -25,6 +25,8 @@ use rustls::RootCertStore;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::sync::{Semaphore, watch};
 
+use crate::order;
+
 /// As the agent does.
 const KEEP_ALIVE: Duration = Duration::from_millis(700);
 const IDLE_TIMEOUT_MS: u32 = 2000;
@@ -243,6 +245,7 @@ impl Link {
         let ended = tokio::select! {
             ended = self.send_samples(&connection, instance) => ended,
             ended = self.receive_acknowledgements(receive, decoder) => ended,
+            ended = order::answer_all(&connection, now) => ended,
             () = told_to_stop(stop) => {
                 goodbye(send, &connection).await;
                 return Ok(());
@@ -266,7 +269,7 @@ impl Link {
             instance,
             version_min: 1,
             version_max: 1,
-            capabilities: Vec::new(),
+            capabilities: vec!["orders".to_owned()],
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
             authority_version: 1,
             interval_ms: u32::try_from(self.interval.as_millis())?,
