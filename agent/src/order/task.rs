@@ -204,11 +204,11 @@ impl OrderTask {
     /// Speaks with a steward until it is gone; true when it has said something.
     async fn serve(&mut self, socket: &AsyncPacketSocket) -> bool {
         self.relay.connected();
-        let mut has_spoken = false;
+        let (mut has_spoken, mut is_gone) = (false, false);
         let mut packet: Option<Vec<u8>> = None;
         let mut held: Option<Answer> = None;
         loop {
-            if packet.is_none() {
+            if packet.is_none() && !is_gone {
                 packet = self.next_packet(&mut held);
             }
             tokio::select! {
@@ -232,12 +232,11 @@ impl OrderTask {
                 }
                 sent = socket.send(packet.as_deref().unwrap_or_default()), if packet.is_some() => {
                     packet = None;
-                    if sent.is_err() {
-                        return has_spoken;
-                    }
+                    // What it said before it went away is still read.
+                    is_gone |= sent.is_err();
                 }
                 () = room(held.as_ref()), if held.is_some() => held = held.take().and_then(pass),
-                command = self.inbox.recv(), if self.relay.has_room() => match command {
+                command = self.inbox.recv(), if self.relay.has_room() && !is_gone => match command {
                     Some(command) => self.command(command),
                     None => return has_spoken,
                 },

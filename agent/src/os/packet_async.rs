@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
+use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, recv, send,
     socket_with,
@@ -45,7 +46,7 @@ impl AsyncPacketSocket {
     pub async fn receive(&self, bytes_max: usize) -> io::Result<Option<Vec<u8>>> {
         self.0
             .async_io(Interest::READABLE, || {
-                let (_, length) = recv(&self.0, &mut [0_u8; 0][..], RecvFlags::PEEK | RecvFlags::TRUNC)?;
+                let length = self.next_length()?;
                 if length > bytes_max {
                     return Err(io::Error::new(io::ErrorKind::InvalidData, "a packet longer than allowed"));
                 }
@@ -55,6 +56,18 @@ impl AsyncPacketSocket {
                 Ok((length > 0).then_some(packet))
             })
             .await
+    }
+
+    /// Length of the next packet; 0 at the end. A peer that ended before it read everything shows as an error once;
+    /// what it had said before is still to be read.
+    fn next_length(&self) -> io::Result<usize> {
+        loop {
+            match recv(&self.0, &mut [0_u8; 0][..], RecvFlags::PEEK | RecvFlags::TRUNC) {
+                Ok((_, length)) => return Ok(length),
+                Err(Errno::CONNRESET | Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
     /// Sends a packet, waiting for room. Losing the future sends nothing.
