@@ -2,6 +2,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "a root reads the files that its commands name")]
 
+mod doctor;
 mod duty;
 mod hub;
 mod witness;
@@ -14,6 +15,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use campanile_common::id::InstanceId;
 use campanile_common::token::Token;
+use campanile_common::wire::v1::request::StewardDescription;
 use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -49,11 +51,20 @@ const TOKEN_BYTES_MAX: u64 = 8192;
 /// # Errors
 /// What went wrong, for a person to read.
 pub fn run(cli: Cli) -> anyhow::Result<()> {
-    let settings = Settings::load(cli.config.as_deref())?;
+    let settings = match Settings::load(cli.config.as_deref()) {
+        Ok(settings) => settings,
+        Err(error) => {
+            if let Command::Doctor { json } = cli.command {
+                return doctor::run(Err(&error), json);
+            }
+            return Err(error.into());
+        }
+    };
     match cli.command {
         Command::Run => run_agent(&settings, cli.config.as_deref()),
         Command::Enroll { token_file, name, replace } => run_enroll(&settings, &token_file, name, replace),
         Command::Status { json } => status(&settings, json),
+        Command::Doctor { json } => doctor::run(Ok(&settings), json),
         Command::LogLevel { level } => {
             let file = settings.state_dir.join(LOG_LEVEL_FILE);
             std::fs::write(&file, level.to_string())
@@ -135,11 +146,17 @@ fn status(settings: &Settings, is_json: bool) -> anyhow::Result<()> {
     let identity = Identity::load(&settings.state_dir)?;
     let is_running = Lock::take(&settings.state_dir).is_err();
     let authority = identity.authority()?;
+    let steward = runtime()?.block_on(doctor::describe(settings)).ok();
     if is_json {
         let value = serde_json::json!({
             "nodeId": identity.node, "name": identity.name, "fleetId": identity.fleet,
             "fleet": authority.document().fleet_name, "authorityVersion": authority.document().version,
             "certificateExpiresAt": identity.not_after, "addresses": identity.addresses, "isRunning": is_running,
+            "steward": steward.map(|found| serde_json::json!({
+                "authorityVersion": found.authority_version, "catalogueVersion": found.catalogue_version,
+                "highestTier": found.policy.highest_tier.number(), "policySource": found.policy_source,
+                "running": found.running,
+            })),
         });
         println!("{value}");
     } else {
@@ -149,8 +166,21 @@ fn status(settings: &Settings, is_json: bool) -> anyhow::Result<()> {
         println!("certificate  valid until {}", identity.not_after);
         println!("aggregators  {}", identity.addresses.join(", "));
         println!("agent        {}", if is_running { "running" } else { "not running" });
+        println!(
+            "steward      {}",
+            steward.map_or_else(|| NO_STEWARD.to_owned(), |found| steward_line(&found))
+        );
     }
     Ok(())
+}
+
+/// What `status` says where no steward answers.
+const NO_STEWARD: &str = "does not answer: this node takes no orders; `campanile-agent doctor` tells more";
+
+fn steward_line(found: &StewardDescription) -> String {
+    let StewardDescription { authority_version, running, policy, .. } = found;
+    let tier = policy.highest_tier;
+    format!("running, authority version {authority_version}, takes tiers up to {tier}, {running} orders run")
 }
 
 fn run_agent(settings: &Settings, config: Option<&Path>) -> anyhow::Result<()> {

@@ -51,6 +51,13 @@ impl Witness {
         Ok(wanted.into_iter().filter_map(|index| parse(lines[index])).collect())
     }
 
+    /// When the newest came, by this node's clock.
+    pub(super) fn written(&self) -> io::Result<Timestamp> {
+        let modified = std::fs::metadata(&self.path)?.modified()?;
+        let since_epoch = modified.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        Ok(Timestamp::from_millis(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)))
+    }
+
     fn trim(&self) -> io::Result<()> {
         match std::fs::metadata(&self.path) {
             // Looked at by size first: the file is read once a day, not once a minute.

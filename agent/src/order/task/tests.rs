@@ -1,5 +1,7 @@
 //! The task against a steward that follows a script, over a real socket.
 
+#![expect(clippy::disallowed_methods, reason = "tests lay out the files that are looked for")]
+
 use std::os::fd::OwnedFd;
 use std::thread;
 
