@@ -64,18 +64,13 @@ pub(super) struct Relay {
     unsure_before: Timestamp,
 }
 
-/// Which run a delivery is. One that cannot be read is named by its digest, so that the steward's denial finds its way.
+/// Which run a delivery is. One that cannot be read goes to the steward all the same, for its audit; the denial names
+/// the order of zeros.
 pub(super) fn run_of(deliver: &Deliver) -> RunId {
-    let delivery = &deliver.delivery;
-    let order = delivery.order.read().map_or_else(
-        |_| {
-            let mut id = [0; 16];
-            id.copy_from_slice(&delivery.order.digest().as_bytes()[..16]);
-            OrderId::from_bytes(id)
-        },
-        |order| order.id,
-    );
-    RunId { order, occurrence: delivery.occurrence }
+    match deliver.delivery.order.read() {
+        Ok(order) => RunId { order: order.id, occurrence: deliver.delivery.occurrence },
+        Err(_) => RunId { order: OrderId::from_bytes([0; 16]), occurrence: None },
+    }
 }
 
 impl Relay {
