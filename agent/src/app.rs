@@ -23,7 +23,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, GuardWork};
 use crate::identity::enroll::{self, EnrollError};
 use crate::identity::{Identity, IdentityError, tls};
 use crate::link::{self, LinkChannels, LinkIdentity, LinkSettings};
@@ -51,6 +51,9 @@ const TOKEN_BYTES_MAX: u64 = 8192;
 /// # Errors
 /// What went wrong, for a person to read.
 pub fn run(cli: Cli) -> anyhow::Result<()> {
+    if let Command::Guard { work } = cli.command {
+        return run_guard(work);
+    }
     let settings = match Settings::load(cli.config.as_deref()) {
         Ok(settings) => settings,
         Err(error) => {
@@ -61,6 +64,8 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         }
     };
     match cli.command {
+        Command::Guard { .. } => unreachable!("a guard reads no settings"),
+        Command::Steward => crate::steward::task::run(&settings),
         Command::Run => run_agent(&settings, cli.config.as_deref()),
         Command::Enroll { token_file, name, replace } => run_enroll(&settings, &token_file, name, replace),
         Command::Status { json } => status(&settings, json),
@@ -70,6 +75,18 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
             std::fs::write(&file, level.to_string())
                 .with_context(|| format!("cannot write {}", file.display()))?;
             Ok(lock::signal_holder(&settings.state_dir, Signal::HUP)?)
+        }
+    }
+}
+
+/// A guard reads no settings: the steward tells it everything.
+fn run_guard(work: Option<GuardWork>) -> anyhow::Result<()> {
+    match work {
+        None => Ok(crate::steward::execute::guard::run()?),
+        Some(GuardWork::Service { systemctl, verb, unit, wait_ms }) => {
+            let wait = wait_ms.map(Duration::from_millis);
+            let code = crate::steward::execute::service::run(&systemctl, &verb, &unit, wait)?;
+            std::process::exit(i32::from(code))
         }
     }
 }

@@ -10,7 +10,14 @@ const EDGE_FOLDERS: [&str; 7] = ["os", "identity", "link", "listener", "state", 
 /// Files whose work is input and output, in any feature.
 const EDGE_FILES: [&str; 4] = ["task", "execute", "ledger", "journal"];
 /// Edges that are not a folder of their own.
-const EDGE_PATHS: [&str; 1] = ["agent/src/metrics/spool/"];
+const EDGE_PATHS: [&str; 6] = [
+    "agent/src/metrics/spool/",
+    "agent/src/steward/audit/",
+    "agent/src/steward/execute/",
+    "agent/src/steward/journal/",
+    "agent/src/steward/pin.rs",
+    "agent/src/steward/policy.rs",
+];
 /// What every feature may use: the machine, the store, its settings, the audit log (an entry joins the transaction
 /// that it is about) and the bus on which events are published.
 const SHARED: [&str; 5] = ["os", "state", "settings", "audit", "event"];
