@@ -10,6 +10,7 @@ mod endpoint;
 mod enroll;
 mod lane;
 mod refusals;
+mod request;
 mod session;
 mod tls;
 

@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{Context, lane, tls};
+use super::{Context, lane, request, tls};
 use crate::node::{DeliveryEvent, DeliveryReport, NodeEvent, SessionCommand, SessionSeed};
 use crate::os::random;
 use crate::series::SessionKey;
@@ -29,8 +29,6 @@ const COMMANDS_MAX: usize = 16;
 const ACKS_MAX: usize = 8;
 /// Requests in flight at one agent, as it allows.
 const REQUESTS_MAX: usize = 16;
-/// Longest wait for an agent's answer.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(7);
 /// How long a last message may take to arrive.
 const GOODBYE_TIMEOUT: Duration = Duration::from_millis(500);
 /// Certificates one session may renew; an agent needs one.
@@ -172,6 +170,10 @@ impl Driver<'_> {
                     Some(SessionCommand::Send(message)) => AggregatorEvent::Send(message),
                     Some(SessionCommand::Ask { request, answer }) => {
                         self.ask(request, answer);
+                        continue;
+                    }
+                    Some(SessionCommand::AskStream { request, replies }) => {
+                        self.ask_stream(request, replies);
                         continue;
                     }
                     Some(SessionCommand::Deliver(slip)) => {
@@ -333,7 +335,16 @@ impl Driver<'_> {
     /// Passes a request on; when too many are in flight the dropped channel says that it was not.
     fn ask(&mut self, request: Request, answer: oneshot::Sender<Reply>) {
         if self.tasks.len() < REQUESTS_MAX {
-            self.tasks.spawn(ask(self.connection.clone(), request, answer));
+            self.tasks.spawn(request::ask(self.connection.clone(), request, answer));
+        }
+    }
+
+    /// The same for a request with several replies.
+    fn ask_stream(&mut self, request: Request, replies: mpsc::Sender<Reply>) {
+        if self.tasks.len() < REQUESTS_MAX {
+            self.tasks.spawn(request::ask_stream(self.connection.clone(), request, replies));
+        } else {
+            drop(replies.try_send(Reply::Failed("too many requests wait for this node".to_owned())));
         }
     }
 }
@@ -351,22 +362,4 @@ fn restarting() -> AggregatorEvent {
     let spread = u64::from_le_bytes(random::bytes()) % RETURN_SPREAD_MS;
     let return_after = Duration::from_millis(100 + spread);
     AggregatorEvent::Stop { reason: GoodbyeReason::Restarting, return_after }
-}
-
-/// One request: a frame out, a frame in. Its failure is the asker's, not the session's.
-async fn ask(connection: Connection, request: Request, answer: oneshot::Sender<Reply>) -> Result<(), String> {
-    let exchange = async {
-        let (mut send, mut receive) = connection.open_bi().await.ok()?;
-        send.write_all(&request.to_bytes().ok()?).await.ok()?;
-        send.finish().ok()?;
-        let bytes = receive.read_to_end(FRAME_BYTES_MAX).await.ok()?;
-        let mut decoder = FrameDecoder::default();
-        decoder.push(&bytes);
-        Reply::from_frame(&decoder.next().ok()??).ok()
-    };
-    if let Ok(Some(reply)) = tokio::time::timeout(REQUEST_TIMEOUT, exchange).await {
-        // Nobody may be waiting any more.
-        drop(answer.send(reply));
-    }
-    Ok(())
 }

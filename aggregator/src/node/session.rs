@@ -58,6 +58,13 @@ pub enum SessionCommand {
         /// Where the answer goes.
         answer: oneshot::Sender<Reply>,
     },
+    /// Ask the agent and pass on every reply until there are no more. Dropping the receiver stops the agent.
+    AskStream {
+        /// What.
+        request: Request,
+        /// Gets the replies; full means that the agent waits. A stream that breaks ends with [`Reply::Failed`].
+        replies: mpsc::Sender<Reply>,
+    },
     /// Deliver a run of an order on a stream of its own, and report what comes of it.
     Deliver(DeliverySlip),
     /// End.
@@ -167,6 +174,15 @@ pub enum NodeEvent {
         request: Request,
         /// Where the answer goes.
         answer: oneshot::Sender<Reply>,
+    },
+    /// Ask a node for several replies; the only one is [`Reply::Failed`] when it is not connected.
+    AskStream {
+        /// Whom.
+        node: NodeId,
+        /// What.
+        request: Request,
+        /// Gets the replies; closed after the last.
+        replies: mpsc::Sender<Reply>,
     },
     /// Deliver a run; reported as lost at once when the node is not connected.
     Deliver {
