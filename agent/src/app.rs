@@ -35,6 +35,7 @@ use crate::os::lock::{self, Lock};
 use crate::os::log::{self, LogLevel};
 use crate::os::random;
 use crate::settings::{LogFormat, Settings};
+use crate::steward::pin;
 use duty::AgentDuties;
 use hub::{Hub, Renewal};
 use witness::Witness;
@@ -144,8 +145,21 @@ fn run_enroll(
     let name = name.unwrap_or_else(|| facts.hostname.clone());
     let identity = runtime()?.block_on(enroll::enroll(&token, name, facts))?;
     identity.store(&settings.state_dir)?;
+    pin_steward(settings, &identity);
     println!("enrolled as {} ({}) in fleet {}", identity.name, identity.node, identity.fleet);
     Ok(())
+}
+
+/// Tells the steward which node this is and whom it may obey. Failing, the node reports all the same: it is enrolled.
+fn pin_steward(settings: &Settings, identity: &Identity) {
+    let folder = &settings.steward.state_dir;
+    if let Err(error) = pin::write_pin(folder, identity.fleet, identity.node, &identity.authority) {
+        eprintln!(
+            "warning: the steward is not pinned, so this node takes no orders: {:#}; enrol it as the steward's user, root \
+             on an installed node, with a new token and --replace",
+            anyhow::Error::new(error)
+        );
+    }
 }
 
 fn read_token(path: &Path) -> anyhow::Result<Zeroizing<String>> {
