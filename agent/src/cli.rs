@@ -27,6 +27,15 @@ pub struct Cli {
 pub enum Command {
     /// Sample this node and report to the aggregator until stopped
     Run,
+    /// Carry out signed orders on this node until stopped; the only part that changes it
+    Steward,
+    /// Run one command beneath the steward; started by it alone
+    #[command(hide = true)]
+    Guard {
+        /// What the guard of a service order runs
+        #[command(subcommand)]
+        work: Option<GuardWork>,
+    },
     /// Give this node its identity, with a token made by `campanile token create`
     #[command(after_help = "Examples:
   campanile token create -l role=web --ttl 1h | ssh web-1 campanile-agent enroll --token-file -
@@ -42,8 +51,17 @@ pub enum Command {
         #[arg(long)]
         replace: bool,
     },
-    /// Show this node's identity and whether an agent runs
+    /// Show this node's identity, whether an agent runs and whether a steward answers
     Status {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check everything this node needs to report and to take orders, and explain what it would accept
+    #[command(
+        after_help = "One line a check: OK, WARN or FAIL, with what to do. Exit code 1 when a check fails."
+    )]
+    Doctor {
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -52,5 +70,21 @@ pub enum Command {
     LogLevel {
         /// error, warn, info, debug or trace
         level: LevelFilter,
+    },
+}
+
+/// What runs beneath a guard and is of this program.
+#[derive(Debug, Subcommand)]
+pub enum GuardWork {
+    /// Act on a unit and wait for it to be healthy
+    Service {
+        /// Path of systemctl
+        systemctl: PathBuf,
+        /// start, stop, restart or reload
+        verb: String,
+        /// Full name of the unit
+        unit: String,
+        /// Milliseconds to wait
+        wait_ms: Option<u64>,
     },
 }

@@ -23,6 +23,7 @@ use crate::http::{self, AuthorityTerm, FleetInfo, LogLevelHandle, Readiness, Ser
 use crate::identity::{AuthorityChain, Ca, load_fleet};
 use crate::listener::{self, Context, Endpoint, ListenerTask};
 use crate::node::{NodeTask, NodeTaskSettings, Nodes, Registry, TokenPins};
+use crate::order::{InForce, OrderParts, OrderTask, OrderTaskParts, Outputs};
 use crate::os::clock::Clock;
 use crate::os::file;
 use crate::os::log::{self, LogControl};
@@ -127,6 +128,7 @@ struct Parts {
     audit: Audit,
     nodes: Nodes,
     node_task: NodeTask,
+    order_task: OrderTask,
     ingest_task: IngestTask,
     listener: ListenerTask,
     https: Https,
@@ -157,8 +159,25 @@ impl Parts {
         let series = RecentSeries::default();
         let (ingest_task, ingest) = open_journal(state_dir, &series, &clock)?;
         let events = Events::default();
-        let registry = Registry::open(store, keys, audit.clone(), clock.clone()).await?;
+        let registry = Registry::open(Arc::clone(&store), keys.clone(), audit.clone(), clock.clone()).await?;
         let (nodes, node_task) = node_parts(settings, registry, &series, &events, &clock, &ca, &authority);
+        let in_force = in_force(&authority);
+        let order_parts = OrderParts {
+            store,
+            keys,
+            registry: nodes.registry().clone(),
+            sessions: node_task.sessions(),
+            in_force,
+            outputs: open_outputs(state_dir)?,
+            clock: clock.clone(),
+        };
+        let (order_task, orders) = OrderTask::open(OrderTaskParts {
+            parts: order_parts,
+            audit: audit.clone(),
+            nodes: nodes.clone(),
+            events: events.clone(),
+        })
+        .await?;
         let (term, term_receiver) = watch::channel(AuthorityTerm {
             version: authority.current().document().version,
             expires_at: authority.current().document().expires,
@@ -168,6 +187,7 @@ impl Parts {
             access: access.clone(),
             audit: audit.clone(),
             nodes: nodes.clone(),
+            orders,
             series: series.clone(),
             events,
             fleet: FleetInfo {
@@ -182,6 +202,7 @@ impl Parts {
             clock: clock.clone(),
         };
         let interval = settings.liveness.interval;
+        let (_, catalogue) = watch::channel(None);
         let context = Context::new(
             fleet.clone(),
             Arc::clone(&ca),
@@ -191,6 +212,7 @@ impl Parts {
             ingest,
             clock.clone(),
             interval,
+            catalogue,
         );
         let (agents, agents_receiver) = watch::channel(agents);
         let (people, tls) = watch::channel(people);
@@ -206,11 +228,26 @@ impl Parts {
             audit,
             nodes,
             node_task,
+            order_task,
             ingest_task,
             listener,
             https: Https { socket, tls, services },
             term,
         })
+    }
+}
+
+fn open_outputs(state_dir: &Path) -> anyhow::Result<Outputs> {
+    let folder = state_dir.join("outputs");
+    Outputs::open(&folder).with_context(|| format!("cannot use {}", folder.display()))
+}
+
+/// What is in force. Nothing changes it while the aggregator runs.
+fn in_force(authority: &AuthorityChain) -> InForce {
+    InForce {
+        authority: watch::channel(Arc::new(authority.current().clone())).1,
+        catalogue: watch::channel(None).1,
+        is_frozen: watch::channel(false).1,
     }
 }
 
@@ -266,6 +303,7 @@ async fn serve(settings: Settings, config: Option<&Path>, log: LogControl) -> an
     let mut edge: JoinSet<anyhow::Result<()>> = JoinSet::new();
     let mut core: JoinSet<()> = JoinSet::new();
     core.spawn(parts.node_task.run(stop_core.clone()));
+    core.spawn(parts.order_task.run(stop_core.clone()));
     core.spawn(parts.ingest_task.run(stop_core.clone()));
     core.spawn(checkpoints(parts.audit, parts.access.clone(), parts.nodes, stop_core.clone()));
     core.spawn(renew_certificate(

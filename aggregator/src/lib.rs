@@ -9,6 +9,7 @@ pub mod http;
 pub mod identity;
 pub mod listener;
 pub mod node;
+pub mod order;
 pub mod os;
 pub mod series;
 pub mod settings;

@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions, rename};
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 /// Replaces a file as a whole: afterwards it holds the old bytes or the new, also after a power cut. Only its owner
@@ -36,4 +36,40 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
 pub fn sync_folder(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(folder)?.sync_all()
+}
+
+/// Tells whether a file is still the one that was read: nothing is hashed, nothing opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    device: u64,
+    inode: u64,
+    /// Length in bytes.
+    pub size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+    /// Permission bits.
+    pub mode: u32,
+    /// Who owns it.
+    pub uid: u32,
+}
+
+/// The stamp of a file, or of the one that a link leads to; none when it is not there.
+///
+/// # Errors
+/// When its folder cannot be searched.
+pub fn stamp(path: &Path) -> io::Result<Option<Stamp>> {
+    let found = match std::fs::metadata(path) {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    Ok(Some(Stamp {
+        device: found.dev(),
+        inode: found.ino(),
+        size: found.size(),
+        modified: (found.mtime(), found.mtime_nsec()),
+        changed: (found.ctime(), found.ctime_nsec()),
+        mode: found.mode() & 0o7777,
+        uid: found.uid(),
+    }))
 }

@@ -5,4 +5,15 @@
 //! node's policy. What it was told, what it did and how it ended is in its own journal and its own audit chain before
 //! anything else happens.
 
+mod audit;
+mod connection;
+pub mod execute;
+mod journal;
+mod observe;
+mod orders;
+mod output;
+pub mod pin;
+mod policy;
 pub mod protocol;
+mod server;
+pub mod task;

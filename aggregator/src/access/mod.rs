@@ -77,8 +77,17 @@ pub enum Permission {
     Read,
     /// Name and label nodes. (operator, security, admin)
     EditNode,
-    /// List processes of a node. (operator, deployer, backup, security, admin)
+    /// List processes, units and journals of a node, orders and their output. (operator, deployer, backup, security,
+    /// admin)
     Observe,
+    /// Submit orders of tier 1: named commands and units of the catalogue; run a schedule now. (operator, deployer,
+    /// security, admin)
+    Routine,
+    /// Submit signed orders and signatures; cancel; hand in catalogues, authorities and schedules. What they may do
+    /// is for the signatures to say. (operator, deployer, admin)
+    Command,
+    /// Freeze and unfreeze the fleet. (operator, security, admin)
+    Freeze,
     /// Retire nodes. (security, admin)
     RetireNode,
     /// Make, list and revoke enrolment tokens. (security, admin)

@@ -7,10 +7,13 @@ use super::Permission;
 
 impl Permission {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::Read,
         Self::EditNode,
         Self::Observe,
+        Self::Routine,
+        Self::Command,
+        Self::Freeze,
         Self::RetireNode,
         Self::Enroll,
         Self::ReadAudit,
@@ -24,8 +27,10 @@ pub(super) fn permits(role: AccessRole, permission: Permission) -> bool {
     use AccessRole::{Admin, Backup, Deployer, Operator, Security, Viewer};
     match permission {
         Permission::Read => matches!(role, Viewer | Operator | Deployer | Backup | Security | Admin),
-        Permission::EditNode => matches!(role, Operator | Security | Admin),
+        Permission::EditNode | Permission::Freeze => matches!(role, Operator | Security | Admin),
         Permission::Observe => matches!(role, Operator | Deployer | Backup | Security | Admin),
+        Permission::Routine => matches!(role, Operator | Deployer | Security | Admin),
+        Permission::Command => matches!(role, Operator | Deployer | Admin),
         Permission::RetireNode | Permission::Enroll | Permission::ReadAudit => {
             matches!(role, Security | Admin)
         }
@@ -106,6 +111,9 @@ mod tests {
             (Permission::Read, "yyyyyy"),
             (Permission::EditNode, "nynnyy"),
             (Permission::Observe, "nyyyyy"),
+            (Permission::Routine, "nyynyy"),
+            (Permission::Command, "nyynny"),
+            (Permission::Freeze, "nynnyy"),
             (Permission::RetireNode, "nnnnyy"),
             (Permission::Enroll, "nnnnyy"),
             (Permission::ReadAudit, "nnnnyy"),
@@ -146,7 +154,10 @@ mod tests {
             (vec![(Operator, "role=web")], vec![(Operator, "role in (web,db)")], false),
             (vec![(Operator, "role=web")], vec![(Viewer, "role!=web")], false),
             (vec![(Operator, "role=web"), (Viewer, "")], vec![(Viewer, "zone=b")], true),
-            (vec![(Security, "zone=a")], vec![(Operator, "zone=a")], true),
+            // Security may retire nodes but not run commands: neither role holds the other.
+            (vec![(Security, "zone=a")], vec![(Operator, "zone=a")], false),
+            (vec![(Operator, "zone=a")], vec![(Security, "zone=a")], false),
+            (vec![(Security, "zone=a"), (Operator, "zone=a")], vec![(Operator, "zone=a")], true),
             (vec![], vec![], true),
             (vec![], vec![(Viewer, "role=web")], false),
         ] {

@@ -7,6 +7,7 @@ use campanile_common::api::Problem;
 
 use crate::access::AccessError;
 use crate::node::NodeError;
+use crate::order::OrderError;
 use crate::state::StateError;
 
 /// Media type of RFC 9457.
@@ -120,6 +121,9 @@ fn title(code: &str) -> &'static str {
         "precondition_failed" => "Changed in the meantime",
         "not_connected" => "Node not connected",
         "no_answer" => "No answer from the node",
+        "frozen" => "The fleet is frozen",
+        "signatures" => "Signatures missing or not valid",
+        "stale" => "Out of date",
         "too_large" => "Too large",
         "storage_full" => "Storage full",
         "rate_limited" => "Too many requests",
@@ -176,6 +180,24 @@ impl From<NodeError> for Failure {
             NodeError::NotConnected(_) => Self::new(StatusCode::CONFLICT, "not_connected", detail),
             NodeError::NoAnswer { .. } => Self::new(StatusCode::GATEWAY_TIMEOUT, "no_answer", detail),
             NodeError::State(source) => source.into(),
+        }
+    }
+}
+
+impl From<OrderError> for Failure {
+    fn from(error: OrderError) -> Self {
+        let detail = error.to_string();
+        match error {
+            OrderError::NotFound(_) => Self::not_found(detail),
+            OrderError::Invalid(_) => Self::invalid(detail),
+            OrderError::UnknownTarget(_) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", detail),
+            OrderError::Stale(_) => Self::new(StatusCode::CONFLICT, "stale", detail),
+            OrderError::Signatures(_) => Self::new(StatusCode::FORBIDDEN, "signatures", detail),
+            OrderError::Frozen => Self::new(StatusCode::LOCKED, "frozen", detail),
+            OrderError::Conflict(_) => Self::conflict(detail),
+            OrderError::Busy(_) => Self::rate_limited(detail),
+            OrderError::Stopping => Self::unavailable(detail),
+            OrderError::State(source) => source.into(),
         }
     }
 }

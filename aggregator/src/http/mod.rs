@@ -40,6 +40,7 @@ use crate::access::Access;
 use crate::audit::Audit;
 use crate::event::Events;
 use crate::node::Nodes;
+use crate::order::Orders;
 use crate::os::clock::Clock;
 use crate::series::RecentSeries;
 
@@ -138,6 +139,8 @@ pub struct Services {
     pub audit: Audit,
     /// The node registry.
     pub nodes: Nodes,
+    /// The orders.
+    pub orders: Orders,
     /// The recent series.
     pub series: RecentSeries,
     /// What changes, as it changes.

@@ -18,19 +18,17 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{Context, lane, tls};
-use crate::node::{DeliveryEvent, DeliveryReport, NodeEvent, SessionCommand, SessionSeed};
+use super::{Context, lane, order, request, tls};
+use crate::node::{DeliverySlip, NodeEvent, SessionCommand, SessionSeed};
 use crate::os::random;
 use crate::series::SessionKey;
 
 /// Commands that wait for one session. Full means a stuck session: whoever asks is told that it is not connected.
-const COMMANDS_MAX: usize = 16;
+const COMMANDS_MAX: usize = 32;
 /// Acknowledgements that wait for one session; later ones cover earlier ones.
 const ACKS_MAX: usize = 8;
-/// Requests in flight at one agent, as it allows.
-const REQUESTS_MAX: usize = 16;
-/// Longest wait for an agent's answer.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(7);
+/// Requests in flight at one agent, as it allows beside the orders, and the two streams of samples that it opens.
+const REQUESTS_MAX: usize = 8 + 2;
 /// How long a last message may take to arrive.
 const GOODBYE_TIMEOUT: Duration = Duration::from_millis(500);
 /// Certificates one session may renew; an agent needs one.
@@ -38,6 +36,8 @@ const RENEWALS_MAX: u32 = 4;
 /// Longest wait for an agent to make room for a message. One that does not read would otherwise hold its session, and
 /// everything that waits for it, past its own retirement.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+/// What this aggregator knows to use of what an agent can do.
+const CAPABILITIES: [&str; 2] = ["top", "orders"];
 /// Longest session with an expired certificate: it renews and comes back.
 const RENEW_ONLY_MAX: Duration = Duration::from_secs(10);
 /// Longest reason in a close frame, which has to fit one packet.
@@ -73,14 +73,15 @@ pub(super) async fn run(connection: Connection, context: Arc<Context>, stop: Can
         send: None,
         agent_version: String::new(),
         tasks: JoinSet::new(),
+        orders: JoinSet::new(),
         commands: None,
         acks: None,
         renewals: 0,
     };
     let end = driver.run(&stop).await;
-    let is_begun = driver.commands.is_some();
+    let (commands, orders) = (driver.commands.take(), std::mem::take(&mut driver.orders));
     drop(driver);
-    if is_begun {
+    if commands.is_some() {
         context.ingest.unregister(session).await;
         let is_orderly = matches!(
             end,
@@ -104,6 +105,9 @@ pub(super) async fn run(connection: Connection, context: Arc<Context>, stop: Can
         }
         _ => connection.close(0_u32.into(), b""),
     }
+    if let Some(commands) = commands {
+        order::report_all(node, commands, orders).await;
+    }
 }
 
 fn peer(connection: &Connection, context: &Context) -> Option<Peer> {
@@ -126,6 +130,8 @@ struct Driver<'a> {
     agent_version: String,
     /// Readers of sample streams and requests in flight; they end with the session.
     tasks: JoinSet<Result<(), String>>,
+    /// Orders in flight; they outlive the session for as long as it takes to report them.
+    orders: JoinSet<Result<(), String>>,
     /// Present once the session has begun.
     commands: Option<mpsc::Receiver<SessionCommand>>,
     acks: Option<mpsc::Receiver<Ack>>,
@@ -168,15 +174,23 @@ impl Driver<'_> {
                     Ok(Err(problem)) => return Some(End::Protocol(problem)),
                     Err(error) => return Some(End::Protocol(format!("a stream task failed: {error}"))),
                 },
+                Some(ended) = self.orders.join_next() => match ended {
+                    Ok(Ok(())) => continue,
+                    Ok(Err(problem)) => return Some(End::Protocol(problem)),
+                    Err(error) => return Some(End::Protocol(format!("an order's task failed: {error}"))),
+                },
                 command = receive_from(&mut self.commands) => match command {
                     Some(SessionCommand::Send(message)) => AggregatorEvent::Send(message),
                     Some(SessionCommand::Ask { request, answer }) => {
                         self.ask(request, answer);
                         continue;
                     }
+                    Some(SessionCommand::AskStream { request, replies }) => {
+                        self.ask_stream(request, replies);
+                        continue;
+                    }
                     Some(SessionCommand::Deliver(slip)) => {
-                        let report = DeliveryReport { node: self.peer.node, run: slip.run, event: DeliveryEvent::Lost };
-                        drop(slip.reports.try_send(report));
+                        self.deliver(slip);
                         continue;
                     }
                     Some(SessionCommand::Close(reason)) => {
@@ -234,6 +248,11 @@ impl Driver<'_> {
                     for signed in self.context.authority.after(hello.authority_version) {
                         effects.extend(self.apply(AggregatorEvent::Send(Control::Authority(signed))));
                     }
+                    // After the authority that it hangs on. It is the node's to refuse one that it has.
+                    let catalogue = self.context.catalogue.borrow().clone();
+                    if let Some(signed) = catalogue.filter(|_| self.commands.is_some()) {
+                        effects.extend(self.apply(AggregatorEvent::Send(Control::Catalogue(signed))));
+                    }
                 }
                 AggregatorEffect::Established => {}
                 AggregatorEffect::Facts(facts) => {
@@ -276,7 +295,7 @@ impl Driver<'_> {
             });
         }
         let mut capabilities: Vec<String> =
-            hello.capabilities.iter().filter(|name| *name == "top").cloned().collect();
+            hello.capabilities.iter().filter(|name| CAPABILITIES.contains(&name.as_str())).cloned().collect();
         if self.peer.must_renew {
             capabilities = vec![CAPABILITY_RENEW_ONLY.to_owned()];
         } else {
@@ -304,6 +323,7 @@ impl Driver<'_> {
             transport: "quic",
             protocol_version: hello.version_max.min(campanile_common::wire::hello::VERSION_MAX),
             agent_version: hello.agent_version.chars().take(32).collect(),
+            takes_orders: hello.capabilities.iter().any(|name| name == "orders"),
             commands: sender,
         };
         self.agent_version.clone_from(&seed.agent_version);
@@ -333,7 +353,26 @@ impl Driver<'_> {
     /// Passes a request on; when too many are in flight the dropped channel says that it was not.
     fn ask(&mut self, request: Request, answer: oneshot::Sender<Reply>) {
         if self.tasks.len() < REQUESTS_MAX {
-            self.tasks.spawn(ask(self.connection.clone(), request, answer));
+            self.tasks.spawn(request::ask(self.connection.clone(), request, answer));
+        }
+    }
+
+    /// Delivers a run; over the agent's limit it is lost, and comes again.
+    fn deliver(&mut self, slip: DeliverySlip) {
+        let node = self.peer.node;
+        if self.orders.len() < order::ORDERS_MAX {
+            self.orders.spawn(order::deliver(self.connection.clone(), node, slip));
+        } else {
+            self.orders.spawn(order::lost(node, slip));
+        }
+    }
+
+    /// The same for a request with several replies.
+    fn ask_stream(&mut self, request: Request, replies: mpsc::Sender<Reply>) {
+        if self.tasks.len() < REQUESTS_MAX {
+            self.tasks.spawn(request::ask_stream(self.connection.clone(), request, replies));
+        } else {
+            drop(replies.try_send(Reply::Failed("too many requests wait for this node".to_owned())));
         }
     }
 }
@@ -351,22 +390,4 @@ fn restarting() -> AggregatorEvent {
     let spread = u64::from_le_bytes(random::bytes()) % RETURN_SPREAD_MS;
     let return_after = Duration::from_millis(100 + spread);
     AggregatorEvent::Stop { reason: GoodbyeReason::Restarting, return_after }
-}
-
-/// One request: a frame out, a frame in. Its failure is the asker's, not the session's.
-async fn ask(connection: Connection, request: Request, answer: oneshot::Sender<Reply>) -> Result<(), String> {
-    let exchange = async {
-        let (mut send, mut receive) = connection.open_bi().await.ok()?;
-        send.write_all(&request.to_bytes().ok()?).await.ok()?;
-        send.finish().ok()?;
-        let bytes = receive.read_to_end(FRAME_BYTES_MAX).await.ok()?;
-        let mut decoder = FrameDecoder::default();
-        decoder.push(&bytes);
-        Reply::from_frame(&decoder.next().ok()??).ok()
-    };
-    if let Ok(Some(reply)) = tokio::time::timeout(REQUEST_TIMEOUT, exchange).await {
-        // Nobody may be waiting any more.
-        drop(answer.send(reply));
-    }
-    Ok(())
 }

@@ -9,6 +9,7 @@ pub mod presence;
 mod record;
 mod registry;
 mod session;
+mod sessions;
 mod task;
 mod token;
 mod view;
@@ -36,10 +37,13 @@ pub use registry::Registry;
 pub use session::{
     DeliveryEvent, DeliveryReport, DeliverySlip, LinkStats, NodeEvent, SessionCommand, SessionSeed,
 };
+pub use sessions::{SessionAbilities, SessionChange, Sessions};
 pub use task::{NodeTask, NodeTaskSettings};
 
 /// Longest wait for a node's answer to a request.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(8);
+/// Pieces of an answer that wait for whoever asked: 128 KiB. Full means that the node waits.
+const REPLIES_MAX: usize = 8;
 
 /// A node with everything that is judged and measured of it, as of the last round.
 #[derive(Debug, Clone)]
@@ -202,21 +206,65 @@ impl Nodes {
     /// # Errors
     /// When it is not connected or does not answer in time.
     pub async fn top(&self, node: NodeId, count: u16) -> Result<TopProcesses, NodeError> {
-        let held = self.registry.get(node).ok_or_else(|| NodeError::NotFound(node.to_string()))?;
-        let name = held.record.name;
-        let (answer, reply) = oneshot::channel();
-        self.tell(NodeEvent::Ask { node, request: Request::TopProcesses { count }, answer }).await;
-        let no_answer = |detail: &str| NodeError::NoAnswer { node: name.clone(), detail: detail.to_owned() };
-        match tokio::time::timeout(ANSWER_TIMEOUT, reply).await {
-            Ok(Ok(Reply::TopProcesses(processes))) => Ok(TopProcesses {
+        match self.ask(node, Request::TopProcesses { count }).await? {
+            Reply::TopProcesses(processes) => Ok(TopProcesses {
                 time: self.clock.now(),
                 processes: processes.iter().map(view::process).collect(),
             }),
-            Ok(Ok(Reply::Failed(detail))) => Err(no_answer(&detail)),
-            Ok(Ok(_)) => Err(no_answer("it answered something else")),
-            Ok(Err(_)) => Err(NodeError::NotConnected(name)),
-            Err(_) => Err(no_answer("it took too long")),
+            _ => Err(self.unexpected(node)),
         }
+    }
+
+    /// Asks a node for one thing. A denial is an answer; a failure is none.
+    ///
+    /// # Errors
+    /// When the node is unknown or not connected, cannot say, or does not answer in time.
+    pub async fn ask(&self, node: NodeId, request: Request) -> Result<Reply, NodeError> {
+        let name = self.name(node)?;
+        let (answer, reply) = oneshot::channel();
+        self.tell(NodeEvent::Ask { node, request, answer }).await;
+        match tokio::time::timeout(ANSWER_TIMEOUT, reply).await {
+            Ok(Ok(Reply::Failed(detail))) => Err(NodeError::NoAnswer { node: name, detail }),
+            Ok(Ok(reply)) => Ok(reply),
+            Ok(Err(_)) => Err(NodeError::NotConnected(name)),
+            Err(_) => Err(NodeError::NoAnswer { node: name, detail: "it took too long".to_owned() }),
+        }
+    }
+
+    /// Asks a node for something that comes in pieces, a unit's journal. Dropping the receiver stops the node; a
+    /// stream that breaks ends with [`Reply::Failed`].
+    ///
+    /// # Errors
+    /// When the node is unknown or not connected.
+    pub async fn ask_stream(
+        &self,
+        node: NodeId,
+        request: Request,
+    ) -> Result<mpsc::Receiver<Reply>, NodeError> {
+        let name = self.name(node)?;
+        let is_connected = self
+            .fleet
+            .borrow()
+            .nodes
+            .iter()
+            .any(|view| view.node.node_id == node && view.connection.is_some());
+        if !is_connected {
+            return Err(NodeError::NotConnected(name));
+        }
+        let (replies, receiver) = mpsc::channel(REPLIES_MAX);
+        self.tell(NodeEvent::AskStream { node, request, replies }).await;
+        Ok(receiver)
+    }
+
+    /// The error for a node that answered something that was not asked.
+    pub fn unexpected(&self, node: NodeId) -> NodeError {
+        let name = self.name(node).unwrap_or_else(|_| node.to_string());
+        NodeError::NoAnswer { node: name, detail: "it answered something else".to_owned() }
+    }
+
+    fn name(&self, node: NodeId) -> Result<String, NodeError> {
+        let held = self.registry.get(node).ok_or_else(|| NodeError::NotFound(node.to_string()))?;
+        Ok(held.record.name)
     }
 
     /// Makes an enrolment token.

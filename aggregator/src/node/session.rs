@@ -42,6 +42,8 @@ pub struct SessionSeed {
     pub protocol_version: u8,
     /// Version of the agent.
     pub agent_version: String,
+    /// The agent takes orders.
+    pub takes_orders: bool,
     /// How to reach it.
     pub commands: mpsc::Sender<SessionCommand>,
 }
@@ -57,6 +59,13 @@ pub enum SessionCommand {
         request: Request,
         /// Where the answer goes.
         answer: oneshot::Sender<Reply>,
+    },
+    /// Ask the agent and pass on every reply until there are no more. Dropping the receiver stops the agent.
+    AskStream {
+        /// What.
+        request: Request,
+        /// Gets the replies; full means that the agent waits. A stream that breaks ends with [`Reply::Failed`].
+        replies: mpsc::Sender<Reply>,
     },
     /// Deliver a run of an order on a stream of its own, and report what comes of it.
     Deliver(DeliverySlip),
@@ -167,6 +176,15 @@ pub enum NodeEvent {
         request: Request,
         /// Where the answer goes.
         answer: oneshot::Sender<Reply>,
+    },
+    /// Ask a node for several replies; the only one is [`Reply::Failed`] when it is not connected.
+    AskStream {
+        /// Whom.
+        node: NodeId,
+        /// What.
+        request: Request,
+        /// Gets the replies; closed after the last.
+        replies: mpsc::Sender<Reply>,
     },
     /// Deliver a run; reported as lost at once when the node is not connected.
     Deliver {

@@ -1,6 +1,7 @@
 //! Owns what lives: sessions, signs of life, judgements. Publishes the fleet as everybody sees it.
 
 mod publish;
+mod reach;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,9 +20,8 @@ use tokio_util::sync::CancellationToken;
 use super::liveness::LivenessSettings;
 use super::presence::Presence;
 use super::registry::Registry;
-use super::session::{
-    DeliveryEvent, DeliveryReport, DeliverySlip, LinkStats, NodeEvent, SessionCommand, SessionSeed,
-};
+use super::session::{LinkStats, NodeEvent, SessionCommand, SessionSeed};
+use super::sessions::{SessionAbilities, Sessions};
 use super::view::{self, SessionFacts};
 use super::{FleetView, vitals};
 use crate::event::Events;
@@ -75,6 +75,7 @@ pub struct NodeTask {
     own_inbox: mpsc::Receiver<(NodeId, Vec<ProcessInfo>)>,
     own_sender: mpsc::Sender<(NodeId, Vec<ProcessInfo>)>,
     fleet: watch::Sender<Arc<FleetView>>,
+    sessions: Sessions,
     live: HashMap<NodeId, Live>,
     started: Instant,
     /// When the fleet was last shown, counted from the start, and whether it changed since.
@@ -106,6 +107,7 @@ impl NodeTask {
             own_inbox,
             own_sender,
             fleet,
+            sessions: Sessions::default(),
             live: HashMap::new(),
             started: Instant::now(),
             published: Duration::ZERO,
@@ -114,6 +116,11 @@ impl NodeTask {
             readings_per_second: None,
         };
         (task, receiver)
+    }
+
+    /// Who is connected, for whoever has to reach nodes.
+    pub fn sessions(&self) -> Sessions {
+        self.sessions.clone()
     }
 
     /// Works until cancelled.
@@ -165,6 +172,7 @@ impl NodeTask {
                 let Some(live) = self.live.get_mut(&node) else { return };
                 if live.presence.ended(session, is_orderly) {
                     live.session = None;
+                    self.sessions.ended(node);
                     if self.look_at(node) {
                         self.publish_soon();
                     }
@@ -187,6 +195,7 @@ impl NodeTask {
                 }
             }
             NodeEvent::Ask { node, request, answer } => self.ask(node, request, answer),
+            NodeEvent::AskStream { node, request, replies } => self.ask_stream(node, request, replies),
             NodeEvent::Deliver { node, slip } => self.deliver(node, slip),
             NodeEvent::Broadcast(message) => {
                 for session in self.live.values().filter_map(|live| live.session.as_ref()) {
@@ -244,6 +253,7 @@ impl NodeTask {
             },
         });
         live.sessions += 1;
+        self.sessions.began(node, SessionAbilities { takes_orders: seed.takes_orders });
         Ok(())
     }
 
@@ -261,30 +271,6 @@ impl NodeTask {
         // Saturating: the node may say any time at all.
         live.clock_skew_ms = sampled.as_millis().cast_signed().saturating_sub(now.as_millis().cast_signed());
         live.presence.liveness() != Liveness::Online
-    }
-
-    /// Hands a run to the node's session; where there is none, or a stuck one, it is lost at once.
-    fn deliver(&self, node: NodeId, slip: DeliverySlip) {
-        let session = self.live.get(&node).and_then(|live| live.session.as_ref());
-        let left = match session {
-            Some(session) => match session.commands.try_send(SessionCommand::Deliver(slip)) {
-                Ok(()) => return,
-                Err(error) => error.into_inner(),
-            },
-            None => SessionCommand::Deliver(slip),
-        };
-        if let SessionCommand::Deliver(DeliverySlip { run, reports, .. }) = left {
-            // Whoever delivers keeps room for as many reports as it has deliveries under way.
-            drop(reports.try_send(DeliveryReport { node, run, event: DeliveryEvent::Lost }));
-        }
-    }
-
-    fn ask(&mut self, node: NodeId, request: Request, answer: oneshot::Sender<Reply>) {
-        let session = self.live.get(&node).and_then(|live| live.session.as_ref());
-        if let Some(session) = session {
-            // Full or gone: the dropped channel tells that the node is not connected.
-            drop(session.commands.try_send(SessionCommand::Ask { request, answer }));
-        }
     }
 
     /// Judges one node's liveness; true when it changed.

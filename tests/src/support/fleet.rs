@@ -13,8 +13,11 @@ use super::api::Api;
 use super::command::{self, Output};
 use super::daemon::Daemon;
 use super::program::{AGENT, AGGREGATOR, CAMPANILE, program};
+use super::steward::POLICY_OPEN;
 use super::{port, wait};
 
+/// Of the operator's key.
+pub(super) const PASSPHRASE: &str = "correct horse battery staple";
 /// How long a daemon may take to be ready on a busy machine.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -27,6 +30,8 @@ pub struct FleetOptions {
     pub aggregator_environment: Vec<(String, String)>,
     /// The aggregator's state folder, when it is not to be in the fleet's own.
     pub aggregator_state: Option<PathBuf>,
+    /// Nodes have agents and no stewards: they take no orders.
+    pub without_stewards: bool,
 }
 
 /// A fleet in a temporary folder. Dropped, all its processes are killed and the folder is removed.
@@ -35,6 +40,8 @@ pub struct LocalFleet {
     // Declared first, so dropped first: nothing runs any more when the folder goes.
     /// The agents that were started, by node name.
     pub agents: BTreeMap<String, Daemon>,
+    /// The stewards that were started, by node name.
+    pub stewards: BTreeMap<String, Daemon>,
     /// The aggregator, while there is one.
     pub aggregator: Option<Daemon>,
     /// Speaks as an admin.
@@ -70,7 +77,7 @@ impl LocalFleet {
         let root = folder.path();
         let port = port::free_port();
         let state = options.aggregator_state.clone().unwrap_or_else(|| root.join("state"));
-        fs::write(root.join("passphrase"), "correct horse battery staple\n").expect("the folder is ours");
+        fs::write(root.join("passphrase"), format!("{PASSPHRASE}\n")).expect("the folder is ours");
         let mut init = Command::new(program(CAMPANILE));
         init.args(["fleet", "init", "--name", "test", "--operator", "ada", "--aggregator-dir"])
             .arg(&state)
@@ -92,7 +99,8 @@ impl LocalFleet {
         let token = command::run(&mut token, "").ok().trim().to_owned();
         let url = format!("https://127.0.0.1:{port}");
         let api = Api::new(&url, &root.join("operator/ca.pem"), Some(&token));
-        Self { agents: BTreeMap::new(), aggregator: None, api, token, port, options, folder }
+        let (agents, stewards) = (BTreeMap::new(), BTreeMap::new());
+        Self { agents, stewards, aggregator: None, api, token, port, options, folder }
     }
 
     /// A file or folder of the fleet.
@@ -166,14 +174,26 @@ impl LocalFleet {
         created["token"].as_str().expect("a token is shown once").to_owned()
     }
 
-    /// Writes the settings of a node's agent; `more` are further lines.
+    /// Writes the settings of a node's agent; `more` are further lines. Its policy, unless it has one, allows all.
     ///
     /// # Panics
     /// When they cannot be written.
     pub fn write_agent_settings(&self, node: &str, more: &str) {
         fs::create_dir_all(self.node_path(node, "")).expect("the folder is ours");
         let state = self.node_path(node, "state");
-        let text = format!("state_dir = {}\nlog_format = \"text\"\n{more}\n", quoted(&state));
+        let policy = self.node_path(node, "policy.toml");
+        if !policy.exists() {
+            self.write_policy(node, POLICY_OPEN);
+        }
+        let (steward, socket) = (self.node_path(node, "steward"), self.steward_socket(node));
+        let text = format!(
+            "state_dir = {}\npolicy = {}\nlog_format = \"text\"\n{more}\n[steward]\nstate_dir = {}\nsocket = {}\n\
+             units = \"never\"\n",
+            quoted(&state),
+            quoted(&policy),
+            quoted(&steward),
+            quoted(&socket)
+        );
         fs::write(self.node_path(node, "agent.toml"), text).expect("the folder is ours");
     }
 
@@ -196,8 +216,11 @@ impl LocalFleet {
         self.run_agent_in(node, &[]);
     }
 
-    /// Starts the agent of an enrolled node with more environment variables.
+    /// Starts the agent of an enrolled node with more environment variables, and its steward unless that runs already.
     pub fn run_agent_in(&mut self, node: &str, environment: &[(String, String)]) {
+        if !self.options.without_stewards && !self.stewards.contains_key(node) {
+            self.run_steward(node);
+        }
         let mut run = self.agent_command(node, &["run"]);
         run.envs(environment.iter().cloned());
         let daemon = Daemon::start(node, &mut run, &self.node_path(node, "agent.log"));
@@ -273,7 +296,7 @@ impl LocalFleet {
 
     /// The ends of all logs.
     pub fn tails(&self) -> String {
-        let daemons = self.aggregator.iter().chain(self.agents.values());
+        let daemons = self.aggregator.iter().chain(self.agents.values()).chain(self.stewards.values());
         daemons.map(Daemon::tail).collect::<Vec<_>>().join("\n")
     }
 }

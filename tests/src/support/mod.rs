@@ -8,6 +8,7 @@ mod daemon;
 mod fleet;
 mod port;
 mod program;
+mod steward;
 mod volume;
 mod wait;
 
@@ -17,5 +18,6 @@ pub use daemon::Daemon;
 pub use fleet::{FleetOptions, LocalFleet};
 pub use port::free_port;
 pub use program::{AGENT, AGGREGATOR, CAMPANILE, program};
+pub use steward::POLICY_OPEN;
 pub use volume::SmallVolume;
 pub use wait::{patience, until, within};

@@ -118,7 +118,10 @@ impl Fleet {
     /// What `campanile-agent enroll` says to this token.
     pub(crate) fn run_enroll(&self, name: &str, token: &str) -> Output {
         let state = self.folder.path().join(name);
-        fs::write(self.agent_settings(name), format!("state_dir = {state:?}\n")).unwrap();
+        let steward = self.folder.path().join(format!("{name}-steward"));
+        let settings =
+            format!("state_dir = {state:?}\n[steward]\nstate_dir = {steward:?}\nsocket = {steward:?}\n");
+        fs::write(self.agent_settings(name), settings).unwrap();
         let token_file = self.folder.path().join(format!("{name}.token"));
         fs::write(&token_file, token).unwrap();
         Command::new(binary("campanile-agent"))

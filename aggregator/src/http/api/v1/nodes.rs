@@ -184,19 +184,9 @@ fn patched(node: &Node, patch: &NodePatch) -> Outcome<Node> {
 /// Labels decide who may do what. A change of them may neither take a node out of the caller's own reach nor give
 /// the caller more over it than before.
 fn keeps_reach(actor: &Actor, before: &Node, after: &Node) -> bool {
-    const ALL: [Permission; 8] = [
-        Permission::Read,
-        Permission::EditNode,
-        Permission::Observe,
-        Permission::RetireNode,
-        Permission::Enroll,
-        Permission::ReadAudit,
-        Permission::ManagePeople,
-        Permission::Administer,
-    ];
     let may = |permission, node| crate::http::sight::may(actor, permission, node);
     may(Permission::EditNode, after)
-        && ALL.into_iter().all(|permission| !may(permission, after) || may(permission, before))
+        && Permission::ALL.into_iter().all(|permission| !may(permission, after) || may(permission, before))
 }
 
 /// Takes a node out of the fleet for good: its key is refused and its id never used again.

@@ -1,0 +1,65 @@
+//! The transient unit of a command: a control group of its own, so that nothing it starts gets away. Pure.
+
+use std::time::Duration;
+
+/// What the unit may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::steward) struct UnitLimits {
+    /// Memory of all its processes.
+    pub(in crate::steward) memory_bytes: u64,
+    /// Per cent of one core.
+    pub(in crate::steward) cpu_percent: u32,
+    /// Processes and threads.
+    pub(in crate::steward) tasks: u32,
+    /// How long it may run; the guard's own limit comes first.
+    pub(in crate::steward) time: Duration,
+}
+
+/// What `systemd-run` is given before the program.
+pub(super) fn arguments(name: &str, limits: &UnitLimits) -> Vec<String> {
+    let mut arguments: Vec<String> =
+        ["--quiet", "--pipe", "--wait", "--collect", "--service-type=exec"].map(str::to_owned).into();
+    arguments.push(format!("--unit={name}"));
+    arguments.push("--description=Order carried out by Campanile".to_owned());
+    let time = limits.time.as_secs() + 30;
+    let properties = [
+        format!("MemoryMax={}", limits.memory_bytes),
+        "MemorySwapMax=0".to_owned(),
+        format!("CPUQuota={}%", limits.cpu_percent),
+        format!("TasksMax={}", limits.tasks),
+        format!("RuntimeMaxSec={time}"),
+        "KillMode=control-group".to_owned(),
+        "TimeoutStopSec=5".to_owned(),
+        // The guard tells what the kernel killed.
+        "OOMPolicy=continue".to_owned(),
+        "LimitCORE=0".to_owned(),
+        "LimitNOFILE=1024".to_owned(),
+    ];
+    for property in properties {
+        arguments.extend(["-p".to_owned(), property]);
+    }
+    arguments
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_unit_has_every_limit_and_dies_as_a_whole() {
+        let limits =
+            UnitLimits { memory_bytes: 1 << 20, cpu_percent: 50, tasks: 7, time: Duration::from_secs(60) };
+        let line = arguments("campanile-order-a.service", &limits).join(" ");
+        for part in [
+            "--pipe --wait --collect",
+            "--unit=campanile-order-a.service",
+            "-p MemoryMax=1048576",
+            "-p CPUQuota=50%",
+            "-p TasksMax=7",
+            "-p RuntimeMaxSec=90",
+            "-p KillMode=control-group",
+        ] {
+            assert!(line.contains(part), "{part}: {line}");
+        }
+    }
+}

@@ -1,0 +1,351 @@
+//! The steward's process: one thread around one wait, no runtime.
+//!
+//! Each turn takes requests, reads what runs, records what ended, makes everything durable, and only then sends.
+
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::path::Path;
+use std::time::Duration;
+
+use campanile_common::authority::RunId;
+use campanile_common::wire::v1::order::OutputStream;
+use campanile_common::wire::v1::request::AUDIT_ENTRIES_MAX;
+
+use super::connection::packet_buffer;
+use super::execute::{Launcher, Port};
+use super::observe::{self, Look, OBSERVATIONS_MAX, Observation, Programs};
+use super::orders::{Orders, Places, local, refused};
+use super::protocol::{StewardEvent, StewardRequest};
+use super::server::{Arrival, Server};
+use crate::os::lock::Lock;
+use crate::os::packet::{Interest, Readiness, Received, wait};
+use crate::os::stopwatch::Stopwatch;
+use crate::os::termination::Termination;
+use crate::os::{clock, log, process_tree, user};
+use crate::settings::{LogFormat, Settings, UnitUse};
+use campanile_common::api::AuditOutcome;
+
+/// Requests of one connection before others have their turn.
+const REQUESTS_A_TURN: usize = 32;
+/// Reads of one pipe before others have their turn.
+const READS_A_TURN: usize = 8;
+/// How often a guard that is ending is looked at.
+const PRESSED_INTERVAL: Duration = Duration::from_millis(10);
+/// How often deadlines are looked at while something runs, and the disk is tried while an outcome waits.
+const BUSY_INTERVAL: Duration = Duration::from_secs(1);
+/// How long what runs may take to be stopped when the steward is.
+const STOP_WITHIN: Duration = Duration::from_secs(10);
+/// systemd runs the machine where this exists.
+const SYSTEMD_FOLDER: &str = "/run/systemd/system";
+/// This program, however often its file is replaced meanwhile.
+const OWN_PROGRAM: &str = "/proc/self/exe";
+
+/// What a descriptor belongs to.
+#[derive(Debug, Clone, Copy)]
+enum Token {
+    Termination,
+    Listener,
+    Connection(u64),
+    Run(RunId, Port),
+    Observation(usize, Port),
+}
+
+struct Task {
+    orders: Orders,
+    server: Server,
+    observations: Vec<Observation>,
+    programs: Programs,
+    launcher: Launcher,
+    termination: Termination,
+    buffer: Vec<u8>,
+}
+
+/// Runs the steward until it is told to stop.
+///
+/// # Errors
+/// When another steward has the state folder, or there is nowhere to listen.
+pub fn run(settings: &Settings) -> anyhow::Result<()> {
+    let _level = log::start(settings.log_level, settings.log_format == LogFormat::Json);
+    let termination = Termination::await_signals()?;
+    let steward = &settings.steward;
+    prepare(&steward.state_dir)?;
+    let _lock = Lock::take(&steward.state_dir)?;
+    process_tree::adopt_orphans()?;
+    let own = user::own();
+    let has_units = steward.units == UnitUse::Auto && own.uid == 0 && Path::new(SYSTEMD_FOLDER).is_dir();
+    let launcher =
+        Launcher { program: OWN_PROGRAM.into(), systemd_run: has_units.then(|| steward.systemd_run.clone()) };
+    let server = Server::listen(&steward.socket, &own, steward.run_user.as_deref())?;
+    let places = Places {
+        state_dir: steward.state_dir.clone(),
+        policy: settings.policy.clone(),
+        systemctl: steward.systemctl.clone(),
+    };
+    let programs = Programs { systemctl: steward.systemctl.clone(), journalctl: steward.journalctl.clone() };
+    let orders = Orders::open(places, launcher.clone(), own, clock::now());
+    let mut task = Task {
+        orders,
+        server,
+        observations: Vec::new(),
+        programs,
+        launcher,
+        termination,
+        buffer: packet_buffer(),
+    };
+    tracing::info!(socket = %steward.socket.display(), has_units, "steward started");
+    drop(sd_notify::notify(&[sd_notify::NotifyState::Ready]));
+    let ended = task.run();
+    tracing::info!("steward stopped");
+    ended
+}
+
+/// Makes the state folder, for the steward alone.
+fn prepare(folder: &Path) -> io::Result<()> {
+    use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700))
+}
+
+impl Task {
+    fn run(&mut self) -> anyhow::Result<()> {
+        let mut stopping: Option<Stopwatch> = None;
+        loop {
+            for (token, ready) in self.wait(stopping.is_some())? {
+                self.serve(token, ready);
+            }
+            let now = clock::now();
+            if stopping.is_none() && self.termination.has_come() {
+                drop(sd_notify::notify(&[sd_notify::NotifyState::Stopping]));
+                stopping = Some(Stopwatch::start());
+                self.observations.clear();
+                self.orders.stop();
+            }
+            self.orders.finish(now);
+            self.finish_observations();
+            if let Err(error) = self.orders.audit.sync() {
+                tracing::error!(%error, "orders are refused");
+            }
+            self.pump();
+            if let Some(watch) = &stopping {
+                let is_done = self.orders.runs().is_empty() && !self.orders.has_unrecorded();
+                if is_done || watch.elapsed() >= STOP_WITHIN {
+                    let act = local("steward.stop", "steward", AuditOutcome::Ok, String::new());
+                    if let Err(error) = self.orders.audit.append(now, vec![act]) {
+                        tracing::warn!(%error, "the stop is not in the audit chain");
+                    }
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn wait(&self, is_stopping: bool) -> io::Result<Vec<(Token, Readiness)>> {
+        let mut tokens = Vec::new();
+        let mut awaited: Vec<(BorrowedFd<'_>, Interest)> = Vec::new();
+        let mut add = |token, descriptor, interest| {
+            tokens.push(token);
+            awaited.push((descriptor, interest));
+        };
+        if !is_stopping {
+            add(Token::Termination, self.termination.as_fd(), Interest::READ);
+            add(Token::Listener, self.server.listener(), Interest::READ);
+        }
+        for (number, connection) in self.server.connections() {
+            add(Token::Connection(*number), connection.socket().as_fd(), connection.interest());
+        }
+        for (run, state) in self.orders.runs() {
+            for (port, descriptor) in state.guarded.ports(true) {
+                add(Token::Run(*run, port), descriptor, Interest::READ);
+            }
+        }
+        let mut is_throttled = false;
+        for (index, observation) in self.observations.iter().enumerate() {
+            let connection = self.server.connections().get(&observation.connection);
+            let has_room = connection.is_some_and(|connection| connection.takes_pieces());
+            is_throttled |= has_room && !observation.may_read();
+            for (port, descriptor) in observation.guarded.ports(has_room && observation.may_read()) {
+                add(Token::Observation(index, port), descriptor, Interest::READ);
+            }
+        }
+        let is_pressed = self.orders.is_pressed()
+            || self.observations.iter().any(|observation| observation.guarded.is_ending());
+        let is_busy = is_stopping || !self.orders.runs().is_empty() || self.orders.has_unrecorded();
+        let timeout = match () {
+            () if is_pressed => Some(PRESSED_INTERVAL),
+            () if is_throttled => Some(PRESSED_INTERVAL * 10),
+            () if is_busy || !self.observations.is_empty() => Some(BUSY_INTERVAL),
+            () => None,
+        };
+        let ready = wait(&awaited, timeout)?;
+        let ready = tokens.into_iter().zip(ready).filter(|(_, ready)| ready.read || ready.write);
+        Ok(ready.collect())
+    }
+
+    fn serve(&mut self, token: Token, ready: Readiness) {
+        match token {
+            // Looked at by the loop.
+            Token::Termination => {}
+            Token::Listener => self.accept(),
+            Token::Connection(number) => {
+                if ready.write
+                    && let Some(connection) = self.server.get_mut(number)
+                {
+                    connection.has_drained();
+                }
+                if ready.read {
+                    self.take_requests(number);
+                }
+            }
+            Token::Run(run, port) => {
+                let Some(state) = self.orders.run_mut(run) else { return };
+                match port {
+                    Port::Socket => state.guarded.listen(),
+                    Port::Output(stream) => {
+                        let output = &mut state.output;
+                        state.guarded.read(stream, READS_A_TURN, |bytes| output.push(stream, bytes));
+                    }
+                }
+            }
+            Token::Observation(index, port) => {
+                let Some(observation) = self.observations.get_mut(index) else { return };
+                match port {
+                    Port::Socket => observation.guarded.listen(),
+                    Port::Output(stream) => self.pass_on(index, stream),
+                }
+            }
+        }
+    }
+
+    fn accept(&mut self) {
+        if let Arrival::Refused(peer) = self.server.accept() {
+            let detail = format!("process {} of user {} may not speak to the steward", peer.pid, peer.uid);
+            let act = local("connection.refuse", "steward", AuditOutcome::Denied, detail);
+            self.orders.audit.note(clock::now(), act);
+        }
+    }
+
+    fn take_requests(&mut self, number: u64) {
+        for _ in 0..REQUESTS_A_TURN {
+            let Some(connection) = self.server.get_mut(number).filter(|c| c.takes_requests()) else { return };
+            let problem = match connection.receive(&mut self.buffer) {
+                Ok(Received::Nothing) => return,
+                Ok(Received::Packet(length)) => match StewardRequest::from_packet(&self.buffer[..length]) {
+                    Ok(request) => {
+                        self.answer(number, request);
+                        continue;
+                    }
+                    Err(error) => Some(error.to_string()),
+                },
+                Ok(Received::TooLong) => Some("it is longer than a packet may be".to_owned()),
+                Ok(Received::Closed) | Err(_) => None,
+            };
+            if let Some(problem) = problem {
+                let detail = format!("{problem}; the connection was closed");
+                self.orders.audit.note(clock::now(), refused("packet.refuse", "steward", detail));
+            }
+            return self.close(number);
+        }
+    }
+
+    /// Closes a connection, and ends what it alone wanted.
+    fn close(&mut self, number: u64) {
+        self.server.close(number);
+        self.observations.retain(|observation| observation.connection != number);
+    }
+
+    fn tell(&mut self, number: u64, event: &StewardEvent) {
+        if let Some(connection) = self.server.get_mut(number) {
+            connection.tell(event);
+        }
+    }
+
+    fn answer(&mut self, number: u64, request: StewardRequest) {
+        let now = clock::now();
+        let followed = |tag, result: Result<(u64, Option<u64>), String>| match result {
+            Ok((authority, catalogue)) => StewardEvent::Followed(tag, authority, catalogue),
+            Err(reason) => StewardEvent::Refused(tag, reason),
+        };
+        let event = match request {
+            StewardRequest::Describe(tag) => {
+                StewardEvent::Description(tag, Box::new(self.orders.describe(now)))
+            }
+            StewardRequest::Deliver(deliver) => {
+                let (run, answer) = self.orders.deliver(&deliver, now);
+                if let Some(connection) = self.server.get_mut(number) {
+                    connection.answer(run, answer);
+                }
+                return;
+            }
+            StewardRequest::Reported(run) => return self.orders.reported(run, now),
+            StewardRequest::Authority(tag, offered) => followed(tag, self.orders.follow(offered, now)),
+            StewardRequest::Catalogue(tag, offered) => {
+                followed(tag, self.orders.take_catalogue(offered, now))
+            }
+            StewardRequest::Unit(tag, _) | StewardRequest::Journal(tag, _)
+                if self.observations.len() >= OBSERVATIONS_MAX =>
+            {
+                let most = OBSERVATIONS_MAX;
+                StewardEvent::Refused(tag, format!("{most} others look already, as many as may; try again"))
+            }
+            StewardRequest::Unit(tag, unit) => {
+                self.orders.look_around(now);
+                let policy = self.orders.policy.policy();
+                let look = observe::unit(&self.programs, &self.launcher, policy, number, tag, unit);
+                return self.begin_look(number, look);
+            }
+            StewardRequest::Journal(tag, query) => {
+                self.orders.look_around(now);
+                let policy = self.orders.policy.policy();
+                let look = observe::journal(&self.programs, &self.launcher, policy, number, tag, &query);
+                return self.begin_look(number, look);
+            }
+            StewardRequest::Stop(tag) => {
+                return self.observations.retain(|look| look.connection != number || look.tag != tag);
+            }
+            StewardRequest::Audit(tag, after, limit) => {
+                match self.orders.audit.entries(after, limit.min(AUDIT_ENTRIES_MAX)) {
+                    Ok(entries) => StewardEvent::Audit(tag, entries),
+                    Err(error) => StewardEvent::Refused(tag, error.to_string()),
+                }
+            }
+        };
+        self.tell(number, &event);
+    }
+
+    fn begin_look(&mut self, number: u64, look: Look) {
+        match look {
+            Look::Answer(event) => self.tell(number, &event),
+            Look::UnderWay(observation) => self.observations.push(*observation),
+        }
+    }
+
+    fn pass_on(&mut self, index: usize, stream: OutputStream) {
+        let observation = &mut self.observations[index];
+        let number = observation.connection;
+        for piece in observation.read(stream) {
+            self.tell(number, &piece);
+        }
+    }
+
+    fn finish_observations(&mut self) {
+        let mut index = 0;
+        while index < self.observations.len() {
+            if self.observations[index].guarded.is_over() {
+                let observation = self.observations.remove(index);
+                self.tell(observation.connection, &observation.last_answer());
+            } else {
+                index += 1;
+            }
+        }
+    }
+
+    fn pump(&mut self) {
+        let numbers: Vec<u64> = self.server.connections().keys().copied().collect();
+        for number in numbers {
+            let Some(connection) = self.server.get_mut(number) else { continue };
+            if connection.pump(&self.orders).is_err() {
+                self.close(number);
+            }
+        }
+    }
+}

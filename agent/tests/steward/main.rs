@@ -1,0 +1,9 @@
+//! The real steward process, spoken to as a `run` process would, and as a hostile one.
+
+#![expect(clippy::disallowed_methods, reason = "tests lay out files and start processes")]
+
+mod crash;
+mod hostile;
+mod running;
+mod support;
+mod trust;
