@@ -5,7 +5,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    api_token, audit, conn, dev, fleet, health, log_level, login, node, people, reference, status, token, top,
+    api_token, approve, audit, catalogue, conn, dev, fleet, freeze, health, key, log_level, login, logs,
+    node, operator, order, people, ping, ps, reference, routine, run, schedule, status, svc, token, top,
 };
 
 /// How results are printed.
@@ -31,11 +32,12 @@ pub enum Output {
     max_term_width = 110,
     subcommand_required = true,
     arg_required_else_help = true,
-    after_help = "Exit codes: 0 fine, 1 failed, 2 usage, 3 some targets failed, 4 some targets silent, 5 denied, 130 \
-interrupted; `health` has those of monitoring plug-ins.
+    after_help = "Exit codes: 0 fine, 1 failed, 2 usage, 3 some targets failed, 4 some targets silent, 5 denied, 6 accepted \
+but waiting, 8 frozen, 130 interrupted; when several apply 3, 4, 5, 6; `health` has those of monitoring plug-ins.
 
 Environment: CAMPANILE_URL, CAMPANILE_CA and CAMPANILE_TOKEN say which fleet to speak to and as whom, \
-CAMPANILE_PROFILE which profile, CAMPANILE_CONFIG_DIR where profiles and the operator's key are, NO_COLOR that no \
+CAMPANILE_PROFILE which profile, CAMPANILE_CONFIG_DIR where profiles and the operator's key are, \
+CAMPANILE_PASSPHRASE_FILE where the key's passphrase is, NO_COLOR that no \
 colours are wanted."
 )]
 pub struct Cli {
@@ -72,6 +74,35 @@ pub enum Command {
     Status(status::Status),
     /// Score, lost points, and an exit code for monitoring
     Health(health::Health),
+    /// Run a command on many nodes
+    Run(run::Run),
+    /// Run a command of the signed catalogue, without a key
+    Routine(routine::Routine),
+    /// Look at units and act on them
+    #[command(subcommand)]
+    Svc(svc::Verb),
+    /// What was ordered and what became of it
+    #[command(subcommand)]
+    Order(order::Verb),
+    /// What waits for further operators' signatures
+    #[command(subcommand)]
+    Approve(approve::Verb),
+    /// Orders that come again and again
+    #[command(subcommand)]
+    Schedule(schedule::Verb),
+    /// What may be ordered without a key
+    #[command(subcommand)]
+    Catalogue(catalogue::Verb),
+    /// Refuse every change until `unfreeze`
+    Freeze(freeze::Options),
+    /// End the freeze
+    Unfreeze(freeze::Unfreeze),
+    /// Processes of a node
+    Ps(ps::Ps),
+    /// Journal of a unit on a node
+    Logs(logs::Logs),
+    /// Round trip to each agent
+    Ping(ping::Ping),
     /// List, show, rename, label and retire nodes
     #[command(subcommand)]
     Node(node::Verb),
@@ -98,6 +129,12 @@ pub enum Command {
     Login(login::Login),
     /// Revoke and forget the profile's token
     Logout,
+    /// The operator's own key on this machine
+    #[command(subcommand)]
+    Key(key::Verb),
+    /// Who may order
+    #[command(subcommand)]
+    Operator(operator::Verb),
     /// Make a fleet
     #[command(subcommand)]
     Fleet(fleet::Verb),

@@ -3,6 +3,7 @@
 //! Every way in which it can fail has its own error, which says what to do.
 
 mod error;
+mod stream;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 use zeroize::Zeroizing;
 
 pub use self::error::ClientError;
+pub use self::stream::{ServerEvent, ServerEvents};
 use crate::os::random;
 
 /// Longest answer that is read: a page of 1,000 nodes with all their causes is a few megabytes.
@@ -27,7 +29,7 @@ const PAGE_ITEMS: &str = "500";
 const PAGES_MAX: usize = 10_000;
 
 /// A client of one aggregator.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Client {
     agent: ureq::Agent,
     base: String,
@@ -213,18 +215,7 @@ impl Client {
         body: Option<&[u8]>,
         revision: Option<u64>,
     ) -> Result<Answer<Vec<u8>>, ClientError> {
-        let mut request = http::Request::builder()
-            .method(method.clone())
-            .uri(format!("{}{path}", self.base))
-            .header("accept", "application/json");
-        if let Some(token) = &self.token {
-            request = request.header("authorization", format!("Bearer {}", token.as_str()));
-        }
-        if let Some(cookie) = &self.cookie {
-            // The aggregator takes changes by cookie from its own page alone, which no foreign page can pass for.
-            // The cookie here is one that this process was just given.
-            request = request.header("cookie", cookie.as_str()).header("sec-fetch-site", "same-origin");
-        }
+        let mut request = self.request(&method, path);
         if method == Method::POST {
             // Lets the aggregator tell a repeated request from a second one.
             request = request.header("idempotency-key", HEXLOWER.encode(&random::bytes::<16>()));
@@ -251,6 +242,23 @@ impl Client {
         } else {
             Err(self.refusal(response.status().as_u16(), &bytes))
         }
+    }
+
+    /// A request with what says who asks.
+    fn request(&self, method: &Method, path: &str) -> http::request::Builder {
+        let mut request = http::Request::builder()
+            .method(method.clone())
+            .uri(format!("{}{path}", self.base))
+            .header("accept", "application/json");
+        if let Some(token) = &self.token {
+            request = request.header("authorization", format!("Bearer {}", token.as_str()));
+        }
+        if let Some(cookie) = &self.cookie {
+            // The aggregator takes changes by cookie from its own page alone, which no foreign page can pass for.
+            // The cookie here is one that this process was just given.
+            request = request.header("cookie", cookie.as_str()).header("sec-fetch-site", "same-origin");
+        }
+        request
     }
 
     fn decode<T: DeserializeOwned>(&self, bytes: &[u8]) -> Result<T, ClientError> {

@@ -15,6 +15,8 @@ pub struct Environment {
     pub variables: BTreeMap<String, String>,
     /// True when standard output is a terminal.
     pub stdout_is_terminal: bool,
+    /// True when standard error is a terminal: progress is told there.
+    pub stderr_is_terminal: bool,
 }
 
 impl Environment {
@@ -26,6 +28,7 @@ impl Environment {
         Self {
             variables: std::env::vars_os().filter_map(text).collect(),
             stdout_is_terminal: io::stdout().is_terminal(),
+            stderr_is_terminal: io::stderr().is_terminal(),
         }
     }
 

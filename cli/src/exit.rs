@@ -65,7 +65,8 @@ impl Exit {
             return Self::Interrupted;
         }
         match error.downcast_ref::<ClientError>() {
-            Some(ClientError::Denied { .. }) => Self::Denied,
+            Some(ClientError::Denied { .. } | ClientError::Signatures { .. }) => Self::Denied,
+            Some(ClientError::Frozen { .. }) => Self::Frozen,
             _ => Self::Failed,
         }
     }
@@ -135,6 +136,10 @@ mod tests {
     fn a_failure_finds_its_code_through_its_context() {
         let denied = anyhow::Error::from(ClientError::Denied { detail: "no".into() }).context("renaming");
         assert_eq!(Exit::of_failure(&denied), Exit::Denied);
+        let frozen = anyhow::Error::from(ClientError::Frozen { detail: "audit".into() });
+        assert_eq!(Exit::of_failure(&frozen), Exit::Frozen);
+        let unsigned = anyhow::Error::from(ClientError::Signatures { detail: "none".into() });
+        assert_eq!(Exit::of_failure(&unsigned), Exit::Denied);
         let usage = anyhow::Error::from(UsageError("no".into()));
         assert_eq!(Exit::of_failure(&usage), Exit::Usage);
         assert_eq!(Exit::of_failure(&anyhow::anyhow!("no")), Exit::Failed);

@@ -18,11 +18,14 @@ use zeroize::Zeroizing;
 
 use crate::context::Context;
 use crate::exit::Exit;
+use crate::key;
 use crate::keyring::{self, KEY_FILE, WorkFactor};
 use crate::os::{clock, file, random};
 
 /// How long CA and first authority are valid: ten years. Certificates below the CA live 48 hours.
 const VALIDITY: Duration = Duration::from_secs(3653 * 24 * 3600);
+/// Folder of the recovery keys within the operator's folder, until they are moved away.
+const RECOVERY_DIR: &str = "recovery";
 /// The CA is valid from a little before now, for machines whose clocks lag.
 const CLOCK_LAG: Duration = Duration::from_secs(3600);
 
@@ -35,7 +38,8 @@ pub enum Verb {
   campanile fleet init --name acme --operator ada --aggregator-dir ./state --passphrase-file ./passphrase
 
 The operator's key goes to the profile folder (CAMPANILE_CONFIG_DIR, or ~/.config/campanile), encrypted under
-a passphrase. Nothing that exists is overwritten.")]
+a passphrase. The recovery keys go to `recovery/` beside it: move them to places off-line, each to another; with one
+of them `campanile operator recover` makes a new operator. Nothing that exists is overwritten.")]
     Init(Init),
 }
 
@@ -54,6 +58,9 @@ pub struct Init {
     /// File whose first line is the passphrase of the operator's key [env: CAMPANILE_PASSPHRASE_FILE]
     #[arg(long, value_name = "FILE")]
     passphrase_file: Option<PathBuf>,
+    /// How many recovery keys to make, for the day when all operators' keys are lost
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(0..=16))]
+    recovery_keys: u8,
 }
 
 /// Carries out a verb.
@@ -79,6 +86,7 @@ fn init(context: &mut Context<'_>, arguments: &Init) -> anyhow::Result<Exit> {
         operator_dir: &operator_dir,
         passphrase: &passphrase,
         work: WorkFactor::Calibrated,
+        recovery_keys: arguments.recovery_keys,
         now: clock::now(),
     };
     let fleet = create(&plan)?;
@@ -89,6 +97,12 @@ fn init(context: &mut Context<'_>, arguments: &Init) -> anyhow::Result<Exit> {
         plan.operator,
         plan.operator_dir.display()
     ))?;
+    if plan.recovery_keys > 0 {
+        context.hint(&format!(
+            "recovery keys in {}: move them off this machine now, each to another place",
+            operator_dir.join(RECOVERY_DIR).display()
+        ))?;
+    }
     context.hint(
         "keep a copy of the operator key and its passphrase: without them the fleet takes no more orders",
     )?;
@@ -110,6 +124,8 @@ pub struct Plan<'a> {
     pub passphrase: &'a Zeroizing<String>,
     /// How hard guessing it is made.
     pub work: WorkFactor,
+    /// How many recovery keys are made.
+    pub recovery_keys: u8,
     /// The time now.
     pub now: Timestamp,
 }
@@ -122,7 +138,10 @@ pub fn create(plan: &Plan<'_>) -> anyhow::Result<FleetFile> {
     check_free(plan.aggregator_dir, plan.operator_dir)?;
     let key = OperatorKey::from_seed(Zeroizing::new(random::bytes()))?;
     let fleet_id = FleetId::from_bytes(random::bytes());
-    let signed = authority(plan, fleet_id, &key)?;
+    let recovery: Vec<OperatorKey> = (0..plan.recovery_keys)
+        .map(|_| OperatorKey::from_seed(Zeroizing::new(random::bytes())))
+        .collect::<Result<_, _>>()?;
+    let signed = authority(plan, fleet_id, &key, &recovery)?;
     let fleet = FleetFile {
         format: 1,
         fleet_id,
@@ -140,6 +159,14 @@ pub fn create(plan: &Plan<'_>) -> anyhow::Result<FleetFile> {
         file::make_private_dir(&folder.join(AUTHORITY_DIR))?;
     }
     file::write_new(&plan.operator_dir.join(KEY_FILE), &encrypted, file::SECRET)?;
+    key::store_public(plan.operator_dir, &key.public())?;
+    if !recovery.is_empty() {
+        file::make_private_dir(&plan.operator_dir.join(RECOVERY_DIR))?;
+    }
+    for (index, key) in recovery.iter().enumerate() {
+        let path = plan.operator_dir.join(RECOVERY_DIR).join(format!("recovery-{}.key", index + 1));
+        file::write_new(&path, keyring::recovery_text(key).as_bytes(), file::SECRET)?;
+    }
     file::write_new(&plan.aggregator_dir.join(CA_KEY_FILE), ca_key.as_bytes(), file::SECRET)?;
     for folder in [plan.aggregator_dir, plan.operator_dir] {
         file::write_new(&folder.join(AUTHORITY_DIR).join(authority_file(1)), &signed, file::PUBLIC)?;
@@ -154,7 +181,7 @@ pub fn create(plan: &Plan<'_>) -> anyhow::Result<FleetFile> {
 fn check_free(aggregator_dir: &Path, operator_dir: &Path) -> anyhow::Result<()> {
     let shared = [FLEET_FILE, CA_FILE, AUTHORITY_DIR];
     let of_aggregator = shared.iter().chain(&[CA_KEY_FILE]).map(|name| aggregator_dir.join(name));
-    let of_operator = shared.iter().chain(&[KEY_FILE]).map(|name| operator_dir.join(name));
+    let of_operator = shared.iter().chain(&[KEY_FILE, RECOVERY_DIR]).map(|name| operator_dir.join(name));
     for path in of_aggregator.chain(of_operator) {
         if path.symlink_metadata().is_ok() {
             bail!(
@@ -167,9 +194,15 @@ fn check_free(aggregator_dir: &Path, operator_dir: &Path) -> anyhow::Result<()> 
     Ok(())
 }
 
-fn authority(plan: &Plan<'_>, fleet: FleetId, key: &OperatorKey) -> anyhow::Result<SignedAuthority> {
+fn authority(
+    plan: &Plan<'_>,
+    fleet: FleetId,
+    key: &OperatorKey,
+    recovery: &[OperatorKey],
+) -> anyhow::Result<SignedAuthority> {
     let operator = Operator { name: plan.operator.to_owned(), key: key.public(), roles: Role::ALL.into() };
-    let document = Document::first(fleet, plan.name.to_owned(), operator, plan.now, plan.now + VALIDITY);
+    let mut document = Document::first(fleet, plan.name.to_owned(), operator, plan.now, plan.now + VALIDITY);
+    document.recovery = recovery.iter().map(OperatorKey::public).collect();
     let signed = document.sign(&[key])?;
     // What is written must be accepted by everyone who pins it.
     signed.clone().verify_pinned(signed.digest()).context("the new authority does not verify")?;
@@ -210,6 +243,7 @@ mod tests {
             operator_dir: &folder.join("operator"),
             passphrase: &Zeroizing::new("correct horse battery".to_owned()),
             work: WorkFactor::Fixed(2),
+            recovery_keys: 2,
             now: Timestamp::from_millis(1_750_000_000_000),
         })
     }
@@ -286,6 +320,23 @@ mod tests {
     }
 
     #[test]
+    fn the_recovery_keys_are_those_that_the_authority_lists_and_its_owners_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        make(folder.path()).unwrap();
+        let operator = folder.path().join("operator");
+        let bytes = fs::read(operator.join(AUTHORITY_DIR).join("0000000001")).unwrap();
+        let signed: SignedAuthority = codec::decode("SignedAuthority", &bytes).unwrap();
+        let listed = signed.read().unwrap().recovery;
+        let written = [1, 2].map(|number| {
+            let path = operator.join(RECOVERY_DIR).join(format!("recovery-{number}.key"));
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+            keyring::parse_recovery(&fs::read_to_string(path).unwrap()).unwrap().public()
+        });
+        assert_eq!(listed, written);
+        assert!(!folder.path().join("aggregator").join(RECOVERY_DIR).exists());
+    }
+
+    #[test]
     fn an_empty_name_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let plan = Plan {
@@ -295,6 +346,7 @@ mod tests {
             operator_dir: &folder.path().join("operator"),
             passphrase: &Zeroizing::new("correct horse battery".to_owned()),
             work: WorkFactor::Fixed(2),
+            recovery_keys: 2,
             now: Timestamp::from_millis(1),
         };
         assert!(create(&plan).is_err());

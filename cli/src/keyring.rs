@@ -5,7 +5,8 @@
 use std::path::{Path, PathBuf};
 
 use age::secrecy::SecretString;
-use campanile_common::authority::{KeyError, OperatorKey};
+use campanile_common::authority::{KeyError, OperatorKey, PublicKey};
+use data_encoding::BASE64URL_NOPAD;
 use zeroize::Zeroizing;
 
 use crate::os::file::{self, FileError};
@@ -13,6 +14,12 @@ use crate::os::terminal::{self, TerminalError};
 
 /// Name of the encrypted key within the operator's folder.
 pub const KEY_FILE: &str = "operator.key.age";
+/// Name of the file with the public half beside it.
+pub const PUBLIC_FILE: &str = "operator.pub";
+/// What a public key's text begins with.
+const PUBLIC_MARK: &str = "cmpk_";
+/// What a recovery key's text begins with.
+const RECOVERY_MARK: &str = "cmpr_";
 /// Shortest passphrase that is taken.
 const PASSPHRASE_CHARS_MIN: usize = 12;
 /// What to do without a terminal.
@@ -42,6 +49,14 @@ pub enum KeyringError {
     /// It decrypts to something else.
     #[error("the operator key file does not hold an operator key")]
     NotAKey,
+    /// No public key.
+    #[error(
+        "that is no operator's public key; `campanile key show` prints one, beginning with {PUBLIC_MARK}"
+    )]
+    NotPublic,
+    /// No recovery key.
+    #[error("that is no recovery key; `campanile fleet init` wrote them, beginning with {RECOVERY_MARK}")]
+    NotRecovery,
     /// The seed is refused.
     #[error("the operator key cannot be used")]
     Key(#[source] KeyError),
@@ -98,6 +113,54 @@ pub fn new_passphrase(file: Option<&PathBuf>) -> Result<Zeroizing<String>, Keyri
     if passphrase.chars().count() < PASSPHRASE_CHARS_MIN { Err(KeyringError::Short) } else { Ok(passphrase) }
 }
 
+/// The passphrase of the key that is there: the first line of `file`, or asked for.
+///
+/// # Errors
+/// When there is none.
+pub fn passphrase(file: Option<&Path>) -> Result<Zeroizing<String>, KeyringError> {
+    match file {
+        Some(path) => first_line(path),
+        None => Ok(terminal::ask_secret(
+            "Passphrase of the operator key",
+            "give --passphrase-file, set CAMPANILE_PASSPHRASE_FILE, or run `campanile key unlock` at a terminal",
+        )?),
+    }
+}
+
+/// The public half as people hand it on.
+pub fn public_text(key: &PublicKey) -> String {
+    format!("{PUBLIC_MARK}{}", BASE64URL_NOPAD.encode(&key.0))
+}
+
+/// Reads what [`public_text`] wrote.
+///
+/// # Errors
+/// When it is something else.
+pub fn parse_public(text: &str) -> Result<PublicKey, KeyringError> {
+    let bytes = text.trim().strip_prefix(PUBLIC_MARK).and_then(|rest| {
+        let bytes = BASE64URL_NOPAD.decode(rest.as_bytes()).ok()?;
+        <[u8; 32]>::try_from(bytes).ok()
+    });
+    bytes.map(PublicKey).ok_or(KeyringError::NotPublic)
+}
+
+/// A recovery key as it is kept off-line.
+pub fn recovery_text(key: &OperatorKey) -> Zeroizing<String> {
+    Zeroizing::new(format!("{RECOVERY_MARK}{}\n", BASE64URL_NOPAD.encode(key.seed())))
+}
+
+/// Reads what [`recovery_text`] wrote.
+///
+/// # Errors
+/// When it is something else.
+pub fn parse_recovery(text: &str) -> Result<OperatorKey, KeyringError> {
+    let seed = text.trim().strip_prefix(RECOVERY_MARK).and_then(|rest| {
+        let bytes = Zeroizing::new(BASE64URL_NOPAD.decode(rest.as_bytes()).ok()?);
+        <[u8; 32]>::try_from(bytes.as_slice()).ok()
+    });
+    OperatorKey::from_seed(Zeroizing::new(seed.ok_or(KeyringError::NotRecovery)?)).map_err(KeyringError::Key)
+}
+
 fn first_line(path: &Path) -> Result<Zeroizing<String>, KeyringError> {
     let text = Zeroizing::new(file::read_text(path).map_err(KeyringError::PassphraseFile)?);
     Ok(Zeroizing::new(text.lines().next().unwrap_or_default().to_owned()))
@@ -133,6 +196,18 @@ mod tests {
         let last = locked.len() - 1;
         locked[last] ^= 1;
         assert!(unlock(&locked, "correct horse battery").is_err());
+    }
+
+    #[test]
+    fn keys_have_a_text_form_that_nothing_else_passes_for() {
+        let text = public_text(&key().public());
+        assert_eq!(parse_public(&format!(" {text}\n")).unwrap(), key().public());
+        let recovery = recovery_text(&key());
+        assert_eq!(parse_recovery(&recovery).unwrap().public(), key().public());
+        for wrong in ["", "cmpk_", "cmpk_AAAA", recovery.as_str(), &text[1..]] {
+            assert!(matches!(parse_public(wrong), Err(KeyringError::NotPublic)), "{wrong}");
+        }
+        assert!(matches!(parse_recovery(&text), Err(KeyringError::NotRecovery)));
     }
 
     #[test]

@@ -3,27 +3,45 @@
 //! One file per noun. [`run`] is the whole program, so that tests can drive it.
 
 pub mod api_token;
+pub mod approve;
 pub mod audit;
+pub mod authority;
+pub mod catalogue;
 pub mod cli;
 pub mod client;
+pub mod confirm;
 pub mod conn;
 pub mod context;
 pub mod dev;
 pub mod duration;
+pub mod each;
 pub mod exit;
 pub mod fleet;
+pub mod freeze;
 pub mod health;
+pub mod key;
 pub mod keyring;
 pub mod log_level;
 pub mod login;
+pub mod logs;
 pub mod node;
+pub mod operator;
+pub mod order;
 pub mod os;
 pub mod people;
+pub mod ping;
 pub mod profile;
+pub mod ps;
 pub mod reference;
 pub mod render;
+pub mod routine;
+pub mod run;
+pub mod schedule;
+pub mod signer;
 pub mod status;
 pub mod suggest;
+pub mod svc;
+pub mod targets;
 pub mod token;
 pub mod top;
 pub mod watch;
@@ -97,6 +115,20 @@ fn dispatch(context: &mut Context<'_>, command: &Command) -> anyhow::Result<Exit
     match command {
         Command::Status(arguments) => status::run(context, arguments),
         Command::Health(arguments) => health::run(context, arguments),
+        Command::Run(arguments) => run::run(context, arguments),
+        Command::Routine(arguments) => routine::run(context, arguments),
+        Command::Svc(verb) => svc::run(context, verb),
+        Command::Order(verb) => order::run(context, verb),
+        Command::Approve(verb) => approve::run(context, verb),
+        Command::Schedule(verb) => schedule::run(context, verb),
+        Command::Catalogue(verb) => catalogue::run(context, verb),
+        Command::Freeze(options) => freeze::freeze(context, options),
+        Command::Unfreeze(options) => freeze::unfreeze(context, options),
+        Command::Ps(arguments) => ps::run(context, arguments),
+        Command::Logs(arguments) => logs::run(context, arguments),
+        Command::Ping(arguments) => ping::run(context, arguments),
+        Command::Key(verb) => key::run(context, verb),
+        Command::Operator(verb) => operator::run(context, verb),
         Command::Node(verb) => node::run(context, verb),
         Command::Top(arguments) => top::run(context, arguments),
         Command::Conn(verb) => conn::run(context, verb),

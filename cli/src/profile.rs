@@ -3,6 +3,7 @@
 //! A profile is taken whole or the environment is: a token of one fleet is never sent to the address of another.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use campanile_common::fleet::CA_FILE;
@@ -16,6 +17,8 @@ use crate::os::file;
 
 /// The profile that is used when none is named.
 const DEFAULT: &str = "default";
+/// How long an answer is waited for where `--timeout` is the time of a command: as long as elsewhere by default.
+const ANSWER_WAIT: Duration = Duration::from_secs(30);
 
 /// How to reach a fleet.
 #[derive(Debug, Clone)]
@@ -101,7 +104,11 @@ impl Profile {
     /// # Errors
     /// When address or CA cannot be used.
     pub fn client(&self, context: &Context<'_>) -> anyhow::Result<Client> {
-        Ok(Client::new(&self.url, self.ca.as_bytes(), self.token.clone(), context.global.timeout)?)
+        self.client_waiting(context.global.timeout)
+    }
+
+    fn client_waiting(&self, patience: Duration) -> anyhow::Result<Client> {
+        Ok(Client::new(&self.url, self.ca.as_bytes(), self.token.clone(), patience)?)
     }
 }
 
@@ -111,6 +118,14 @@ impl Profile {
 /// When none is known or it cannot be used.
 pub fn client(context: &Context<'_>) -> anyhow::Result<Client> {
     Profile::of(context)?.client(context)
+}
+
+/// A client of the fleet to speak to, of a verb whose `--timeout` means something else than the aggregator's answers.
+///
+/// # Errors
+/// When none is known or it cannot be used.
+pub fn client_of_orders(context: &Context<'_>) -> anyhow::Result<Client> {
+    Profile::of(context)?.client_waiting(ANSWER_WAIT)
 }
 
 /// The CA that the environment gives: the file in `CAMPANILE_CA`, or the one that `fleet init` left.

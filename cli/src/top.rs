@@ -27,6 +27,13 @@ pub struct Top {
     watch: Watch,
 }
 
+impl Top {
+    /// So many processes of this node.
+    pub fn new(node: &str, count: u16, watch: Watch) -> Self {
+        Self { node: node.to_owned(), count, watch }
+    }
+}
+
 const COLUMNS: [Column<ProcessInfo>; 7] = [
     column("PID", |process, _| Cell::new(process.pid)),
     column("UID", |process, _| Cell::new(process.uid)),

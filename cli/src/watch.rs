@@ -18,7 +18,7 @@ const LOOK: Duration = Duration::from_millis(50);
 const HOME: &[u8] = b"\x1b[H\x1b[J";
 
 /// Flag of the verbs that can be watched.
-#[derive(Debug, Default, Args)]
+#[derive(Debug, Default, Clone, Copy, Args)]
 pub struct Watch {
     /// Draw it again every second until Ctrl-C
     #[arg(short, long)]

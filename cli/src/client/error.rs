@@ -61,6 +61,18 @@ pub enum ClientError {
         /// What the aggregator said.
         detail: String,
     },
+    /// The fleet is frozen.
+    #[error("frozen: {detail}; reads still work, and `campanile unfreeze` ends the freeze")]
+    Frozen {
+        /// What the aggregator said.
+        detail: String,
+    },
+    /// Signatures are missing, invalid, or of operators who may not sign this.
+    #[error("the signatures do not suffice: {detail}; `campanile operator ls` shows who may sign what")]
+    Signatures {
+        /// What the aggregator said.
+        detail: String,
+    },
     /// Any other refusal.
     #[error("{}", .0.detail)]
     Refused(Problem),
@@ -80,6 +92,8 @@ impl ClientError {
         match self {
             Self::Refused(problem) => Some(&problem.code),
             Self::Denied { .. } => Some("denied"),
+            Self::Frozen { .. } => Some("frozen"),
+            Self::Signatures { .. } => Some("signatures"),
             Self::NotSignedIn { .. } => Some("unauthenticated"),
             _ => None,
         }
@@ -90,6 +104,8 @@ impl ClientError {
         match problem.code.as_str() {
             "unauthenticated" => Self::NotSignedIn { detail: problem.detail },
             "denied" => Self::Denied { detail: problem.detail },
+            "frozen" => Self::Frozen { detail: problem.detail },
+            "signatures" => Self::Signatures { detail: problem.detail },
             _ => Self::Refused(problem),
         }
     }

@@ -44,6 +44,8 @@ impl Job {
         if let Some(folder) = self.settings.parent() {
             file::make_private_dir(folder)?;
         }
+        let policy = self.settings.with_file_name(layout::POLICY);
+        file::write_new(&policy, layout::NODE_POLICY.as_bytes(), file::PUBLIC)?;
         file::write_new(&self.settings, self.text.as_bytes(), file::SECRET)?;
         let arguments = [
             OsStr::new("enroll"),

@@ -10,6 +10,7 @@ use campanile_common::label::Labels;
 use serde::{Deserialize, Serialize};
 
 use crate::os::file;
+use crate::os::socket::PATH_BYTES_MAX;
 
 /// Marks a directory as made by `dev up`.
 const MARKER: &str = ".campanile-dev";
@@ -114,6 +115,22 @@ impl Layout {
         self.root.join("nodes").join(node).join(name)
     }
 
+    /// Refuses a directory so deep that the stewards' sockets do not fit the kernel's structure.
+    pub(super) fn check_sockets(dir: &Path, nodes: &[PlannedNode]) -> anyhow::Result<()> {
+        let absolute = std::path::absolute(dir).with_context(|| format!("cannot find {}", dir.display()))?;
+        let layout = Self { root: absolute };
+        let longest =
+            nodes.iter().map(|node| layout.node(&node.name, STEWARD_SOCKET).as_os_str().len()).max();
+        let over = longest.unwrap_or(0).saturating_sub(PATH_BYTES_MAX);
+        if over > 0 {
+            bail!(
+                "the path of {} is {over} bytes too long for the sockets in it; give a --dir nearer to the root",
+                dir.display()
+            );
+        }
+        Ok(())
+    }
+
     /// The settings files of all agents that are there.
     pub(super) fn agents_settings(&self) -> io::Result<BTreeSet<PathBuf>> {
         let nodes = match fs::read_dir(self.path("nodes")) {
@@ -202,16 +219,41 @@ pub(super) fn aggregator_settings(layout: &Layout, port: u16) -> String {
     )
 }
 
-/// An agent's settings.
+/// Settings of an agent and its steward. Commands run in process groups: a development fleet makes no units of the
+/// machine's service manager, whoever runs it.
 pub(super) fn agent_settings(layout: &Layout, node: &str) -> String {
     format!(
         "# Written by `campanile dev up`.\n\
          state_dir = {}\n\
          log_level = \"info\"\n\
-         log_format = \"text\"\n",
-        quoted(&layout.node(node, "state"))
+         log_format = \"text\"\n\
+         policy = {}\n\
+         \n\
+         [steward]\n\
+         state_dir = {}\n\
+         socket = {}\n\
+         units = \"never\"\n",
+        quoted(&layout.node(node, "state")),
+        quoted(&layout.node(node, POLICY)),
+        quoted(&layout.node(node, "steward")),
+        quoted(&layout.node(node, STEWARD_SOCKET)),
     )
 }
+
+/// What each node accepts: everything that is built, so that it can be tried out.
+pub(super) const NODE_POLICY: &str = "\
+# Written by `campanile dev up`: this node takes every order. Change it and see what is denied.
+highest_tier = 3
+classes = [\"observe\", \"backup\", \"command\", \"shell\"]
+
+[units]
+observe = [\"*\"]
+change = [\"*\"]
+";
+/// Name of the policy file within a node's folder.
+pub(super) const POLICY: &str = "policy.toml";
+/// Name of the steward's socket within a node's folder.
+const STEWARD_SOCKET: &str = "steward.sock";
 
 /// The file that a shell sources.
 pub(super) fn environment(layout: &Layout, port: u16, token: &str) -> String {
@@ -220,6 +262,7 @@ pub(super) fn environment(layout: &Layout, port: u16, token: &str) -> String {
         ("CAMPANILE_CA", layout.path("operator/ca.pem").display().to_string()),
         ("CAMPANILE_TOKEN", token.to_owned()),
         ("CAMPANILE_CONFIG_DIR", layout.path("operator").display().to_string()),
+        ("CAMPANILE_PASSPHRASE_FILE", layout.path("operator/passphrase").display().to_string()),
     ];
     lines.map(|(name, value)| format!("export {name}={}\n", shell_quoted(&value))).concat()
 }
@@ -246,6 +289,22 @@ mod tests {
         assert_eq!(nodes[0].labels.to_string(), "env=prod,region=eu-west,role=web");
         assert_eq!(nodes[27].labels.to_string(), "env=staging,region=eu-west,role=worker");
         assert_eq!(plan_nodes(100)[0].name, "node-001");
+    }
+
+    #[test]
+    fn a_directory_too_deep_for_sockets_is_refused_before_anything_is_made() {
+        let nodes = plan_nodes(3);
+        let fits = "x".repeat(PATH_BYTES_MAX - "//nodes/node-01/steward.sock".len());
+        assert!(Layout::check_sockets(&Path::new("/").join(&fits), &nodes).is_ok());
+        let error = Layout::check_sockets(&Path::new("/").join(format!("{fits}x")), &nodes).unwrap_err();
+        assert!(error.to_string().contains("1 bytes too long"), "{error}");
+    }
+
+    #[test]
+    fn the_policy_of_a_node_is_one_that_stewards_read() {
+        let policy: campanile_common::authority::Policy = toml::from_str(NODE_POLICY).unwrap();
+        assert_eq!(policy.highest_tier, campanile_common::authority::Tier::Critical);
+        assert_eq!(policy.units.change, ["*"]);
     }
 
     #[test]

@@ -37,12 +37,16 @@ const STEP_PER_NODE: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_millis(200);
 /// How often progress is told, and after how long first.
 const PROGRESS: Duration = Duration::from_secs(2);
+/// The passphrase lies beside the key and is as random as a key itself: slow guessing would only slow down its owner.
+const WORK: WorkFactor = WorkFactor::Fixed(4);
 /// How long an enrolment token of the start is valid.
 const TOKEN_SECONDS: u64 = 3600;
 
 pub(super) fn run(context: &mut Context<'_>, arguments: &Up) -> anyhow::Result<Exit> {
     let programs = programs::find(arguments.bin_dir.as_deref(), context.environment)?;
     let stop = StopRequest::listen().context("cannot listen for signals")?;
+    let nodes = layout::plan_nodes(arguments.nodes);
+    Layout::check_sockets(&arguments.dir, &nodes)?;
     let port = choose_port(arguments.port)?;
     let mut fleet = Fleet {
         layout: Layout::claim(&arguments.dir)?,
@@ -52,7 +56,6 @@ pub(super) fn run(context: &mut Context<'_>, arguments: &Up) -> anyhow::Result<E
         is_kept: false,
         told: Instant::now(),
     };
-    let nodes = layout::plan_nodes(arguments.nodes);
     let link = match fleet.bring_up(context, &programs, &nodes) {
         Ok(link) => link,
         Err(error) => {
@@ -88,7 +91,7 @@ struct Fleet {
     layout: Layout,
     port: u16,
     stop: StopRequest,
-    /// Daemons by what they are called: `aggregator` or a node's name.
+    /// Daemons by what they are called: `aggregator`, a node's name, or that followed by `steward`.
     children: BTreeMap<String, Child>,
     is_kept: bool,
     told: Instant,
@@ -136,7 +139,8 @@ impl Fleet {
             aggregator_dir: &self.layout.aggregator_state(),
             operator_dir: &self.layout.path("operator"),
             passphrase: &passphrase,
-            work: WorkFactor::Calibrated,
+            work: WORK,
+            recovery_keys: 1,
             now: clock::now(),
         })?;
         let settings = layout::aggregator_settings(&self.layout, self.port);
@@ -234,6 +238,9 @@ impl Fleet {
         let mut done = 0;
         enroll::all(agent, jobs, STEP + STEP_PER_NODE * u32::try_from(nodes.len())?, &stop, |job| {
             let settings = self.layout.node(&job.node, "agent.toml");
+            // Enrolling has pinned the authority for the steward. It comes first, so that `run` finds its socket.
+            let steward_log = self.layout.node(&job.node, "steward.log");
+            self.start(&format!("{} steward", job.node), agent, "steward", &settings, &steward_log)?;
             let log = self.layout.node(&job.node, "agent.log");
             self.start(&job.node, agent, "run", &settings, &log)?;
             done += 1;
@@ -281,13 +288,18 @@ impl Fleet {
         anyhow!(text)
     }
 
-    /// Fails when one of the `awaited` agents has ended.
+    /// Fails when one of the `awaited` agents, or its steward, has ended.
     fn check_agents(&mut self, awaited: &[&str]) -> anyhow::Result<()> {
         for node in awaited {
-            let Some(child) = self.children.get_mut(*node) else { continue };
-            if let Some(status) = child.try_wait()? {
-                let log = process::tail(&self.layout.node(node, "agent.log"));
-                bail!("the agent of {node} ended ({status}); its log ends with:\n{log}");
+            for (what, name, log) in [
+                ("agent", (*node).to_owned(), "agent.log"),
+                ("steward", format!("{node} steward"), "steward.log"),
+            ] {
+                let Some(child) = self.children.get_mut(&name) else { continue };
+                if let Some(status) = child.try_wait()? {
+                    let log = process::tail(&self.layout.node(node, log));
+                    bail!("the {what} of {node} ended ({status}); its log ends with:\n{log}");
+                }
             }
         }
         Ok(())

@@ -29,7 +29,9 @@ pub enum Verb {
     /// Show one node
     #[command(after_help = "Examples:
   campanile node show web-01
-  campanile node show 000102030405feff -o json")]
+  campanile node show 000102030405feff -o json
+
+Also says which orders the node would accept, and why: its own policy decides, and nobody changes that from here.")]
     Show {
         /// Name or id
         node: String,
@@ -170,7 +172,7 @@ pub fn run(context: &mut Context<'_>, verb: &Verb) -> anyhow::Result<Exit> {
             Ok(Exit::Fine)
         }),
         Verb::Show { node, watch } => watch.run(context, |context| {
-            show::print(context, &find(&client, node)?)?;
+            show::show(context, &client, &find(&client, node)?)?;
             Ok(Exit::Fine)
         }),
         Verb::Rename { node, name } => change::rename(context, &client, node, name),

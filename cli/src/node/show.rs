@@ -1,15 +1,46 @@
 //! One node for people.
 
-use campanile_common::api::{Cause, Node, NodeState};
+use campanile_common::api::{Cause, Node, NodeState, NodeStewardship};
 use campanile_common::unit::ByteCount;
+use serde::Serialize;
 
-use super::score;
+use super::{path, score};
+use crate::client::Client;
 use crate::context::Context;
 use crate::os::clock;
-use crate::render::{self, Cell};
+use crate::render::{self, Cell, Tone};
 
-pub(super) fn print(context: &mut Context<'_>, node: &Node) -> anyhow::Result<()> {
-    render::object(context, node, &node.name, |context| {
+/// A node with what it would accept.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Shown<'a> {
+    #[serde(flatten)]
+    node: &'a Node,
+    stewardship: Option<NodeStewardship>,
+}
+
+/// Shows a node, and asks it what it would accept.
+pub(super) fn show(context: &mut Context<'_>, client: &Client, node: &Node) -> anyhow::Result<()> {
+    let stewardship = match node.state {
+        NodeState::Active => client
+            .get(&format!("{}/stewardship", path(&node.node_id.to_string())), &[])
+            .map_err(|error| error.to_string()),
+        NodeState::Retired => Err("it is retired".to_owned()),
+    };
+    print(context, node, stewardship)
+}
+
+fn print(
+    context: &mut Context<'_>,
+    node: &Node,
+    stewardship: Result<NodeStewardship, String>,
+) -> anyhow::Result<()> {
+    let (stewardship, absent) = match stewardship {
+        Ok(stewardship) => (Some(stewardship), None),
+        Err(reason) => (None, Some(reason)),
+    };
+    let shown = Shown { node, stewardship };
+    render::object(context, &shown, &node.name, |context| {
         let now = clock::now();
         let mut fields = vec![
             ("name", Cell::new(&node.name)),
@@ -41,8 +72,43 @@ pub(super) fn print(context: &mut Context<'_>, node: &Node) -> anyhow::Result<()
             ("revision", Cell::new(node.revision)),
         ]);
         render::fields(context, &fields)?;
-        causes(context, &node.causes)
+        causes(context, &node.causes)?;
+        accepts(context, shown.stewardship.as_ref(), absent.as_deref())
     })
+}
+
+/// What the node would accept and why, or why nobody knows.
+fn accepts(
+    context: &mut Context<'_>,
+    stewardship: Option<&NodeStewardship>,
+    absent: Option<&str>,
+) -> anyhow::Result<()> {
+    writeln!(context.out)?;
+    let Some(stewardship) = stewardship else {
+        let reason = absent.unwrap_or("it did not say");
+        return Ok(render::fields(context, &[("orders", Cell::new(format!("not known: {reason}")))])?);
+    };
+    let journal = if stewardship.journal_writable {
+        Cell::new("takes orders")
+    } else {
+        Cell::new("cannot be written: every order is denied until it can").toned(Tone::Bad)
+    };
+    let units = if stewardship.transient_units { "in units of systemd" } else { "in process groups" };
+    let mut fields: Vec<_> = stewardship
+        .explanation
+        .iter()
+        .enumerate()
+        .map(|(index, line)| (if index == 0 { "orders" } else { "" }, Cell::new(line)))
+        .collect();
+    fields.extend([
+        ("because of", Cell::new(&stewardship.policy_source)),
+        ("commands run", Cell::new(format!("as {}, {units}", stewardship.user))),
+        ("journal", journal),
+        ("authority version", Cell::new(stewardship.authority_version)),
+        ("catalogue version", Cell::maybe(stewardship.catalogue_version)),
+        ("running now", Cell::new(stewardship.running)),
+    ]);
+    Ok(render::fields(context, &fields)?)
 }
 
 fn causes(context: &mut Context<'_>, causes: &[Cause]) -> anyhow::Result<()> {

@@ -5,4 +5,5 @@ pub mod file;
 pub mod process;
 pub mod random;
 pub mod signal;
+pub mod socket;
 pub mod terminal;

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -18,7 +18,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{
+    DumpableBehavior, Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal, set_dumpable_behavior,
+};
 
 /// How often a child is looked at while it is waited for.
 const LOOK: Duration = Duration::from_millis(20);
@@ -133,6 +135,41 @@ pub fn run(
         stdout.take(COMMAND_LINE_BYTES_MAX).read_to_string(&mut printed)?;
     }
     Ok((status, printed))
+}
+
+/// Starts a daemon of ours that reads `secret` from its standard input and says in one line whether it is ready.
+/// Gives that line.
+///
+/// # Errors
+/// When it cannot be started or says nothing.
+pub fn start_with_secret(program: &Path, arguments: &[&OsStr], secret: &[u8]) -> io::Result<String> {
+    let mut child = Command::new(program)
+        .args(arguments)
+        .current_dir("/")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .spawn()?;
+    if let Some(mut stdin) = child.stdin.take() {
+        stdin.write_all(secret)?;
+    }
+    let mut line = String::new();
+    if let Some(stdout) = child.stdout.take() {
+        BufReader::new(stdout).take(COMMAND_LINE_BYTES_MAX).read_line(&mut line)?;
+    }
+    if line.is_empty() {
+        return Err(io::Error::other(format!("it ended at once ({})", child.wait()?)));
+    }
+    Ok(line.trim_end().to_owned())
+}
+
+/// Keeps other processes of the same user from reading this one's memory, and the kernel from writing it to a file.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn hide_memory() -> io::Result<()> {
+    Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
 }
 
 /// The last lines of a log, at most 4 KiB of them.

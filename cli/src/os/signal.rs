@@ -48,6 +48,12 @@ impl StopRequest {
         Self(Arc::default())
     }
 
+    /// One that was asked for already.
+    #[cfg(test)]
+    pub(crate) fn asked() -> Self {
+        Self(Arc::new(AtomicBool::new(true)))
+    }
+
     /// True once one of the signals came.
     pub fn is_asked(&self) -> bool {
         self.0.load(Ordering::Acquire)

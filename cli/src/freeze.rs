@@ -1,0 +1,71 @@
+//! `freeze` and `unfreeze`: while the fleet is frozen every change is refused and reads work.
+
+use campanile_common::api::{Freeze, FreezeRequest};
+use clap::Args;
+use ureq::http::Method;
+
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::profile;
+use crate::render::{self, Cell, Tone};
+
+/// Path in the API.
+const PATH: &str = "/api/v1/freeze";
+
+/// Options of `freeze`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  campanile freeze --reason 'audit until Friday'
+  campanile freeze                                  says whether it is frozen
+
+While frozen, every verb that changes something ends with exit code 8; queued orders and schedules are held.")]
+pub struct Options {
+    /// Why, for everybody who is refused; without it nothing is changed
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+}
+
+/// Options of `unfreeze`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  campanile unfreeze")]
+pub struct Unfreeze {}
+
+/// Freezes, or says whether it is frozen.
+///
+/// # Errors
+/// When it fails.
+pub fn freeze(context: &mut Context<'_>, options: &Options) -> anyhow::Result<Exit> {
+    let client = profile::client(context)?;
+    let freeze: Freeze = match &options.reason {
+        Some(reason) => client.send(Method::PUT, PATH, &FreezeRequest { reason: reason.clone() })?,
+        None => client.get(PATH, &[])?,
+    };
+    show(context, &freeze)
+}
+
+/// Ends the freeze.
+///
+/// # Errors
+/// When it fails.
+pub fn unfreeze(context: &mut Context<'_>, _: &Unfreeze) -> anyhow::Result<Exit> {
+    let client = profile::client(context)?;
+    client.order(Method::DELETE, PATH)?;
+    show(context, &Freeze { frozen: false, reason: None, by: None, since: None })
+}
+
+fn show(context: &mut Context<'_>, freeze: &Freeze) -> anyhow::Result<Exit> {
+    let (text, tone) = if freeze.frozen { ("frozen", Tone::Warning) } else { ("not frozen", Tone::Good) };
+    render::object(context, freeze, text, |context| {
+        let mut fields = vec![("fleet", Cell::new(text).toned(tone))];
+        if freeze.frozen {
+            fields.extend([
+                ("reason", Cell::maybe(freeze.reason.as_ref())),
+                ("by", Cell::maybe(freeze.by.as_ref())),
+                ("since", Cell::maybe(freeze.since)),
+            ]);
+        }
+        Ok(render::fields(context, &fields)?)
+    })?;
+    Ok(Exit::Fine)
+}
