@@ -42,10 +42,7 @@ pub fn adopt_orphans() -> io::Result<()> {
 /// Takes leave of one child that has ended, if there is any. Children that others wait for must not be: use it where
 /// nobody else does.
 pub fn reap() -> Option<(Pid, WaitStatus)> {
-    match wait(WaitOptions::NOHANG) {
-        Ok(found) => found,
-        Err(_) => None,
-    }
+    wait(WaitOptions::NOHANG).unwrap_or_default()
 }
 
 /// Takes leave of ended children that nobody else waits for: all but `waited_for`.

@@ -2,6 +2,8 @@
 //!
 //! Each turn takes requests, reads what runs, records what ended, makes everything durable, and only then sends.
 
+#![expect(clippy::disallowed_methods, reason = "an edge: it owns the state folder")]
+
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::Path;
@@ -12,7 +14,7 @@ use campanile_common::wire::v1::order::OutputStream;
 use campanile_common::wire::v1::request::AUDIT_ENTRIES_MAX;
 
 use super::connection::packet_buffer;
-use super::execute::{Launcher, Port};
+use super::execute::{Guarded, Launcher, Port};
 use super::observe::{self, Look, OBSERVATIONS_MAX, Observation, Programs};
 use super::orders::{Orders, Places, local, refused};
 use super::protocol::{StewardEvent, StewardRequest};
@@ -54,6 +56,8 @@ struct Task {
     orders: Orders,
     server: Server,
     observations: Vec<Observation>,
+    /// Guards that nobody listens to any more, until they have ended.
+    leaving: Vec<Guarded>,
     programs: Programs,
     launcher: Launcher,
     termination: Termination,
@@ -87,6 +91,7 @@ pub fn run(settings: &Settings) -> anyhow::Result<()> {
         orders,
         server,
         observations: Vec::new(),
+        leaving: Vec::new(),
         programs,
         launcher,
         termination,
@@ -117,7 +122,7 @@ impl Task {
             if stopping.is_none() && self.termination.has_come() {
                 drop(sd_notify::notify(&[sd_notify::NotifyState::Stopping]));
                 stopping = Some(Stopwatch::start());
-                self.observations.clear();
+                self.leave(|_| true);
                 self.orders.stop();
             }
             self.orders.finish(now);
@@ -168,6 +173,7 @@ impl Task {
             }
         }
         let is_pressed = self.orders.is_pressed()
+            || !self.leaving.is_empty()
             || self.observations.iter().any(|observation| observation.guarded.is_ending());
         let is_busy = is_stopping || !self.orders.runs().is_empty() || self.orders.has_unrecorded();
         let timeout = match () {
@@ -250,7 +256,15 @@ impl Task {
     /// Closes a connection, and ends what it alone wanted.
     fn close(&mut self, number: u64) {
         self.server.close(number);
-        self.observations.retain(|observation| observation.connection != number);
+        self.leave(|look| look.connection == number);
+    }
+
+    /// Ends observations that nobody wants any more.
+    fn leave(&mut self, is_unwanted: impl Fn(&Observation) -> bool) {
+        for mut observation in self.observations.extract_if(.., |look| is_unwanted(look)) {
+            observation.guarded.abandon();
+            self.leaving.push(observation.guarded);
+        }
     }
 
     fn tell(&mut self, number: u64, event: &StewardEvent) {
@@ -300,7 +314,7 @@ impl Task {
                 return self.begin_look(number, look);
             }
             StewardRequest::Stop(tag) => {
-                return self.observations.retain(|look| look.connection != number || look.tag != tag);
+                return self.leave(|look| look.connection == number && look.tag == tag);
             }
             StewardRequest::Audit(tag, after, limit) => {
                 match self.orders.audit.entries(after, limit.min(AUDIT_ENTRIES_MAX)) {
@@ -328,6 +342,7 @@ impl Task {
     }
 
     fn finish_observations(&mut self) {
+        self.leaving.retain_mut(|guarded| !guarded.is_over());
         let mut index = 0;
         while index < self.observations.len() {
             if self.observations[index].guarded.is_over() {

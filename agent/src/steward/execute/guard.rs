@@ -42,11 +42,14 @@ pub enum GuardError {
     Order,
 }
 
+/// Standard input of the command, and what is still to be written to it.
+type Input = (ChildStdin, Vec<u8>);
+
 struct Guard {
     socket: PacketSocket,
     child: Pid,
     process: OwnedFd,
-    input: Option<(ChildStdin, Vec<u8>)>,
+    input: Option<Input>,
     status: Option<WaitStatus>,
     watch: Stopwatch,
     timeout: Option<Duration>,
@@ -101,7 +104,7 @@ fn receive_spec(socket: &PacketSocket) -> Result<GuardSpec, GuardError> {
     }
 }
 
-fn start(spec: &GuardSpec) -> Result<(Pid, Option<(ChildStdin, Vec<u8>)>), String> {
+fn start(spec: &GuardSpec) -> Result<(Pid, Option<Input>), String> {
     let (program, arguments) = spec.argv.split_first().ok_or("it names no program")?;
     let own = user::own();
     let user = match &spec.user {
