@@ -3,7 +3,7 @@
 //! A process that makes itself a *subreaper* inherits every descendant whose parent ended, so that a daemon which
 //! forked twice is still found beneath it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::time::Duration;
@@ -58,11 +58,25 @@ pub fn reap_orphans(waited_for: &[Pid]) {
 }
 
 /// Sends `signal` to every living descendant but those beneath `spared`; returns how many there are.
-pub fn signal_descendants(signal: Signal, spared: &[Pid]) -> usize {
+fn signal_descendants(signal: Signal, spared: &[Pid]) -> usize {
     let all = processes();
     let descendants = beneath(&all, getpid().as_raw_pid(), spared);
     for (pid, seen) in &descendants {
         send(*pid, seen, signal);
+    }
+    descendants.len()
+}
+
+/// Asks every living descendant to end that was not asked before; returns how many live. One that was born while the
+/// others were asked is asked the next time.
+pub fn ask_descendants_to_end(asked: &mut BTreeSet<(i32, u64)>) -> usize {
+    let descendants = beneath(&processes(), getpid().as_raw_pid(), &[]);
+    for (pid, seen) in &descendants {
+        if asked.insert((*pid, seen.started)) {
+            send(*pid, seen, Signal::TERM);
+            // One that was stopped could not hear it.
+            send(*pid, seen, Signal::CONT);
+        }
     }
     descendants.len()
 }

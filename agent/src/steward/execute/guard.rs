@@ -3,6 +3,7 @@
 //! It inherits every orphan beneath it, and ends them all when the command has ended, took too long, is to be stopped,
 //! or when the steward is gone: the socket between the two closes however the steward ends.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
@@ -10,7 +11,7 @@ use std::process::{ChildStdin, Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::{
-    Pid, PidfdFlags, Resource, Rlimit, Signal, WaitStatus, geteuid, getrlimit, pidfd_open, setrlimit, setsid,
+    Pid, PidfdFlags, Resource, Rlimit, WaitStatus, geteuid, getrlimit, pidfd_open, setrlimit, setsid,
 };
 
 use super::message::{FromGuard, GuardEnd, GuardLimits, GuardSpec, ToGuard};
@@ -65,19 +66,18 @@ pub fn run() -> Result<(), GuardError> {
     process_tree::adopt_orphans()?;
     // Fails where the guard leads a session already.
     setsid().ok();
+    // Before it does: the command may end its guard at once, and has run all the same.
+    tell(&socket, &FromGuard::Began);
     let guard = match start(&spec) {
-        Ok((child, input)) => {
-            tell(&socket, &FromGuard::Began);
-            Guard {
-                process: pidfd_open(child, PidfdFlags::empty()).map_err(io::Error::from)?,
-                socket,
-                child,
-                input,
-                status: None,
-                watch: Stopwatch::start(),
-                timeout: spec.timeout_ms.map(|timeout| Duration::from_millis(timeout.into())),
-            }
-        }
+        Ok((child, input)) => Guard {
+            process: pidfd_open(child, PidfdFlags::empty()).map_err(io::Error::from)?,
+            socket,
+            child,
+            input,
+            status: None,
+            watch: Stopwatch::start(),
+            timeout: spec.timeout_ms.map(|timeout| Duration::from_millis(timeout.into())),
+        },
         Err(reason) => {
             tell(&socket, &FromGuard::Ended { end: GuardEnd::NotStarted { reason }, is_clean: true });
             return Ok(());
@@ -236,15 +236,10 @@ impl Guard {
 
     /// Lets the command end in its own way, for a while.
     fn ask_to_end(&mut self) {
-        process_tree::signal_descendants(Signal::TERM, &[]);
-        let watch = Stopwatch::start();
-        while watch.elapsed() < GRACE {
-            self.reap();
-            // Signal 0 would do; CONT also wakes those that were stopped, so that they can end.
-            if process_tree::signal_descendants(Signal::CONT, &[]) == 0 {
-                return;
-            }
+        let (watch, mut asked) = (Stopwatch::start(), BTreeSet::new());
+        while process_tree::ask_descendants_to_end(&mut asked) > 0 && watch.elapsed() < GRACE {
             pause(GRACE_LOOK_INTERVAL);
+            self.reap();
         }
     }
 }

@@ -1,10 +1,12 @@
 //! What the journal promises, above all when it is damaged.
 
+use std::path::Path;
 use std::time::Duration;
 
 use campanile_common::id::Digest;
 use campanile_common::wire::v1::order::{OutputStream, RunResult};
 
+use super::opening::Opening;
 use super::*;
 
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
