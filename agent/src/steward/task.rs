@@ -1,6 +1,6 @@
 //! The steward's process: one thread around one wait, no runtime.
 //!
-//! Each turn takes requests, reads what runs, records what ended, makes everything durable, and only then sends.
+//! Each turn takes requests, reads what runs, records what ended, and only then sends.
 
 #![expect(clippy::disallowed_methods, reason = "an edge: it owns the state folder")]
 
@@ -58,6 +58,8 @@ struct Task {
     observations: Vec<Observation>,
     /// Guards that nobody listens to any more, until they have ended.
     leaving: Vec<Guarded>,
+    /// Since the audit chain was last made durable as a whole.
+    synced: Stopwatch,
     programs: Programs,
     launcher: Launcher,
     termination: Termination,
@@ -92,6 +94,7 @@ pub fn run(settings: &Settings) -> anyhow::Result<()> {
         server,
         observations: Vec::new(),
         leaving: Vec::new(),
+        synced: Stopwatch::start(),
         programs,
         launcher,
         termination,
@@ -127,8 +130,8 @@ impl Task {
             }
             self.orders.finish(now);
             self.finish_observations();
-            if let Err(error) = self.orders.audit.sync() {
-                tracing::error!(%error, "orders are refused");
+            if self.synced.elapsed() >= BUSY_INTERVAL {
+                self.sync();
             }
             self.pump();
             if let Some(watch) = &stopping {
@@ -175,7 +178,10 @@ impl Task {
         let is_pressed = self.orders.is_pressed()
             || !self.leaving.is_empty()
             || self.observations.iter().any(|observation| observation.guarded.is_ending());
-        let is_busy = is_stopping || !self.orders.runs().is_empty() || self.orders.has_unrecorded();
+        let is_busy = is_stopping
+            || self.orders.audit.is_dirty()
+            || !self.orders.runs().is_empty()
+            || self.orders.has_unrecorded();
         let timeout = match () {
             () if is_pressed => Some(PRESSED_INTERVAL),
             () if is_throttled => Some(PRESSED_INTERVAL * 10),
@@ -220,6 +226,13 @@ impl Task {
                 }
             }
         }
+    }
+
+    fn sync(&mut self) {
+        if let Err(error) = self.orders.audit.sync() {
+            tracing::error!(%error, "orders are refused");
+        }
+        self.synced = Stopwatch::start();
     }
 
     fn accept(&mut self) {
@@ -281,6 +294,7 @@ impl Task {
         };
         let event = match request {
             StewardRequest::Describe(tag) => {
+                self.sync();
                 StewardEvent::Description(tag, Box::new(self.orders.describe(now)))
             }
             StewardRequest::Deliver(deliver) => {
@@ -317,6 +331,7 @@ impl Task {
                 return self.leave(|look| look.connection == number && look.tag == tag);
             }
             StewardRequest::Audit(tag, after, limit) => {
+                self.sync();
                 match self.orders.audit.entries(after, limit.min(AUDIT_ENTRIES_MAX)) {
                     Ok(entries) => StewardEvent::Audit(tag, entries),
                     Err(error) => StewardEvent::Refused(tag, error.to_string()),

@@ -20,7 +20,7 @@ fn open(folder: &Path) -> AuditLog {
     AuditLog::open(folder, NOW).0
 }
 
-fn all(log: &AuditLog) -> Vec<AuditEntry> {
+fn all(log: &mut AuditLog) -> Vec<AuditEntry> {
     let mut entries: Vec<AuditEntry> = Vec::new();
     loop {
         let found = log.entries(entries.last().map_or(0, |entry| entry.sequence), 50).unwrap();
@@ -50,7 +50,7 @@ fn the_chain_goes_on_over_restarts() {
     let folder = written(3);
     let mut log = open(folder.path());
     let position = log.append(NOW, vec![act("more"), act("and more")]).unwrap();
-    let entries = all(&log);
+    let entries = all(&mut log);
     assert_eq!((entries.len(), entries[4].hash), (5, position.hash));
     assert!(verify_entries(&entries, &[]).intact);
 }
@@ -65,7 +65,7 @@ fn half_an_entry_at_the_end_is_cut_off() {
     let (mut log, cut) = AuditLog::open(folder.path(), NOW);
     assert!(cut.is_some());
     log.append(NOW, vec![act("more")]).unwrap();
-    assert!(verify_entries(&all(&log), &[]).intact);
+    assert!(verify_entries(&all(&mut log), &[]).intact);
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn segments_are_one_chain_and_the_oldest_go() {
         log.append(NOW, vec![act(&format!("segment {index}"))]).unwrap();
     }
     assert_eq!(segment::list(&folder.path().join(FOLDER)).unwrap().len(), SEGMENTS_MAX);
-    let entries = all(&log);
+    let entries = all(&mut log);
     assert_eq!(entries.len(), SEGMENTS_MAX);
     assert!(entries.windows(2).all(|pair| pair[1].previous == pair[0].hash));
     assert_eq!(open(folder.path()).position(), log.position());
@@ -108,7 +108,7 @@ fn a_segment_without_an_entry_is_passed_over() {
     segment::create(&folder.path().join(FOLDER), 4).unwrap();
     let mut log = open(folder.path());
     log.append(NOW, vec![act("more")]).unwrap();
-    assert!(verify_entries(&all(&log), &[]).intact);
+    assert!(verify_entries(&all(&mut log), &[]).intact);
 }
 
 #[test]
@@ -121,5 +121,5 @@ fn long_texts_are_cut_and_answers_fit_a_packet() {
     let found = log.entries(0, 64).unwrap();
     let bytes: usize = found.iter().map(String::len).sum();
     assert!(!found.is_empty() && bytes <= ANSWER_BYTES_MAX, "{bytes}");
-    assert!(verify_entries(&all(&log), &[]).intact);
+    assert!(verify_entries(&all(&mut log), &[]).intact);
 }
