@@ -30,6 +30,8 @@ const REAP_INTERVAL: Duration = Duration::from_secs(1);
 const GRACE_LOOK_INTERVAL: Duration = Duration::from_millis(10);
 const PACKET_BYTES_MAX: usize = 64 * 1024;
 const OPEN_FILES_MAX: u64 = 1024;
+/// The limit is the guard's as well, which must be able to report.
+const DATA_BYTES_MIN: u64 = 16 << 20;
 const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Why there is no guard.
@@ -153,7 +155,7 @@ fn limit(limits: Option<&GuardLimits>, is_other_user: bool) -> io::Result<()> {
     set_limit(Resource::Nofile, OPEN_FILES_MAX)?;
     let Some(limits) = limits else { return Ok(()) };
     // What a process may write to; address space would also count what runtimes only set aside.
-    set_limit(Resource::Data, limits.memory_bytes)?;
+    set_limit(Resource::Data, limits.memory_bytes.max(DATA_BYTES_MIN))?;
     if is_other_user {
         // It counts all processes of a user, so ours, or root's, would be the wrong ones.
         set_limit(Resource::Nproc, limits.tasks.into())?;

@@ -9,6 +9,7 @@ use campanile_common::wire::v1::order::{AuditPosition, Outcome, RunResult};
 
 use super::{Orders, Run, target};
 use crate::os::process_tree;
+use crate::os::stopwatch::Stopwatch;
 use crate::steward::audit::Act;
 use crate::steward::execute::{Ended, GuardEnd};
 use crate::steward::journal::ending;
@@ -18,6 +19,8 @@ use crate::steward::output::KeptOutput;
 const ORPHAN_PATIENCE: Duration = Duration::from_millis(500);
 /// Most of what a guard's starter said that goes into an outcome.
 const REASON_BYTES_MAX: usize = 512;
+/// How long after a failure the disk is tried again.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A run that has ended and is to be recorded.
 #[derive(Debug)]
@@ -128,10 +131,15 @@ impl Orders {
 
     /// Tries to record what has ended; what cannot be recorded stays and is not told.
     pub(in crate::steward) fn record_endings(&mut self, now: Timestamp) {
+        if self.refused_by_disk.is_some_and(|watch| watch.elapsed() < RETRY_INTERVAL) {
+            return;
+        }
+        self.refused_by_disk = None;
         for mut ending in std::mem::take(&mut self.unrecorded) {
             if let Err(error) = self.record(&mut ending, now) {
                 tracing::error!(run = %ending.outcome.run, error, "an outcome cannot be recorded; tried again");
                 self.unrecorded.push(ending);
+                self.refused_by_disk = Some(Stopwatch::start());
             }
         }
     }
