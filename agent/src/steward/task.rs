@@ -9,9 +9,11 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::Path;
 use std::time::Duration;
 
+use campanile_common::api::AuditOutcome;
 use campanile_common::authority::RunId;
 use campanile_common::wire::v1::order::OutputStream;
 use campanile_common::wire::v1::request::AUDIT_ENTRIES_MAX;
+use rustix::process::Pid;
 
 use super::connection::packet_buffer;
 use super::execute::{Guarded, Launcher, Port};
@@ -25,7 +27,6 @@ use crate::os::stopwatch::Stopwatch;
 use crate::os::termination::Termination;
 use crate::os::{clock, log, process_tree, user};
 use crate::settings::{LogFormat, Settings, UnitUse};
-use campanile_common::api::AuditOutcome;
 
 /// Requests of one connection before others have their turn.
 const REQUESTS_A_TURN: usize = 32;
@@ -128,7 +129,9 @@ impl Task {
                 self.leave(|_| true);
                 self.orders.stop();
             }
-            self.orders.finish(now);
+            let looks = self.observations.iter().map(|look| &look.guarded);
+            let others: Vec<Pid> = looks.chain(&self.leaving).filter_map(Guarded::pid).collect();
+            self.orders.finish(&others, now);
             self.finish_observations();
             if self.synced.elapsed() >= BUSY_INTERVAL {
                 self.sync();

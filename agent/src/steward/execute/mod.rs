@@ -211,7 +211,8 @@ impl Guarded {
             self.kill();
         }
         if !self.is_exited && (self.socket.is_none() || self.is_overdue) {
-            self.is_exited = matches!(self.child.try_wait(), Ok(Some(_)));
+            // An error is a child that is no more.
+            self.is_exited = !matches!(self.child.try_wait(), Ok(None));
             let waited = *self.ended.get_or_insert(now);
             if !self.is_exited && now.saturating_sub(waited) >= self.patience {
                 self.kill();

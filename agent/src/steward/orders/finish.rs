@@ -7,6 +7,8 @@ use campanile_common::authority::RunId;
 use campanile_common::time::Timestamp;
 use campanile_common::wire::v1::order::{AuditPosition, Outcome, RunResult};
 
+use rustix::process::Pid;
+
 use super::{Orders, Run, target};
 use crate::os::process_tree;
 use crate::os::stopwatch::Stopwatch;
@@ -71,14 +73,14 @@ fn describe(result: &RunResult) -> (AuditOutcome, String) {
 }
 
 impl Orders {
-    /// Records what has ended since. The runs whose outcomes can be told now.
-    pub(in crate::steward) fn finish(&mut self, now: Timestamp) {
+    /// Records what has ended since. `others` are guards of this process that run no order.
+    pub(in crate::steward) fn finish(&mut self, others: &[Pid], now: Timestamp) {
         let over: Vec<RunId> =
             self.runs.iter_mut().filter_map(|(run, state)| state.guarded.is_over().then_some(*run)).collect();
         for run in over {
             let Some(state) = self.runs.remove(&run) else { continue };
             if matches!(state.guarded.ended(), Ended::Silent | Ended::NeverBegan) {
-                self.end_orphans();
+                self.end_orphans(others);
             }
             let result = self.result_of(&state);
             let started = Some(state.started);
@@ -98,8 +100,9 @@ impl Orders {
     }
 
     /// A guard was killed: what was beneath it is beneath this process now.
-    fn end_orphans(&self) {
-        let guards: Vec<_> = self.runs.values().filter_map(|run| run.guarded.pid()).collect();
+    fn end_orphans(&self, others: &[Pid]) {
+        let mut guards: Vec<Pid> = self.runs.values().filter_map(|run| run.guarded.pid()).collect();
+        guards.extend(others);
         let reap = || process_tree::reap_orphans(&guards);
         if !process_tree::kill_descendants(&guards, ORPHAN_PATIENCE, reap) {
             tracing::error!("processes of an order are left: they hang in the kernel");
