@@ -155,16 +155,25 @@ impl Journal {
     }
 
     /// Takes space for the end of a run with so much output; also looks whether another run may be remembered.
-    pub(super) fn reserve(&mut self, run: RunId, output_bytes: u32) -> Result<(), JournalError> {
+    pub(super) fn reserve(
+        &mut self,
+        run: RunId,
+        output_bytes: u32,
+        now: Timestamp,
+    ) -> Result<(), JournalError> {
         self.check()?;
-        let full = |what| Err(JournalError::Full { path: self.path.clone(), what });
-        if self.index.runs.len() >= RUNS_MAX {
-            return full("too many orders are within their validity");
-        }
         // Chunks of one byte each are the worst.
         let needed = u64::from(output_bytes) * 2 + OUTCOME_BYTES;
         let needed = needed.min(u64_of(FRAME_BYTES_MAX));
         let all = self.reserved.values().sum::<u64>() + needed + OUTCOME_BYTES;
+        let is_crowded = self.length + all > self.limits.bytes_max || self.index.runs.len() >= RUNS_MAX;
+        if is_crowded && self.length > self.rewritten {
+            self.rewrite_in_place(now)?;
+        }
+        let full = |what| Err(JournalError::Full { path: self.path.clone(), what });
+        if self.index.runs.len() >= RUNS_MAX {
+            return full("too many orders are within their validity");
+        }
         if self.length + all > self.limits.bytes_max {
             return full("too many outcomes wait to be reported");
         }
@@ -266,6 +275,10 @@ impl Journal {
         if self.length < self.limits.rewrite_bytes || self.length < self.rewritten * 2 {
             return Ok(());
         }
+        self.rewrite_in_place(now)
+    }
+
+    fn rewrite_in_place(&mut self, now: Timestamp) -> Result<(), JournalError> {
         let mut header = self.header.clone();
         header.sequence = self.sequence;
         self.rewrite(header, now)

@@ -176,13 +176,29 @@ fn a_full_disk_or_limit_stops_orders_and_not_outcomes() {
     let folder = tempfile::tempdir().unwrap();
     let limits = JournalLimits { rewrite_bytes: 1 << 30, bytes_max: 100_000 };
     let (mut journal, _) = Journal::open(folder.path(), limits, id(1), NOW, false).unwrap();
-    journal.reserve(run(1), 20_000).unwrap();
-    let error = journal.reserve(run(2), 20_000).unwrap_err();
+    journal.reserve(run(1), 20_000, NOW).unwrap();
+    let error = journal.reserve(run(2), 20_000, NOW).unwrap_err();
     assert!(matches!(error, JournalError::Full { .. }), "{error}");
     start(&mut journal, run(1), NOW + DAY);
     finish(&mut journal, run(1), &[1; 20_000]);
     journal.release(run(1));
-    journal.reserve(run(2), 1000).unwrap();
+    journal.reserve(run(2), 1000, NOW).unwrap();
+}
+
+#[test]
+fn a_journal_full_of_what_is_past_makes_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let limits = JournalLimits { rewrite_bytes: 1 << 30, bytes_max: 100_000 };
+    let (mut journal, _) = Journal::open(folder.path(), limits, id(1), NOW, false).unwrap();
+    for byte in 0..20 {
+        journal.reserve(run(byte), 10_000, NOW).unwrap();
+        start(&mut journal, run(byte), NOW + DAY);
+        finish(&mut journal, run(byte), &[byte; 10_000]);
+        journal.release(run(byte));
+        journal.append(&[Record::Reported(run(byte))]).unwrap();
+    }
+    assert!(bytes(folder.path()).len() < 100_000);
+    assert!((0..20).all(|byte| journal.known(run(byte)).is_some()));
 }
 
 #[test]
