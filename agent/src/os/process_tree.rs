@@ -3,7 +3,7 @@
 //! A process that makes itself a *subreaper* inherits every descendant whose parent ended, so that a daemon which
 //! forked twice is still found beneath it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::time::Duration;
@@ -42,10 +42,7 @@ pub fn adopt_orphans() -> io::Result<()> {
 /// Takes leave of one child that has ended, if there is any. Children that others wait for must not be: use it where
 /// nobody else does.
 pub fn reap() -> Option<(Pid, WaitStatus)> {
-    match wait(WaitOptions::NOHANG) {
-        Ok(found) => found,
-        Err(_) => None,
-    }
+    wait(WaitOptions::NOHANG).unwrap_or_default()
 }
 
 /// Takes leave of ended children that nobody else waits for: all but `waited_for`.
@@ -61,11 +58,25 @@ pub fn reap_orphans(waited_for: &[Pid]) {
 }
 
 /// Sends `signal` to every living descendant but those beneath `spared`; returns how many there are.
-pub fn signal_descendants(signal: Signal, spared: &[Pid]) -> usize {
+fn signal_descendants(signal: Signal, spared: &[Pid]) -> usize {
     let all = processes();
     let descendants = beneath(&all, getpid().as_raw_pid(), spared);
     for (pid, seen) in &descendants {
         send(*pid, seen, signal);
+    }
+    descendants.len()
+}
+
+/// Asks every living descendant to end that was not asked before; returns how many live. One that was born while the
+/// others were asked is asked the next time.
+pub fn ask_descendants_to_end(asked: &mut BTreeSet<(i32, u64)>) -> usize {
+    let descendants = beneath(&processes(), getpid().as_raw_pid(), &[]);
+    for (pid, seen) in &descendants {
+        if asked.insert((*pid, seen.started)) {
+            send(*pid, seen, Signal::TERM);
+            // One that was stopped could not hear it.
+            send(*pid, seen, Signal::CONT);
+        }
     }
     descendants.len()
 }

@@ -62,12 +62,12 @@ pub(super) enum Look {
     UnderWay(Box<Observation>),
 }
 
-fn permit(tag: Tag, unit: &str, policy: &Policy) -> Result<(), StewardEvent> {
+fn permit(tag: Tag, unit: &str, policy: &Policy) -> Result<(), Box<StewardEvent>> {
     if !is_unit_name(unit) {
         let reason = format!("`{unit}` is no name of a unit; give it in full, e.g. nginx.service");
-        return Err(StewardEvent::Refused(tag, reason));
+        return Err(Box::new(StewardEvent::Refused(tag, reason)));
     }
-    policy.permit_observing(unit).map_err(|denial| StewardEvent::Denied(tag, denial))
+    policy.permit_observing(unit).map_err(|denial| Box::new(StewardEvent::Denied(tag, denial)))
 }
 
 fn begin(
@@ -106,7 +106,7 @@ pub(super) fn unit(
     unit: String,
 ) -> Look {
     if let Err(event) = permit(tag, &unit, policy) {
-        return Look::Answer(event);
+        return Look::Answer(*event);
     }
     let systemctl = programs.systemctl.to_string_lossy().into_owned();
     let argv = [&systemctl, "show", "--no-pager", "--timestamp=unix", "-p", PROPERTIES, "--", &unit];
@@ -124,7 +124,7 @@ pub(super) fn journal(
     query: &JournalQuery,
 ) -> Look {
     if let Err(event) = permit(tag, &query.unit, policy) {
-        return Look::Answer(event);
+        return Look::Answer(*event);
     }
     let mut argv = vec![programs.journalctl.to_string_lossy().into_owned()];
     argv.extend(["--no-pager", "--quiet", "-o", "short-iso", "-u"].map(str::to_owned));

@@ -1,18 +1,22 @@
 //! The steward's process: one thread around one wait, no runtime.
 //!
-//! Each turn takes requests, reads what runs, records what ended, makes everything durable, and only then sends.
+//! Each turn takes requests, reads what runs, records what ended, and only then sends.
+
+#![expect(clippy::disallowed_methods, reason = "an edge: it owns the state folder")]
 
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::Path;
 use std::time::Duration;
 
+use campanile_common::api::AuditOutcome;
 use campanile_common::authority::RunId;
 use campanile_common::wire::v1::order::OutputStream;
 use campanile_common::wire::v1::request::AUDIT_ENTRIES_MAX;
+use rustix::process::Pid;
 
 use super::connection::packet_buffer;
-use super::execute::{Launcher, Port};
+use super::execute::{Guarded, Launcher, Port};
 use super::observe::{self, Look, OBSERVATIONS_MAX, Observation, Programs};
 use super::orders::{Orders, Places, local, refused};
 use super::protocol::{StewardEvent, StewardRequest};
@@ -23,7 +27,6 @@ use crate::os::stopwatch::Stopwatch;
 use crate::os::termination::Termination;
 use crate::os::{clock, log, process_tree, user};
 use crate::settings::{LogFormat, Settings, UnitUse};
-use campanile_common::api::AuditOutcome;
 
 /// Requests of one connection before others have their turn.
 const REQUESTS_A_TURN: usize = 32;
@@ -54,6 +57,10 @@ struct Task {
     orders: Orders,
     server: Server,
     observations: Vec<Observation>,
+    /// Guards that nobody listens to any more, until they have ended.
+    leaving: Vec<Guarded>,
+    /// Since the audit chain was last made durable as a whole.
+    synced: Stopwatch,
     programs: Programs,
     launcher: Launcher,
     termination: Termination,
@@ -87,6 +94,8 @@ pub fn run(settings: &Settings) -> anyhow::Result<()> {
         orders,
         server,
         observations: Vec::new(),
+        leaving: Vec::new(),
+        synced: Stopwatch::start(),
         programs,
         launcher,
         termination,
@@ -117,13 +126,15 @@ impl Task {
             if stopping.is_none() && self.termination.has_come() {
                 drop(sd_notify::notify(&[sd_notify::NotifyState::Stopping]));
                 stopping = Some(Stopwatch::start());
-                self.observations.clear();
+                self.leave(|_| true);
                 self.orders.stop();
             }
-            self.orders.finish(now);
+            let looks = self.observations.iter().map(|look| &look.guarded);
+            let others: Vec<Pid> = looks.chain(&self.leaving).filter_map(Guarded::pid).collect();
+            self.orders.finish(&others, now);
             self.finish_observations();
-            if let Err(error) = self.orders.audit.sync() {
-                tracing::error!(%error, "orders are refused");
+            if self.synced.elapsed() >= BUSY_INTERVAL {
+                self.sync();
             }
             self.pump();
             if let Some(watch) = &stopping {
@@ -168,8 +179,12 @@ impl Task {
             }
         }
         let is_pressed = self.orders.is_pressed()
+            || !self.leaving.is_empty()
             || self.observations.iter().any(|observation| observation.guarded.is_ending());
-        let is_busy = is_stopping || !self.orders.runs().is_empty() || self.orders.has_unrecorded();
+        let is_busy = is_stopping
+            || self.orders.audit.is_dirty()
+            || !self.orders.runs().is_empty()
+            || self.orders.has_unrecorded();
         let timeout = match () {
             () if is_pressed => Some(PRESSED_INTERVAL),
             () if is_throttled => Some(PRESSED_INTERVAL * 10),
@@ -216,6 +231,13 @@ impl Task {
         }
     }
 
+    fn sync(&mut self) {
+        if let Err(error) = self.orders.audit.sync() {
+            tracing::error!(%error, "orders are refused");
+        }
+        self.synced = Stopwatch::start();
+    }
+
     fn accept(&mut self) {
         if let Arrival::Refused(peer) = self.server.accept() {
             let detail = format!("process {} of user {} may not speak to the steward", peer.pid, peer.uid);
@@ -250,7 +272,15 @@ impl Task {
     /// Closes a connection, and ends what it alone wanted.
     fn close(&mut self, number: u64) {
         self.server.close(number);
-        self.observations.retain(|observation| observation.connection != number);
+        self.leave(|look| look.connection == number);
+    }
+
+    /// Ends observations that nobody wants any more.
+    fn leave(&mut self, is_unwanted: impl Fn(&Observation) -> bool) {
+        for mut observation in self.observations.extract_if(.., |look| is_unwanted(look)) {
+            observation.guarded.abandon();
+            self.leaving.push(observation.guarded);
+        }
     }
 
     fn tell(&mut self, number: u64, event: &StewardEvent) {
@@ -267,6 +297,7 @@ impl Task {
         };
         let event = match request {
             StewardRequest::Describe(tag) => {
+                self.sync();
                 StewardEvent::Description(tag, Box::new(self.orders.describe(now)))
             }
             StewardRequest::Deliver(deliver) => {
@@ -300,9 +331,10 @@ impl Task {
                 return self.begin_look(number, look);
             }
             StewardRequest::Stop(tag) => {
-                return self.observations.retain(|look| look.connection != number || look.tag != tag);
+                return self.leave(|look| look.connection == number && look.tag == tag);
             }
             StewardRequest::Audit(tag, after, limit) => {
+                self.sync();
                 match self.orders.audit.entries(after, limit.min(AUDIT_ENTRIES_MAX)) {
                     Ok(entries) => StewardEvent::Audit(tag, entries),
                     Err(error) => StewardEvent::Refused(tag, error.to_string()),
@@ -328,6 +360,7 @@ impl Task {
     }
 
     fn finish_observations(&mut self) {
+        self.leaving.retain_mut(|guarded| !guarded.is_over());
         let mut index = 0;
         while index < self.observations.len() {
             if self.observations[index].guarded.is_over() {

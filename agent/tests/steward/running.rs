@@ -264,3 +264,66 @@ fn units_and_journals_are_shown_as_the_policy_lists_them() {
         "{refused:?}"
     );
 }
+
+/// How many descriptors a program finds that this process starts: whoever started the tests may have left some open.
+fn descriptors_of_a_child() -> String {
+    let output = std::process::Command::new("sh").args(["-c", "ls /proc/self/fd | wc -l"]).output().unwrap();
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+#[test]
+fn a_command_runs_as_the_user_that_it_names_and_within_limits() {
+    let node = Node::new();
+    let mut client = node.client();
+    let mut order = shell("id -un; id -G; ulimit -c; ulimit -n; ls /proc/self/fd | wc -l");
+    let own = campanile_agent::os::user::own();
+    let user = if own.uid == 0 { "nobody".to_owned() } else { own.name };
+    if let Action::Run(command) = &mut order.action {
+        command.user = Some(user.clone());
+    }
+    let told = client.run(&order);
+    let text = String::from_utf8(told.stdout).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    let [name, groups, core, files, descriptors] = lines.as_slice() else {
+        panic!("{text}: {:?}", told.outcome)
+    };
+    assert_eq!((*name, *core, *files), (user.as_str(), "0", "1024"));
+    if own.uid == 0 {
+        assert_eq!(groups.split(' ').count(), 1, "no group of root's is left: {groups}");
+    }
+    assert_eq!(*descriptors, descriptors_of_a_child(), "nothing of the steward's is inherited");
+    let mut nobody = shell("true");
+    if let Action::Run(command) = &mut nobody.action {
+        command.user = Some("no-such-user-here".to_owned());
+    }
+    let result = client.run(&nobody).outcome.result;
+    assert!(
+        matches!(&result, RunResult::Failed { reason } if reason.contains("no-such-user-here")),
+        "{result:?}"
+    );
+}
+
+#[test]
+fn the_socket_of_a_service_manager_is_taken_over() {
+    let mut node = Node::new();
+    node.client().describe();
+    node.kill();
+    std::fs::remove_file(node.path("steward.sock")).unwrap();
+    let script = "import os,socket,sys\ns=socket.socket(socket.AF_UNIX,socket.SOCK_SEQPACKET)\ns.bind(sys.argv[1])\n\
+                  s.listen(8)\nif s.fileno()!=3: os.dup2(s.fileno(),3)\nos.set_inheritable(3,True)\n\
+                  os.environ.update(LISTEN_FDS='1',LISTEN_PID=str(os.getpid()))\nos.execv(sys.argv[2],sys.argv[2:])";
+    let manager = node.path("manager.sock");
+    let mut python = std::process::Command::new("python3");
+    python.args(["-c", script]).arg(&manager).arg(env!("CARGO_BIN_EXE_campanile-agent"));
+    let Ok(mut steward) = python.args(["steward", "--config"]).arg(node.path("agent.toml")).spawn() else {
+        eprintln!("SKIPPED: no python3 to hand over a socket with");
+        return;
+    };
+    let mut client = crate::support::Client::connect(&manager);
+    let script = "env | grep LISTEN; ls -l /proc/self/fd | grep -c 'socket:'";
+    let told = client.run(&shell(script));
+    assert!(!node.path("steward.sock").exists());
+    steward.kill().unwrap();
+    steward.wait().unwrap();
+    assert_eq!(told.stdout, b"0\n", "neither the socket nor its name goes on to commands");
+}

@@ -282,6 +282,16 @@ impl Client {
         }
     }
 
+    /// The outcome of a run, whatever is told of its output.
+    pub(crate) fn outcome_of(&mut self, run: RunId) -> Outcome {
+        loop {
+            match self.next().expect("the steward is there") {
+                StewardEvent::Outcome(outcome) if outcome.run == run => return outcome,
+                _ => {}
+            }
+        }
+    }
+
     /// Delivers, and hears it to its end.
     pub(crate) fn run(&mut self, order: &Order) -> Told {
         self.deliver(&deliver(order));

@@ -25,7 +25,9 @@ impl Source {
     pub(crate) fn new(path: &str, text: &str) -> Self {
         let masked = mask(text);
         let code = blank_tests(&masked);
-        let is_test = path.starts_with("tests/") || path.ends_with("/tests.rs");
+        let is_test = path.starts_with("tests/")
+            || path.split('/').nth(1) == Some("tests")
+            || path.ends_with("/tests.rs");
         Self { path: path.to_owned(), text: text.to_owned(), masked, code, is_test }
     }
 

@@ -6,6 +6,8 @@
 //! Invariant: nothing is started before its entry is synced. A chain that is damaged takes no entry, and no order
 //! runs until an operator has moved it away.
 
+#![expect(clippy::disallowed_methods, reason = "an edge: the chain is files")]
+
 mod allowance;
 mod segment;
 
@@ -69,6 +71,16 @@ pub(super) struct Act {
     pub(super) detail: String,
 }
 
+/// Where the answer before ended.
+#[derive(Debug, Clone, Copy)]
+struct Cursor {
+    /// Its last entry.
+    after: u64,
+    /// The segment that the next one is in.
+    first: u64,
+    offset: u64,
+}
+
 /// The chain.
 #[derive(Debug)]
 pub(super) struct AuditLog {
@@ -78,7 +90,9 @@ pub(super) struct AuditLog {
     file: Option<File>,
     length: u64,
     head: Head,
-    is_dirty: bool,
+    /// The newest entry that is durable: nobody hears of a later one.
+    synced: Head,
+    cursor: Option<Cursor>,
     failure: Option<String>,
     allowance: Allowance,
 }
@@ -93,7 +107,8 @@ impl AuditLog {
             file: None,
             length: 0,
             head: Head::START,
-            is_dirty: false,
+            synced: Head::START,
+            cursor: None,
             failure: None,
             allowance: Allowance::new(now),
         };
@@ -118,6 +133,7 @@ impl AuditLog {
         }
         let damaged = |source| AuditError::Damaged { path: path.clone(), source };
         self.head = segment::verify(&read.entries, newest).map_err(damaged)?;
+        self.synced = self.head;
         let write = |source| AuditError::Write { path: path.clone(), source };
         let file = File::options().read(true).write(true).open(&path).map_err(write)?;
         self.length = read.length;
@@ -140,10 +156,15 @@ impl AuditLog {
         self.failure.as_deref()
     }
 
-    /// The newest entry, if there is one.
+    /// The newest durable entry, if there is one.
     pub(super) fn position(&self) -> Option<AuditPosition> {
-        (self.head.sequence > 0 && self.failure.is_none())
-            .then_some(AuditPosition { sequence: self.head.sequence, hash: self.head.hash })
+        let Head { sequence, hash } = self.synced;
+        (sequence > 0 && self.failure.is_none()).then_some(AuditPosition { sequence, hash })
+    }
+
+    /// True when an entry is not durable yet.
+    pub(super) fn is_dirty(&self) -> bool {
+        self.synced != self.head && self.failure.is_none()
     }
 
     /// Takes space for the entries of what is about to start.
@@ -156,12 +177,12 @@ impl AuditLog {
 
     /// Writes entries and syncs them.
     pub(super) fn append(&mut self, now: Timestamp, acts: Vec<Act>) -> Result<AuditPosition, AuditError> {
-        let position = self.write(now, acts)?;
+        self.write(now, acts)?;
         self.sync()?;
-        Ok(position)
+        Ok(AuditPosition { sequence: self.head.sequence, hash: self.head.hash })
     }
 
-    fn write(&mut self, now: Timestamp, acts: Vec<Act>) -> Result<AuditPosition, AuditError> {
+    fn write(&mut self, now: Timestamp, acts: Vec<Act>) -> Result<(), AuditError> {
         self.check()?;
         self.open_segment()?;
         let mut head = self.head;
@@ -181,60 +202,75 @@ impl AuditLog {
         }
         self.length += u64::try_from(text.len()).unwrap_or(u64::MAX);
         self.head = head;
-        self.is_dirty = true;
-        Ok(AuditPosition { sequence: head.sequence, hash: head.hash })
+        Ok(())
     }
 
-    /// Writes an entry of something refused, to be synced with the next sync. Past a rate it is only counted: whoever
-    /// floods the steward must not fill the disk.
-    pub(super) fn note(&mut self, now: Timestamp, act: Act) -> Option<AuditPosition> {
+    /// Writes an entry of something refused, or of a small change. It is durable with the next sync: who is refused
+    /// again and again must not keep the disk busy, and past a rate the refusals are only counted, so that it does not
+    /// fill either.
+    pub(super) fn note(&mut self, now: Timestamp, act: Act) {
         let mut acts = Vec::new();
         match self.allowance.take(now) {
-            None => return self.position(),
+            None => return,
             Some(0) => {}
             Some(suppressed) => acts.push(suppressed_act(suppressed)),
         }
         acts.push(act);
-        match self.write(now, acts) {
-            Ok(position) => Some(position),
-            Err(error) => {
-                tracing::error!(%error, "a refusal is not in the audit chain");
-                None
-            }
+        if let Err(error) = self.write(now, acts) {
+            tracing::error!(%error, "a refusal is not in the audit chain");
         }
     }
 
     /// Makes everything so far durable.
     pub(super) fn sync(&mut self) -> Result<(), AuditError> {
-        let Some(file) = self.file.as_ref().filter(|_| self.is_dirty) else { return Ok(()) };
+        let Some(file) = self.file.as_ref().filter(|_| self.is_dirty()) else { return Ok(()) };
         if let Err(source) = file.sync_data() {
             self.failure = Some(source.to_string());
             return Err(self.write_error(source));
         }
-        self.is_dirty = false;
+        self.synced = self.head;
         Ok(())
     }
 
-    /// Up to `limit` entries after a sequence, each in JSON, oldest first.
-    pub(super) fn entries(&self, after: u64, limit: u16) -> Result<Vec<String>, AuditError> {
-        let mut found = Vec::new();
-        let mut bytes = 0;
-        let first =
-            self.segments.partition_point(|first| *first <= after.saturating_add(1)).saturating_sub(1);
-        for first in &self.segments[first.min(self.segments.len())..] {
-            let lines = segment::lines(&segment::path(&self.folder, *first))?;
-            for line in lines.lines() {
-                if segment::sequence_of(line).is_none_or(|sequence| sequence <= after) {
-                    continue;
+    /// Up to `limit` entries after a sequence, each in JSON, oldest first. Reading on where the last answer ended costs
+    /// no more than what is read.
+    pub(super) fn entries(&mut self, after: u64, limit: u16) -> Result<Vec<String>, AuditError> {
+        let mut place = self.place_after(after);
+        let (mut found, mut bytes, mut last) = (Vec::new(), 0, after);
+        while let Some(first) = self.segments.get(place.0).copied() {
+            let text = segment::lines_from(&segment::path(&self.folder, first), place.1)?;
+            for line in text.split_inclusive(|byte| *byte == b'\n') {
+                let sequence = segment::sequence_of(line).unwrap_or(0);
+                if sequence > after {
+                    bytes += line.len();
+                    if found.len() == usize::from(limit) || bytes > ANSWER_BYTES_MAX {
+                        self.cursor = Some(Cursor { after: last, first, offset: place.1 });
+                        return Ok(found);
+                    }
+                    found.push(String::from_utf8_lossy(line).trim_end().to_owned());
+                    last = sequence;
                 }
-                bytes += line.len();
-                if found.len() == usize::from(limit) || bytes > ANSWER_BYTES_MAX {
-                    return Ok(found);
-                }
-                found.push(line.to_owned());
+                place.1 += u64::try_from(line.len()).unwrap_or(u64::MAX);
+            }
+            if text.is_empty() {
+                self.cursor = Some(Cursor { after: last, first, offset: place.1 });
+                place = (place.0 + 1, 0);
             }
         }
         Ok(found)
+    }
+
+    /// Which segment, and where in it, to begin reading: at the entry behind `after` or before it.
+    fn place_after(&self, after: u64) -> (usize, u64) {
+        let index =
+            self.segments.partition_point(|first| *first <= after.saturating_add(1)).saturating_sub(1);
+        match self.cursor {
+            Some(cursor) if cursor.after == after => {
+                let index = self.segments.iter().position(|first| *first == cursor.first);
+                index.map_or((0, 0), |index| (index, cursor.offset))
+            }
+            _ => (index, 0),
+        }
     }
 
     fn check(&self) -> Result<(), AuditError> {

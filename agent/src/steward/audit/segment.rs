@@ -2,7 +2,7 @@
 
 use std::fs::{DirBuilder, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use campanile_common::api::AuditEntry;
@@ -12,6 +12,8 @@ use super::AuditError;
 use crate::os::file::sync_folder;
 
 const SUFFIX: &str = "jsonl";
+/// Read at once: many answers.
+const PIECE_BYTES: usize = 256 * 1024;
 
 /// What a segment holds.
 #[derive(Debug)]
@@ -57,10 +59,22 @@ pub(super) fn create(folder: &Path, first: u64) -> io::Result<File> {
     Ok(file)
 }
 
-/// The text of a segment.
-pub(super) fn lines(path: &Path) -> Result<String, AuditError> {
-    let bytes = std::fs::read(path).map_err(|source| AuditError::Read { path: path.to_owned(), source })?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+/// Whole lines of a segment from `offset` on, as many as fit a piece; empty at the end.
+pub(super) fn lines_from(path: &Path, offset: u64) -> Result<Vec<u8>, AuditError> {
+    let error = |source| AuditError::Read { path: path.to_owned(), source };
+    let file = File::open(path).map_err(error)?;
+    let mut bytes = vec![0; PIECE_BYTES];
+    let mut length = 0;
+    while length < bytes.len() {
+        let count = u64::try_from(length).unwrap_or(u64::MAX);
+        match file.read_at(&mut bytes[length..], offset + count).map_err(error)? {
+            0 => break,
+            count => length += count,
+        }
+    }
+    let whole = bytes[..length].iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
+    bytes.truncate(whole);
+    Ok(bytes)
 }
 
 /// Reads a segment. An unfinished last line, or zeros at the end, is what a crash leaves.
@@ -93,7 +107,8 @@ pub(super) fn verify(entries: &[Option<AuditEntry>], first: u64) -> Result<Head,
 }
 
 /// The sequence that a line begins with.
-pub(super) fn sequence_of(line: &str) -> Option<u64> {
+pub(super) fn sequence_of(line: &[u8]) -> Option<u64> {
+    let line = std::str::from_utf8(line).ok()?;
     let rest = line.strip_prefix("{\"sequence\":")?;
     rest.split(',').next()?.parse().ok()
 }

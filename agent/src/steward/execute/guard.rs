@@ -3,6 +3,7 @@
 //! It inherits every orphan beneath it, and ends them all when the command has ended, took too long, is to be stopped,
 //! or when the steward is gone: the socket between the two closes however the steward ends.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
@@ -10,7 +11,7 @@ use std::process::{ChildStdin, Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::{
-    Pid, PidfdFlags, Resource, Rlimit, Signal, WaitStatus, geteuid, getrlimit, pidfd_open, setrlimit, setsid,
+    Pid, PidfdFlags, Resource, Rlimit, WaitStatus, geteuid, getrlimit, pidfd_open, setrlimit, setsid,
 };
 
 use super::message::{FromGuard, GuardEnd, GuardLimits, GuardSpec, ToGuard};
@@ -29,6 +30,8 @@ const REAP_INTERVAL: Duration = Duration::from_secs(1);
 const GRACE_LOOK_INTERVAL: Duration = Duration::from_millis(10);
 const PACKET_BYTES_MAX: usize = 64 * 1024;
 const OPEN_FILES_MAX: u64 = 1024;
+/// The limit is the guard's as well, which must be able to report.
+const DATA_BYTES_MIN: u64 = 16 << 20;
 const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Why there is no guard.
@@ -42,11 +45,14 @@ pub enum GuardError {
     Order,
 }
 
+/// Standard input of the command, and what is still to be written to it.
+type Input = (ChildStdin, Vec<u8>);
+
 struct Guard {
     socket: PacketSocket,
     child: Pid,
     process: OwnedFd,
-    input: Option<(ChildStdin, Vec<u8>)>,
+    input: Option<Input>,
     status: Option<WaitStatus>,
     watch: Stopwatch,
     timeout: Option<Duration>,
@@ -62,19 +68,18 @@ pub fn run() -> Result<(), GuardError> {
     process_tree::adopt_orphans()?;
     // Fails where the guard leads a session already.
     setsid().ok();
+    // Before it does: the command may end its guard at once, and has run all the same.
+    tell(&socket, &FromGuard::Began);
     let guard = match start(&spec) {
-        Ok((child, input)) => {
-            tell(&socket, &FromGuard::Began);
-            Guard {
-                process: pidfd_open(child, PidfdFlags::empty()).map_err(io::Error::from)?,
-                socket,
-                child,
-                input,
-                status: None,
-                watch: Stopwatch::start(),
-                timeout: spec.timeout_ms.map(|timeout| Duration::from_millis(timeout.into())),
-            }
-        }
+        Ok((child, input)) => Guard {
+            process: pidfd_open(child, PidfdFlags::empty()).map_err(io::Error::from)?,
+            socket,
+            child,
+            input,
+            status: None,
+            watch: Stopwatch::start(),
+            timeout: spec.timeout_ms.map(|timeout| Duration::from_millis(timeout.into())),
+        },
         Err(reason) => {
             tell(&socket, &FromGuard::Ended { end: GuardEnd::NotStarted { reason }, is_clean: true });
             return Ok(());
@@ -101,7 +106,7 @@ fn receive_spec(socket: &PacketSocket) -> Result<GuardSpec, GuardError> {
     }
 }
 
-fn start(spec: &GuardSpec) -> Result<(Pid, Option<(ChildStdin, Vec<u8>)>), String> {
+fn start(spec: &GuardSpec) -> Result<(Pid, Option<Input>), String> {
     let (program, arguments) = spec.argv.split_first().ok_or("it names no program")?;
     let own = user::own();
     let user = match &spec.user {
@@ -150,7 +155,7 @@ fn limit(limits: Option<&GuardLimits>, is_other_user: bool) -> io::Result<()> {
     set_limit(Resource::Nofile, OPEN_FILES_MAX)?;
     let Some(limits) = limits else { return Ok(()) };
     // What a process may write to; address space would also count what runtimes only set aside.
-    set_limit(Resource::Data, limits.memory_bytes)?;
+    set_limit(Resource::Data, limits.memory_bytes.max(DATA_BYTES_MIN))?;
     if is_other_user {
         // It counts all processes of a user, so ours, or root's, would be the wrong ones.
         set_limit(Resource::Nproc, limits.tasks.into())?;
@@ -233,15 +238,10 @@ impl Guard {
 
     /// Lets the command end in its own way, for a while.
     fn ask_to_end(&mut self) {
-        process_tree::signal_descendants(Signal::TERM, &[]);
-        let watch = Stopwatch::start();
-        while watch.elapsed() < GRACE {
-            self.reap();
-            // Signal 0 would do; CONT also wakes those that were stopped, so that they can end.
-            if process_tree::signal_descendants(Signal::CONT, &[]) == 0 {
-                return;
-            }
+        let (watch, mut asked) = (Stopwatch::start(), BTreeSet::new());
+        while process_tree::ask_descendants_to_end(&mut asked) > 0 && watch.elapsed() < GRACE {
             pause(GRACE_LOOK_INTERVAL);
+            self.reap();
         }
     }
 }

@@ -41,7 +41,7 @@ pub(super) enum ToGuard {
 /// From the guard.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum FromGuard {
-    /// The command runs.
+    /// The command is started next: whoever hears no more does not know whether it was.
     Began,
     /// It is over, and nothing that it started is left, unless `is_clean` is false.
     Ended { end: GuardEnd, is_clean: bool },

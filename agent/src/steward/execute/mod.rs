@@ -54,6 +54,8 @@ pub(super) struct Guarded {
     deadline: Option<Duration>,
     /// When the guard was seen to have ended.
     ended: Option<Duration>,
+    /// How long the guard's process may last after its socket was closed.
+    patience: Duration,
 }
 
 /// How a guarded command ended.
@@ -124,6 +126,7 @@ impl Launcher {
             watch: Stopwatch::start(),
             deadline,
             ended: None,
+            patience: PIPES_OVERTIME,
         })
     }
 }
@@ -152,6 +155,12 @@ impl Guarded {
         if let Some(Err(error)) = self.socket.as_ref().map(|socket| socket.send(&packet)) {
             tracing::debug!(%error, "guard is gone already");
         }
+    }
+
+    /// Has no more interest in it: the guard ends what it started and itself. To be waited for all the same.
+    pub(super) fn abandon(&mut self) {
+        (self.socket, self.stdout, self.stderr) = (None, None, None);
+        self.patience = GUARD_OVERTIME;
     }
 
     /// Hears what the guard says.
@@ -202,9 +211,10 @@ impl Guarded {
             self.kill();
         }
         if !self.is_exited && (self.socket.is_none() || self.is_overdue) {
-            self.is_exited = matches!(self.child.try_wait(), Ok(Some(_)));
+            // An error is a child that is no more.
+            self.is_exited = !matches!(self.child.try_wait(), Ok(None));
             let waited = *self.ended.get_or_insert(now);
-            if !self.is_exited && now.saturating_sub(waited) >= PIPES_OVERTIME {
+            if !self.is_exited && now.saturating_sub(waited) >= self.patience {
                 self.kill();
             }
         }

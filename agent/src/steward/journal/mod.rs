@@ -6,7 +6,10 @@
 //! Invariants: nothing is started before its `started` record is synced. A damaged journal is refused by name, never
 //! read as empty; the end of a write that a crash cut short is cut off.
 
+#![expect(clippy::disallowed_methods, reason = "an edge: the journal is a file")]
+
 mod index;
+mod opening;
 mod record;
 mod rewrite;
 
@@ -14,7 +17,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use campanile_common::authority::RunId;
 use campanile_common::id::{JournalId, OrderId};
@@ -25,11 +28,10 @@ use rustix::io::Errno;
 
 use index::Index;
 pub(super) use index::KnownRun;
-use record::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES, Found, HEADER_BYTES, Header, HeaderError};
+use record::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES, Found, Header};
 pub(super) use record::{Record, StandingMemory};
 
 use super::output::KeptOutput;
-use crate::os::file::sync_folder;
 
 const FILE: &str = "journal";
 /// Runs that are remembered at once: tens of megabytes of memory. More orders within their validity are denied.
@@ -81,15 +83,6 @@ pub(super) enum JournalError {
     Full { path: PathBuf, what: &'static str },
 }
 
-/// What was found on opening, for the audit chain.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Opening {
-    /// There was no file.
-    pub(super) is_new: bool,
-    /// The end was cut off; how, for people.
-    pub(super) cut: Option<String>,
-}
-
 /// The open journal.
 #[derive(Debug)]
 pub(super) struct Journal {
@@ -110,98 +103,6 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// Opens the journal in `folder`, or makes the first one with `id`. Where there should have been one (`is_lost`),
-    /// nothing is known of orders that were valid before `now`.
-    pub(super) fn open(
-        folder: &Path,
-        limits: JournalLimits,
-        id: JournalId,
-        now: Timestamp,
-        is_lost: bool,
-    ) -> Result<(Self, Opening), JournalError> {
-        let path = folder.join(FILE);
-        let bytes = match std::fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(source) if source.kind() == io::ErrorKind::NotFound => {
-                let blind_before = is_lost.then_some(now);
-                let header = Header { id, sequence: 0, carried: 0, blind_before, former: Vec::new() };
-                let journal = Self::create(path, limits, header)?;
-                return Ok((journal, Opening { is_new: true, cut: None }));
-            }
-            Err(source) => return Err(JournalError::Read { path, source }),
-        };
-        let header = Header::from_bytes(&bytes).map_err(|error| match error {
-            HeaderError::Damaged => JournalError::Damaged { path: path.clone(), offset: 0 },
-            HeaderError::TooNew(found) => JournalError::TooNew { path: path.clone(), found },
-        })?;
-        let (index, count, length, end) = read_through(&path, &bytes)?;
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .open(&path)
-            .map_err(|source| JournalError::Write { path: path.clone(), source })?;
-        let sequence = header.sequence + count.saturating_sub(u64::from(header.carried));
-        let mut journal = Self {
-            path,
-            file,
-            limits,
-            header,
-            sequence,
-            length,
-            rewritten: length,
-            index,
-            reserved: BTreeMap::new(),
-            failure: None,
-        };
-        let cut = journal.cut_end(u64_of(bytes.len()), &end, id, now)?;
-        Ok((journal, Opening { is_new: false, cut }))
-    }
-
-    fn create(path: PathBuf, limits: JournalLimits, header: Header) -> Result<Self, JournalError> {
-        let index = Index::default();
-        let file = rewrite::write(&path, &header, &[])
-            .and_then(|file| sync_folder(&path).map(|()| file))
-            .map_err(|source| JournalError::Write { path: path.clone(), source })?;
-        let length = u64_of(HEADER_BYTES);
-        let reserved = BTreeMap::new();
-        let sequence = header.sequence;
-        Ok(Self {
-            path,
-            file,
-            limits,
-            header,
-            sequence,
-            length,
-            rewritten: length,
-            index,
-            reserved,
-            failure: None,
-        })
-    }
-
-    /// Cuts off what a crash left of the last write.
-    fn cut_end(
-        &mut self,
-        found: u64,
-        end: &Found,
-        id: JournalId,
-        now: Timestamp,
-    ) -> Result<Option<String>, JournalError> {
-        if matches!(end, Found::End) {
-            return Ok(None);
-        }
-        let lost = found - self.length;
-        self.truncate().map_err(|source| JournalError::Write { path: self.path.clone(), source })?;
-        if matches!(end, Found::Cut) {
-            return Ok(Some(format!("the last {lost} bytes were cut off: their write had not ended")));
-        }
-        // Its write may have ended, and something may have been started on account of it.
-        self.begin_anew(id, now)?;
-        Ok(Some(format!(
-            "the last {lost} bytes were damaged and cut off; what became of unknown orders from before is unknown"
-        )))
-    }
-
     /// Where it stands.
     pub(super) fn position(&self) -> JournalPosition {
         JournalPosition { journal: self.header.id, sequence: self.sequence }
@@ -254,16 +155,25 @@ impl Journal {
     }
 
     /// Takes space for the end of a run with so much output; also looks whether another run may be remembered.
-    pub(super) fn reserve(&mut self, run: RunId, output_bytes: u32) -> Result<(), JournalError> {
+    pub(super) fn reserve(
+        &mut self,
+        run: RunId,
+        output_bytes: u32,
+        now: Timestamp,
+    ) -> Result<(), JournalError> {
         self.check()?;
-        let full = |what| Err(JournalError::Full { path: self.path.clone(), what });
-        if self.index.runs.len() >= RUNS_MAX {
-            return full("too many orders are within their validity");
-        }
         // Chunks of one byte each are the worst.
         let needed = u64::from(output_bytes) * 2 + OUTCOME_BYTES;
         let needed = needed.min(u64_of(FRAME_BYTES_MAX));
         let all = self.reserved.values().sum::<u64>() + needed + OUTCOME_BYTES;
+        let is_crowded = self.length + all > self.limits.bytes_max || self.index.runs.len() >= RUNS_MAX;
+        if is_crowded && self.length > self.rewritten {
+            self.rewrite_in_place(now)?;
+        }
+        let full = |what| Err(JournalError::Full { path: self.path.clone(), what });
+        if self.index.runs.len() >= RUNS_MAX {
+            return full("too many orders are within their validity");
+        }
         if self.length + all > self.limits.bytes_max {
             return full("too many outcomes wait to be reported");
         }
@@ -365,6 +275,10 @@ impl Journal {
         if self.length < self.limits.rewrite_bytes || self.length < self.rewritten * 2 {
             return Ok(());
         }
+        self.rewrite_in_place(now)
+    }
+
+    fn rewrite_in_place(&mut self, now: Timestamp) -> Result<(), JournalError> {
         let mut header = self.header.clone();
         header.sequence = self.sequence;
         self.rewrite(header, now)
@@ -400,26 +314,6 @@ pub(super) fn preallocate(file: &File, length: u64, bytes: u64) -> io::Result<()
 /// The records that keep one outcome and its output.
 pub(super) fn ending(outcome: Outcome, output: impl Iterator<Item = OutputChunk>) -> Vec<Record> {
     output.map(Record::Output).chain([Record::Finished(outcome)]).collect()
-}
-
-/// Index, number of records, length up to the last whole frame, and what is behind it.
-fn read_through(path: &Path, bytes: &[u8]) -> Result<(Index, u64, u64, Found), JournalError> {
-    let (mut index, mut count, mut place) = (Index::default(), 0, HEADER_BYTES);
-    loop {
-        match record::read_frame(&bytes[place..]) {
-            Found::Frame(records, length) => {
-                index.apply(&records, u64_of(place));
-                count += u64_of(records.len());
-                place += length;
-            }
-            Found::Damaged => {
-                return Err(JournalError::Damaged { path: path.to_owned(), offset: u64_of(place) });
-            }
-            end @ (Found::End | Found::Cut | Found::DamagedLast) => {
-                return Ok((index, count, u64_of(place), end));
-            }
-        }
-    }
 }
 
 fn u64_of(count: usize) -> u64 {

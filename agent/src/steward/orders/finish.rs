@@ -7,8 +7,11 @@ use campanile_common::authority::RunId;
 use campanile_common::time::Timestamp;
 use campanile_common::wire::v1::order::{AuditPosition, Outcome, RunResult};
 
+use rustix::process::Pid;
+
 use super::{Orders, Run, target};
 use crate::os::process_tree;
+use crate::os::stopwatch::Stopwatch;
 use crate::steward::audit::Act;
 use crate::steward::execute::{Ended, GuardEnd};
 use crate::steward::journal::ending;
@@ -18,6 +21,8 @@ use crate::steward::output::KeptOutput;
 const ORPHAN_PATIENCE: Duration = Duration::from_millis(500);
 /// Most of what a guard's starter said that goes into an outcome.
 const REASON_BYTES_MAX: usize = 512;
+/// How long after a failure the disk is tried again.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A run that has ended and is to be recorded.
 #[derive(Debug)]
@@ -68,14 +73,14 @@ fn describe(result: &RunResult) -> (AuditOutcome, String) {
 }
 
 impl Orders {
-    /// Records what has ended since. The runs whose outcomes can be told now.
-    pub(in crate::steward) fn finish(&mut self, now: Timestamp) {
+    /// Records what has ended since. `others` are guards of this process that run no order.
+    pub(in crate::steward) fn finish(&mut self, others: &[Pid], now: Timestamp) {
         let over: Vec<RunId> =
             self.runs.iter_mut().filter_map(|(run, state)| state.guarded.is_over().then_some(*run)).collect();
         for run in over {
             let Some(state) = self.runs.remove(&run) else { continue };
             if matches!(state.guarded.ended(), Ended::Silent | Ended::NeverBegan) {
-                self.end_orphans();
+                self.end_orphans(others);
             }
             let result = self.result_of(&state);
             let started = Some(state.started);
@@ -95,8 +100,9 @@ impl Orders {
     }
 
     /// A guard was killed: what was beneath it is beneath this process now.
-    fn end_orphans(&self) {
-        let guards: Vec<_> = self.runs.values().filter_map(|run| run.guarded.pid()).collect();
+    fn end_orphans(&self, others: &[Pid]) {
+        let mut guards: Vec<Pid> = self.runs.values().filter_map(|run| run.guarded.pid()).collect();
+        guards.extend(others);
         let reap = || process_tree::reap_orphans(&guards);
         if !process_tree::kill_descendants(&guards, ORPHAN_PATIENCE, reap) {
             tracing::error!("processes of an order are left: they hang in the kernel");
@@ -128,10 +134,15 @@ impl Orders {
 
     /// Tries to record what has ended; what cannot be recorded stays and is not told.
     pub(in crate::steward) fn record_endings(&mut self, now: Timestamp) {
+        if self.refused_by_disk.is_some_and(|watch| watch.elapsed() < RETRY_INTERVAL) {
+            return;
+        }
+        self.refused_by_disk = None;
         for mut ending in std::mem::take(&mut self.unrecorded) {
             if let Err(error) = self.record(&mut ending, now) {
                 tracing::error!(run = %ending.outcome.run, error, "an outcome cannot be recorded; tried again");
                 self.unrecorded.push(ending);
+                self.refused_by_disk = Some(Stopwatch::start());
             }
         }
     }

@@ -25,12 +25,15 @@ use super::output::KeptOutput;
 use super::pin::{Pin, PinError};
 use super::policy::PolicyFile;
 use crate::os::random;
+use crate::os::stopwatch::Stopwatch;
 use crate::os::user::User;
 use decide::{Decision, Situation, decide};
 use finish::Ending;
 
 /// Orders that run at once; more are denied.
 const RUNS_MAX: usize = 16;
+const SET_BACK: &str =
+    "the aggregator knows more of this node's journal than is here: it may have been started";
 
 /// Where things are.
 #[derive(Debug, Clone)]
@@ -74,6 +77,8 @@ pub(super) struct Orders {
     runs: BTreeMap<RunId, Run>,
     /// Runs that ended and could not be recorded yet.
     unrecorded: Vec<Ending>,
+    /// When one could not be recorded.
+    refused_by_disk: Option<Stopwatch>,
     is_stopping: bool,
 }
 
@@ -120,6 +125,7 @@ impl Orders {
             opened: now,
             runs: BTreeMap::new(),
             unrecorded: Vec::new(),
+            refused_by_disk: None,
             is_stopping: false,
         };
         orders.policy.look();
@@ -141,19 +147,21 @@ impl Orders {
         };
         let run = RunId { order: order.id, occurrence: deliver.delivery.occurrence };
         self.look_around(now);
-        if let Some(heard) = deliver.journal {
-            self.notice_set_back(heard, now);
+        let mut decision = decide(deliver, &order, &self.situation(now));
+        let journal = self.journal.as_ref().ok();
+        if let Some(heard) = deliver.journal.filter(|heard| journal.is_some_and(|own| own.is_behind(*heard)))
+        {
+            match decision {
+                // Only with an order that could start: nobody else's word makes this node forget its journal.
+                Decision::Accepted(_) => {
+                    self.notice_set_back(heard, now);
+                    decision = decide(deliver, &order, &self.situation(now));
+                }
+                Decision::Unknown => decision = Decision::Indeterminate(SET_BACK.to_owned()),
+                Decision::Known | Decision::Indeterminate(_) | Decision::Denied(_) => {}
+            }
         }
-        let situation = Situation {
-            pin: self.pin.as_ref().map_err(ToString::to_string),
-            policy: self.policy.policy(),
-            policy_problem: self.policy.problem(),
-            steward_user: &self.user.name,
-            journal: self.journal.as_ref().map_err(String::as_str),
-            opened: self.opened,
-            now,
-        };
-        let answer = match decide(deliver, &order, &situation) {
+        let answer = match decision {
             Decision::Known => match &self.journal {
                 Ok(journal) => Answer::Attach(journal.position()),
                 Err(_) => self.tell(run, RunResult::Unknown, now),
@@ -168,6 +176,18 @@ impl Orders {
             Decision::Accepted(verified) => self.start(&verified, now),
         };
         (run, answer)
+    }
+
+    fn situation(&self, now: Timestamp) -> Situation<'_> {
+        Situation {
+            pin: self.pin.as_ref().map_err(ToString::to_string),
+            policy: self.policy.policy(),
+            policy_problem: self.policy.problem(),
+            steward_user: &self.user.name,
+            journal: self.journal.as_ref().map_err(String::as_str),
+            opened: self.opened,
+            now,
+        }
     }
 
     /// Takes note of what changed on disk since.
@@ -228,7 +248,8 @@ impl Orders {
             output_bytes: 0,
             output_kept: 0,
             journal: self.position(),
-            audit: self.audit.position(),
+            // Its entry is not durable yet: refusals wait for no disk.
+            audit: None,
         }))
     }
 

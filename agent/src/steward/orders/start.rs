@@ -88,7 +88,7 @@ impl Orders {
         let journal = self.journal.as_mut().map_err(|error| error.clone())?;
         journal
             .tend(now)
-            .and_then(|()| journal.reserve(run, output_bytes))
+            .and_then(|()| journal.reserve(run, output_bytes, now))
             .map_err(|error| error.to_string())?;
         let act = |action, detail| Act {
             actor: actor.to_owned(),
