@@ -108,8 +108,10 @@ impl Node {
         Self::with_settings("")
     }
 
+    /// With more settings of the steward; `@` in them is the node's folder.
     pub(crate) fn with_settings(more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let more = more.replace('@', &folder.path().display().to_string());
         let mut node = Self { folder, steward: None };
         write_pin(&node.state(), FLEET, NODE, &[first_authority()]).unwrap();
         node.write_policy(OPEN_POLICY);
