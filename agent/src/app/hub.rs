@@ -14,7 +14,7 @@ use crate::identity::enroll::KeyRequest;
 use crate::identity::{Identity, renew, tls};
 use crate::link::{LinkCommand, LinkEvent, LinkIdentity};
 use crate::metrics::task::MetricsEvent;
-use crate::order::OrderHandle;
+use crate::order::{Offer, OrderHandle};
 use crate::os::{clock, random};
 
 /// How often the wall clock is held against the time of the next renewal.
@@ -87,14 +87,17 @@ impl Hub {
             LinkEvent::Acked(ack) => drop(self.metrics.send(MetricsEvent::Acked(ack)).await),
             LinkEvent::NextBatch(answer) => drop(self.metrics.send(MetricsEvent::NextBatch(answer)).await),
             LinkEvent::Certificate { certificate, not_after } => self.certified(certificate, not_after).await,
-            LinkEvent::Authority(signed) => match self.identity.follow(signed) {
+            LinkEvent::Authority(signed) => match self.identity.follow(signed.clone()) {
                 Ok(true) => {
                     // The steward verifies the chain from its own pin on.
                     self.orders.authority(&self.identity.authority);
                     self.keep("authority followed").await;
                 }
                 Ok(false) => {}
-                Err(error) => tracing::error!(error = %anyhow::Error::new(error), "authority refused"),
+                Err(error) => {
+                    tracing::error!(error = %anyhow::Error::new(error), "authority refused");
+                    self.orders.show(Offer::Authority(signed));
+                }
             },
             LinkEvent::Catalogue(signed) => self.orders.catalogue(signed),
             LinkEvent::Checkpoint(checkpoint) => {

@@ -31,6 +31,17 @@ pub(super) enum Command {
     Reported(RunId),
     /// Ask the steward.
     Ask(Request, mpsc::Sender<Reply>),
+    /// Show it what came and cannot be right: it judges for itself, and takes note.
+    Show(Offer),
+}
+
+/// What the aggregator offered.
+#[derive(Debug)]
+pub enum Offer {
+    /// A version of the authority.
+    Authority(SignedAuthority),
+    /// A catalogue.
+    Catalogue(SignedCatalogue),
 }
 
 /// Handle of the task that holds the connection to the steward.
@@ -81,6 +92,18 @@ impl OrderHandle {
 
     /// A catalogue came.
     pub fn catalogue(&self, catalogue: SignedCatalogue) {
-        self.standing.send_modify(|standing| standing.catalogue = Some(catalogue));
+        let version = |signed: &SignedCatalogue| signed.read().map_or(0, |document| document.version);
+        let known = self.standing.borrow().catalogue.clone();
+        match known {
+            Some(known) if known == catalogue => {}
+            Some(known) if version(&known) >= version(&catalogue) => self.show(Offer::Catalogue(catalogue)),
+            _ => self.standing.send_modify(|standing| standing.catalogue = Some(catalogue)),
+        }
+    }
+
+    /// Shows the steward an offer that this process does not believe, so that the attempt is in its audit chain.
+    pub fn show(&self, offer: Offer) {
+        // Full: a flood of them, of which the chain has enough.
+        drop(self.commands.try_send(Command::Show(offer)));
     }
 }

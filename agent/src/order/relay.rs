@@ -10,9 +10,11 @@ use campanile_common::wire::v1::order::{Deliver, DeliveryMode, OrderReply, Outco
 use campanile_common::wire::v1::request::{AUDIT_ENTRIES_MAX, JOURNAL_LINES_MAX, Reply, Request};
 use tokio::sync::mpsc;
 
-use super::Standing;
+use super::{Offer, Standing};
 use crate::steward::protocol::{JournalQuery, StewardEvent, StewardRequest, Tag};
 
+/// Offers that cannot be right and wait for the steward.
+const SHOWN_MAX: usize = 64;
 /// Runs under way: as many as the aggregator may have streams for. One more ends at once, to be delivered again.
 const RUNS_MAX: usize = 16;
 /// Requests under way; further ones are refused.
@@ -329,6 +331,24 @@ impl Relay {
             self.queue.push_back(StewardRequest::Catalogue(Tag(self.next_tag), signed.clone()));
             self.remember(Ask::Offer("the catalogue"));
         }
+    }
+
+    /// Passes on what cannot be right; the steward says the same, and takes note.
+    pub(super) fn show(&mut self, offer: Offer) {
+        // A steward that is away or behind misses some: whoever floods a node has said enough.
+        if self.queue.len() >= SHOWN_MAX {
+            return;
+        }
+        let (request, what) = match offer {
+            Offer::Authority(signed) => {
+                (StewardRequest::Authority(Tag(self.next_tag), signed), "the authority")
+            }
+            Offer::Catalogue(signed) => {
+                (StewardRequest::Catalogue(Tag(self.next_tag), signed), "the catalogue")
+            }
+        };
+        self.queue.push_back(request);
+        self.remember(Ask::Offer(what));
     }
 
     /// Gives the newest tag its meaning.

@@ -189,6 +189,7 @@ impl OrderTask {
         match command {
             Command::Deliver(deliver, replies) => self.relay.deliver(deliver, replies),
             Command::Reported(run) => self.relay.reported(run),
+            Command::Show(offer) => self.relay.show(offer),
             Command::Ask(request, replies) => {
                 if let Some(tag) = self.relay.ask(request, replies.clone()) {
                     let watcher = self.watchers.spawn(async move {
