@@ -119,8 +119,9 @@ impl Fleet {
     pub(crate) fn run_enroll(&self, name: &str, token: &str) -> Output {
         let state = self.folder.path().join(name);
         let steward = self.folder.path().join(format!("{name}-steward"));
+        let socket = self.folder.path().join(format!("{name}.sock"));
         let settings =
-            format!("state_dir = {state:?}\n[steward]\nstate_dir = {steward:?}\nsocket = {steward:?}\n");
+            format!("state_dir = {state:?}\n[steward]\nstate_dir = {steward:?}\nsocket = {socket:?}\n");
         fs::write(self.agent_settings(name), settings).unwrap();
         let token_file = self.folder.path().join(format!("{name}.token"));
         fs::write(&token_file, token).unwrap();
