@@ -31,13 +31,17 @@ const INCOMING_BYTES: u64 = 8 * 1024;
 const INCOMING_BYTES_TOTAL: u64 = 4 * 1024 * 1024;
 /// What an agent may send on one stream before it is read: two of the largest frames.
 const STREAM_WINDOW: u32 = 128 * 1024;
-/// What it may send on all streams together.
-const CONNECTION_WINDOW: u32 = 256 * 1024;
+/// What it may send on all streams together: each stream's own, so that orders whose output nobody has room for take
+/// nothing from the samples, which are the heartbeat. Only orders and requests that we have under way make it large.
+const CONNECTION_WINDOW: u32 =
+    STREAM_WINDOW * (BIDIRECTIONAL_MAX as u32 + UNIDIRECTIONAL_MAX as u32 + STREAMS_OPENED_MAX);
 /// What we may have sent and not acknowledged.
 const SEND_WINDOW: u64 = 256 * 1024;
 /// Streams an agent opens: control; live samples and late ones.
 const BIDIRECTIONAL_MAX: u8 = 1;
 const UNIDIRECTIONAL_MAX: u8 = 2;
+/// Streams that we open to one agent: 16 orders and 8 requests.
+const STREAMS_OPENED_MAX: u32 = 16 + 8;
 /// Asked of the kernel: all agents share this socket, and 200 of them that send at one moment overflow the default
 /// 208 KiB (one in ten packets was lost). The kernel may give less.
 const SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;

@@ -179,24 +179,9 @@ impl Driver<'_> {
                     Ok(Err(problem)) => return Some(End::Protocol(problem)),
                     Err(error) => return Some(End::Protocol(format!("an order's task failed: {error}"))),
                 },
-                command = receive_from(&mut self.commands) => match command {
-                    Some(SessionCommand::Send(message)) => AggregatorEvent::Send(message),
-                    Some(SessionCommand::Ask { request, answer }) => {
-                        self.ask(request, answer);
-                        continue;
-                    }
-                    Some(SessionCommand::AskStream { request, replies }) => {
-                        self.ask_stream(request, replies);
-                        continue;
-                    }
-                    Some(SessionCommand::Deliver(slip)) => {
-                        self.deliver(slip);
-                        continue;
-                    }
-                    Some(SessionCommand::Close(reason)) => {
-                        AggregatorEvent::Stop { reason, return_after: Duration::ZERO }
-                    }
-                    None => restarting(),
+                command = receive_from(&mut self.commands) => match self.command(command) {
+                    Some(event) => event,
+                    None => continue,
                 },
                 ack = receive_from(&mut self.acks) => match ack {
                     Some(ack) => AggregatorEvent::Send(Control::Ack(ack)),
@@ -213,6 +198,21 @@ impl Driver<'_> {
                 return end;
             }
         }
+    }
+
+    /// Begins what is asked of the session; gives the event, where it is one for the protocol.
+    fn command(&mut self, command: Option<SessionCommand>) -> Option<AggregatorEvent> {
+        match command {
+            Some(SessionCommand::Send(message)) => return Some(AggregatorEvent::Send(message)),
+            Some(SessionCommand::Close(reason)) => {
+                return Some(AggregatorEvent::Stop { reason, return_after: Duration::ZERO });
+            }
+            None => return Some(restarting()),
+            Some(SessionCommand::Ask { request, answer }) => self.ask(request, answer),
+            Some(SessionCommand::AskStream { request, replies }) => self.ask_stream(request, replies),
+            Some(SessionCommand::Deliver(slip)) => self.deliver(slip),
+        }
+        None
     }
 
     /// The outer option tells that the session is over, the inner one how.

@@ -14,6 +14,7 @@ mod everyday;
 mod fleet_of_28;
 mod liveness;
 mod operate;
+mod orders;
 mod reference;
 mod settings;
 mod storm;

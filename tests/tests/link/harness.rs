@@ -4,12 +4,18 @@ use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use campanile_cli::client::Client;
-use campanile_common::api::{AuditEntry, Coverage, CreatedToken, Liveness, Node, TokenRequest};
+use campanile_cli::keyring::{self, KEY_FILE};
+use campanile_common::api::{
+    self, AuditEntry, Coverage, CreatedToken, DispatchOptions, Liveness, Node, OrderRequest, SignedText,
+    TokenRequest,
+};
+use campanile_common::authority::{OperatorKey, Order};
 use campanile_common::fleet::{CA_FILE, CA_KEY_FILE, FLEET_FILE, FleetFile};
-use campanile_common::id::NodeId;
+use campanile_common::id::{NodeId, OrderId};
 use campanile_common::label::Labels;
 use campanile_common::token::Token;
 use rcgen::{Issuer, KeyPair};
@@ -20,6 +26,8 @@ use ureq::http::Method;
 
 /// Longest wait for anything that should happen soon; the machine may be busy.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// Of the operator's key.
+const PASSPHRASE: &str = "correct horse battery staple";
 const LOOK: Duration = Duration::from_millis(50);
 
 /// A process that ends with its owner.
@@ -66,6 +74,7 @@ pub(crate) struct Fleet {
     agents: Vec<Agent>,
     aggregator: Daemon,
     client: Client,
+    operator: OnceLock<OperatorKey>,
     pub(crate) file: FleetFile,
     pub(crate) address: SocketAddr,
     // Last: removed when nothing runs in it any more.
@@ -92,7 +101,8 @@ impl Fleet {
         let client = Client::new(&format!("https://{address}"), &ca, Some(token.into()), PATIENCE).unwrap();
         until("the aggregator is ready", || client.order(Method::GET, "/readyz").ok());
         let file = serde_json::from_slice(&fs::read(state.join(FLEET_FILE)).unwrap()).unwrap();
-        let mut fleet = Self { agents: Vec::new(), aggregator, client, file, address, folder };
+        let mut fleet =
+            Self { agents: Vec::new(), aggregator, client, operator: OnceLock::new(), file, address, folder };
         let token = fleet.token(u32::try_from(agents.max(1)).unwrap());
         for index in 0..agents {
             fleet.add_agent(&format!("agent-{index}"), &token);
@@ -119,8 +129,9 @@ impl Fleet {
     pub(crate) fn run_enroll(&self, name: &str, token: &str) -> Output {
         let state = self.folder.path().join(name);
         let steward = self.folder.path().join(format!("{name}-steward"));
+        let socket = self.folder.path().join(format!("{name}.sock"));
         let settings =
-            format!("state_dir = {state:?}\n[steward]\nstate_dir = {steward:?}\nsocket = {steward:?}\n");
+            format!("state_dir = {state:?}\n[steward]\nstate_dir = {steward:?}\nsocket = {socket:?}\n");
         fs::write(self.agent_settings(name), settings).unwrap();
         let token_file = self.folder.path().join(format!("{name}.token"));
         fs::write(&token_file, token).unwrap();
@@ -152,6 +163,32 @@ impl Fleet {
     /// Takes a node out.
     pub(crate) fn retire(&self, node: NodeId) {
         self.client.order(Method::POST, &format!("/api/v1/nodes/{node}/retire")).unwrap();
+    }
+
+    /// Signs an order as the fleet's operator and submits it.
+    pub(crate) fn submit(&self, order: &Order) -> OrderId {
+        let key = self.operator.get_or_init(|| {
+            let encrypted = fs::read(self.folder.path().join("operator").join(KEY_FILE)).unwrap();
+            keyring::unlock(&encrypted, PASSPHRASE).unwrap()
+        });
+        let signed = order.sign(&[key]).unwrap();
+        let request = OrderRequest {
+            order: SignedText::new(&signed.bytes, &signed.signatures),
+            nodes: Vec::new(),
+            dispatch: DispatchOptions::default(),
+        };
+        let taken: api::Order = self.client.send(Method::POST, "/api/v1/orders", &request).unwrap();
+        taken.order_id
+    }
+
+    /// An order.
+    pub(crate) fn order(&self, order: OrderId) -> api::Order {
+        self.client.get(&format!("/api/v1/orders/{order}"), &[]).unwrap()
+    }
+
+    /// Withdraws an order.
+    pub(crate) fn cancel(&self, order: OrderId) {
+        self.client.order(Method::POST, &format!("/api/v1/orders/{order}/cancel")).unwrap();
     }
 
     /// The active nodes.
@@ -248,7 +285,7 @@ pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 
 fn init(folder: &Path, state: &Path) {
     let passphrase = folder.join("passphrase");
-    fs::write(&passphrase, "correct horse battery staple\n").unwrap();
+    fs::write(&passphrase, format!("{PASSPHRASE}\n")).unwrap();
     let done = Command::new(binary("campanile"))
         .args(["fleet", "init", "--name", "test", "--operator", "alice", "--aggregator-dir"])
         .arg(state)

@@ -165,7 +165,7 @@ pub(crate) fn hello(fleet: FleetId, node: NodeId) -> Hello {
         instance: InstanceId::from_bytes(random()),
         version_min: 1,
         version_max: 1,
-        capabilities: vec!["top".to_owned()],
+        capabilities: vec!["top".to_owned(), "orders".to_owned()],
         agent_version: "0.1.0".to_owned(),
         authority_version: 1,
         interval_ms: 1000,

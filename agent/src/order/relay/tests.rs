@@ -1,3 +1,5 @@
+//! What the relay decides, told packet by packet.
+
 use std::collections::BTreeMap;
 
 use campanile_common::authority::{
