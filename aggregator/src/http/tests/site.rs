@@ -10,6 +10,7 @@ use campanile_common::time::Timestamp;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tower::ServiceExt as _;
 
 use super::super::{LogLevelHandle, Readiness, Services, assets, router};
@@ -17,25 +18,41 @@ use super::fleet_facts;
 use crate::access::Access;
 use crate::audit::Audit;
 use crate::event::Events;
-use crate::node::{Nodes, Registry, TokenPins};
+use crate::node::{Nodes, Registry, Sessions, TokenPins};
+use crate::order::fixture::{authority, node_record};
+use crate::order::{InForce, OrderParts, OrderTask, OrderTaskParts, Outputs};
 use crate::os::clock::Clock;
 use crate::series::RecentSeries;
-use crate::state::{Keys, SqliteStore, Store};
+use crate::state::{Committed, Keys, SqliteStore, Store, Transaction, Write, to_json};
 
-/// The site on a store of its own. The registry and the series are empty.
+/// The site on a store of its own. The series are empty, and so is the registry unless nodes are named.
 pub(super) struct Site {
     _folder: TempDir,
     pub(super) services: Services,
+    pub(super) frozen: watch::Sender<bool>,
+    /// Ends the task of the orders with the site.
+    _stop: DropGuard,
 }
 
 pub(super) async fn site() -> Site {
+    site_with(&[]).await
+}
+
+/// The site with nodes of these numbers and labels, none of them connected.
+pub(super) async fn site_with(nodes: &[(u8, &str)]) -> Site {
     let folder = tempfile::tempdir().unwrap();
     let store: Store = Arc::new(SqliteStore::open(&folder.path().join("state.db")).unwrap());
     let keys = Keys::new(FleetId::from_bytes([9; 16]));
     let clock = Clock::from_fn(|| Timestamp::from_millis(1_800_000_000_000));
     let audit = Audit::open(store.clone(), keys.clone(), clock.clone(), [1; 32]).await.unwrap();
     let access = Access::open(store.clone(), keys.clone(), audit.clone(), clock.clone()).await.unwrap();
-    let registry = Registry::open(store, keys, audit.clone(), clock.clone()).await.unwrap();
+    for (number, labels) in nodes {
+        let record = node_record(*number, labels);
+        let writes = vec![Write::put(keys.node(record.node_id), to_json(&record))];
+        let done = store.commit(Transaction { compares: Vec::new(), writes }).await.unwrap();
+        assert!(matches!(done, Committed::Done(_)));
+    }
+    let registry = Registry::open(store.clone(), keys.clone(), audit.clone(), clock.clone()).await.unwrap();
     let pins = TokenPins {
         fleet: FleetId::from_bytes([9; 16]),
         addresses: vec!["aggregator.example:8443".to_owned()],
@@ -45,12 +62,34 @@ pub(super) async fn site() -> Site {
     // No task takes these events: what needs a live node is tested from outside.
     let (events, _) = mpsc::channel(1);
     let (_, fleet) = watch::channel(Arc::default());
+    let nodes = Nodes::new(registry.clone(), events, fleet, pins, clock.clone());
+    let (frozen, is_frozen) = watch::channel(false);
+    let in_force = InForce {
+        authority: watch::channel(Arc::new(authority())).1,
+        catalogue: watch::channel(None).1,
+        is_frozen,
+    };
+    let parts = OrderParts {
+        store,
+        keys,
+        registry,
+        sessions: Sessions::default(),
+        in_force,
+        outputs: Outputs::open(&folder.path().join("outputs")).unwrap(),
+        clock: clock.clone(),
+    };
+    let parts =
+        OrderTaskParts { parts, audit: audit.clone(), nodes: nodes.clone(), events: Events::default() };
+    let (task, orders) = OrderTask::open(parts).await.unwrap();
+    let stop = CancellationToken::new();
+    tokio::spawn(task.run(stop.clone()));
     let level = Arc::new(Mutex::new("info".to_owned()));
     let set = level.clone();
     let services = Services {
         access,
         audit,
-        nodes: Nodes::new(registry, events, fleet, pins, clock.clone()),
+        nodes,
+        orders,
         series: RecentSeries::default(),
         events: Events::default(),
         fleet: fleet_facts(),
@@ -67,7 +106,7 @@ pub(super) async fn site() -> Site {
         readiness: Readiness::waiting("the state store is being opened"),
         clock,
     };
-    Site { _folder: folder, services }
+    Site { _folder: folder, services, frozen, _stop: stop.drop_guard() }
 }
 
 impl Site {
@@ -120,6 +159,15 @@ const CONTRACT: &[(&str, &str)] = &[
     ("get", "/api/v1/nodes/{idOrName}/values"),
     ("get", "/api/v1/nodes/{idOrName}/series"),
     ("get", "/api/v1/nodes/{idOrName}/coverage"),
+    ("post", "/api/v1/orders"),
+    ("get", "/api/v1/orders"),
+    ("get", "/api/v1/orders/{id}"),
+    ("get", "/api/v1/orders/{id}/events"),
+    ("get", "/api/v1/orders/{id}/output/{node}"),
+    ("post", "/api/v1/orders/{id}/cancel"),
+    ("get", "/api/v1/approvals"),
+    ("get", "/api/v1/approvals/{id}"),
+    ("post", "/api/v1/approvals/{id}/signatures"),
     ("get", "/api/v1/connections"),
     ("get", "/api/v1/tokens"),
     ("post", "/api/v1/tokens"),
@@ -185,7 +233,11 @@ async fn without_credentials_every_route_but_sign_in_is_refused() {
     for (method, path) in CONTRACT.iter().filter(|(method, path)| {
         !(*method == "post" && (*path == "/api/v1/session" || *path == "/api/v1/session/link"))
     }) {
-        let path = path.replace("{idOrName}", "web-1").replace("{name}", "ada").replace("{id}", "x");
+        let path = path
+            .replace("{idOrName}", "web-1")
+            .replace("{name}", "ada")
+            .replace("{id}", "x")
+            .replace("{node}", "web-1");
         let request = Request::builder()
             .method(method.to_uppercase().as_str())
             .uri(&path)
