@@ -1,5 +1,6 @@
 //! Composition root: builds every part, wires the channels, owns the tasks, drains.
 
+mod in_force;
 mod local;
 
 use std::net::{SocketAddr, TcpListener};
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use campanile_common::fleet::FleetFile;
+use campanile_common::id::{Digest, FleetId};
 use campanile_common::wire::v1::control::Control;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -19,20 +21,23 @@ use crate::access::Access;
 use crate::audit::Audit;
 use crate::cli::{Cli, Command};
 use crate::event::Events;
-use crate::http::{self, AuthorityTerm, FleetInfo, LogLevelHandle, Readiness, Services};
-use crate::identity::{AuthorityChain, Ca, load_fleet};
+use crate::http::{self, FleetInfo, LogLevelHandle, Readiness, Services};
+use crate::identity::{Ca, load_fleet};
 use crate::listener::{self, Context, Endpoint, ListenerTask};
 use crate::node::{NodeTask, NodeTaskSettings, Nodes, Registry, TokenPins};
 use crate::os::clock::Clock;
 use crate::os::file;
 use crate::os::log::{self, LogControl};
 use crate::os::process;
+use crate::schedule::{DueRun, ScheduleTask};
 use crate::series::{Ingest, IngestTask, RecentSeries};
 use crate::settings::{LogFormat, Settings};
 use crate::state::{Keys, SqliteStore, Store};
 
 /// Events of sessions that wait for the node task, which handles one in microseconds.
 const NODE_EVENTS_MAX: usize = 4096;
+/// Due runs of schedules that wait to be dispatched; past it schedules wait.
+const DUE_RUNS_MAX: usize = 16;
 /// How often a signed point of the audit chain goes to the agents.
 const CHECKPOINT_STEP: Duration = Duration::from_secs(60);
 /// How long everything may take to stop; systemd waits longer.
@@ -130,8 +135,9 @@ struct Parts {
     ingest_task: IngestTask,
     listener: ListenerTask,
     https: Https,
-    /// Kept open so that readers see the term; a later issue changes it while the aggregator runs.
-    term: watch::Sender<AuthorityTerm>,
+    follower: in_force::Follower,
+    schedule_task: ScheduleTask,
+    due_runs: mpsc::Receiver<DueRun>,
 }
 
 /// What serves people.
@@ -146,7 +152,9 @@ impl Parts {
         let state_dir = &settings.state_dir;
         let Stored { fleet, store, keys, audit, access, clock } = Stored::open(settings).await?;
         let ca = Arc::new(Ca::load(state_dir, fleet.fleet_id, settings.certificate_lifetime)?);
-        let authority = Arc::new(AuthorityChain::load(state_dir, &fleet)?);
+        let events = Events::default();
+        let in_force::Parts { authorities, catalogues, freezer, schedules } =
+            in_force::open(state_dir, &fleet, (&store, &keys), &audit, &events, &clock).await?;
         let (agents, people) = issue(&ca, &fleet, settings, &clock)?;
         // Both before anything runs, so that a port in use is an error and not a half-started daemon.
         let socket = TcpListener::bind(settings.listen)
@@ -156,18 +164,21 @@ impl Parts {
         let address = endpoint.address()?;
         let series = RecentSeries::default();
         let (ingest_task, ingest) = open_journal(state_dir, &series, &clock)?;
-        let events = Events::default();
         let registry = Registry::open(store, keys, audit.clone(), clock.clone()).await?;
-        let (nodes, node_task) = node_parts(settings, registry, &series, &events, &clock, &ca, &authority);
-        let (term, term_receiver) = watch::channel(AuthorityTerm {
-            version: authority.current().document().version,
-            expires_at: authority.current().document().expires,
-        });
+        let (followed, term, pin) = in_force::followed(&authorities, &catalogues);
+        let (nodes, node_task) =
+            node_parts((settings, fleet.fleet_id), registry, &series, &events, &clock, &ca, pin);
+        let (due_sender, due_runs) = mpsc::channel(DUE_RUNS_MAX);
+        let schedule_task = ScheduleTask::new(schedules.clone(), freezer.subscribe(), due_sender);
         let readiness = Readiness::waiting("starting");
         let services = Services {
             access: access.clone(),
             audit: audit.clone(),
             nodes: nodes.clone(),
+            authorities: authorities.clone(),
+            catalogues,
+            freezer: freezer.clone(),
+            schedules,
             series: series.clone(),
             events,
             fleet: FleetInfo {
@@ -175,7 +186,7 @@ impl Parts {
                 id: fleet.fleet_id,
                 aggregator_version: env!("CARGO_PKG_VERSION").to_owned(),
                 started_at: clock.now(),
-                authority: term_receiver,
+                authority: term,
             },
             log_level: log_level_handle(log),
             readiness: readiness.clone(),
@@ -185,7 +196,8 @@ impl Parts {
         let context = Context::new(
             fleet.clone(),
             Arc::clone(&ca),
-            authority,
+            authorities,
+            freezer,
             nodes.clone(),
             series,
             ingest,
@@ -204,12 +216,14 @@ impl Parts {
             fleet,
             clock,
             audit,
-            nodes,
+            nodes: nodes.clone(),
             node_task,
             ingest_task,
             listener,
             https: Https { socket, tls, services },
-            term,
+            follower: followed.with(nodes),
+            schedule_task,
+            due_runs,
         })
     }
 }
@@ -228,25 +242,20 @@ fn open_journal(
 }
 
 fn node_parts(
-    settings: &Settings,
+    (settings, fleet): (&Settings, FleetId),
     registry: Registry,
     series: &RecentSeries,
     events: &Events,
     clock: &Clock,
     ca: &Ca,
-    authority: &AuthorityChain,
+    authority: watch::Receiver<Digest>,
 ) -> (Nodes, NodeTask) {
     let (sender, inbox) = mpsc::channel(NODE_EVENTS_MAX);
     let task_settings =
         NodeTaskSettings { liveness: settings.liveness, thresholds: Arc::new(settings.thresholds.clone()) };
     let (task, view) =
         NodeTask::new(registry.clone(), series.clone(), events.clone(), clock.clone(), task_settings, inbox);
-    let pins = TokenPins {
-        fleet: authority.current().document().fleet,
-        addresses: settings.addresses.clone(),
-        ca_key: ca.key_digest(),
-        authority: authority.current().digest(),
-    };
+    let pins = TokenPins { fleet, addresses: settings.addresses.clone(), ca_key: ca.key_digest(), authority };
     (Nodes::new(registry, sender, view, pins, clock.clone()), task)
 }
 
@@ -268,6 +277,9 @@ async fn serve(settings: Settings, config: Option<&Path>, log: LogControl) -> an
     core.spawn(parts.node_task.run(stop_core.clone()));
     core.spawn(parts.ingest_task.run(stop_core.clone()));
     core.spawn(checkpoints(parts.audit, parts.access.clone(), parts.nodes, stop_core.clone()));
+    core.spawn(parts.follower.run(stop_core.clone()));
+    core.spawn(parts.schedule_task.run(stop_core.clone()));
+    core.spawn(in_force::refuse_runs(parts.due_runs, stop_core.clone()));
     core.spawn(renew_certificate(
         parts.certificates,
         parts.ca,
@@ -293,7 +305,6 @@ async fn serve(settings: Settings, config: Option<&Path>, log: LogControl) -> an
     drain(&mut edge, "listeners").await;
     stop_core.cancel();
     drain(&mut core, "stores").await;
-    drop(parts.term);
     tracing::info!("aggregator stopped");
     ended
 }

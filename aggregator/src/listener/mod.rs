@@ -24,7 +24,9 @@ use tokio::sync::Semaphore;
 pub use endpoint::{Endpoint, EndpointError, ListenerTask};
 pub use tls::{TlsError, agent_config, people_config};
 
-use crate::identity::{AuthorityChain, Ca};
+use crate::authority::Authorities;
+use crate::freeze::Freezer;
+use crate::identity::Ca;
 use crate::node::Nodes;
 use crate::os::clock::Clock;
 use crate::series::{Ingest, RecentSeries};
@@ -45,7 +47,8 @@ const ENROLLING_MAX: usize = 256;
 pub struct Context {
     fleet: FleetFile,
     ca: Arc<Ca>,
-    authority: Arc<AuthorityChain>,
+    authority: Authorities,
+    freezer: Freezer,
     nodes: Nodes,
     series: RecentSeries,
     ingest: Ingest,
@@ -63,7 +66,8 @@ impl Context {
     pub fn new(
         fleet: FleetFile,
         ca: Arc<Ca>,
-        authority: Arc<AuthorityChain>,
+        authority: Authorities,
+        freezer: Freezer,
         nodes: Nodes,
         series: RecentSeries,
         ingest: Ingest,
@@ -74,6 +78,7 @@ impl Context {
             fleet,
             ca,
             authority,
+            freezer,
             nodes,
             series,
             ingest,

@@ -38,7 +38,9 @@ fn whole_text() -> String {
         open_files_max: Some(1024),
     };
     let fleet = fleet_facts();
-    let facts = own::Facts { sight: &sight, fleet: &fleet, process, requests: &counts, event_streams: 2 };
+    let requests = &counts;
+    let facts =
+        own::Facts { sight: &sight, fleet: &fleet, process, requests, event_streams: 2, is_frozen: true };
     let mut out = Exposition::with_capacity(0);
     own::write(&mut out, &facts);
     let nodes = [fixture::node("web-1", 1, "role=web,a.b/c=x"), fixture::node("db-1", 3, "role=db")];

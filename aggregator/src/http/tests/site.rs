@@ -1,58 +1,112 @@
 //! Requests against the whole site that are answered before any part is asked.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, Response, StatusCode};
 use campanile_common::api::Problem;
-use campanile_common::id::{Digest, FleetId};
+use campanile_common::authority::{Document, Operator, OperatorKey, Role};
+use campanile_common::fleet::{AUTHORITY_DIR, FleetFile, authority_file};
+use campanile_common::id::{AggregatorId, Digest, FleetId};
 use campanile_common::time::Timestamp;
+use campanile_common::wire::codec;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
 use tower::ServiceExt as _;
+use zeroize::Zeroizing;
 
 use super::super::{LogLevelHandle, Readiness, Services, assets, router};
-use super::fleet_facts;
+use super::{fixture, fleet_facts};
 use crate::access::Access;
 use crate::audit::Audit;
+use crate::authority::{Authorities, Catalogues};
 use crate::event::Events;
-use crate::node::{Nodes, Registry, TokenPins};
+use crate::freeze::Freezer;
+use crate::node::{NodeEvent, Nodes, Registry, TokenPins};
 use crate::os::clock::Clock;
+use crate::schedule::{InForce, Schedules};
 use crate::series::RecentSeries;
 use crate::state::{Keys, SqliteStore, Store};
+
+/// The seed of an operator's key; `ada` is 1, `bob` 2.
+pub(super) fn operator_key(seed: u8) -> OperatorKey {
+    OperatorKey::from_seed(Zeroizing::new([seed; 32])).unwrap()
+}
+
+/// The first authority of a fleet with one operator, `ada`, as `fleet init` leaves it.
+fn write_fleet(folder: &std::path::Path) -> FleetFile {
+    let fleet = FleetId::from_bytes([9; 16]);
+    let key = operator_key(1);
+    let ada = Operator { name: "ada".to_owned(), key: key.public(), roles: Role::ALL.into_iter().collect() };
+    let (issued, expires) = (NOW - Duration::from_secs(60), NOW + Duration::from_secs(365 * 86_400));
+    let signed = Document::first(fleet, "test".to_owned(), ada, issued, expires).sign(&[&key]).unwrap();
+    let chain = folder.join(AUTHORITY_DIR);
+    std::fs::create_dir(&chain).unwrap();
+    std::fs::write(chain.join(authority_file(1)), codec::encode("SignedAuthority", &signed).unwrap())
+        .unwrap();
+    FleetFile {
+        format: 1,
+        fleet_id: fleet,
+        fleet_name: "test".to_owned(),
+        aggregator_id: AggregatorId::from_bytes([8; 8]),
+        authority: signed.digest(),
+    }
+}
+
+/// What the site's clock says.
+pub(super) const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 
 /// The site on a store of its own. The registry and the series are empty.
 pub(super) struct Site {
     _folder: TempDir,
     pub(super) services: Services,
+    /// What the node task would get.
+    pub(super) events: mpsc::Receiver<NodeEvent>,
 }
 
 pub(super) async fn site() -> Site {
     let folder = tempfile::tempdir().unwrap();
     let store: Store = Arc::new(SqliteStore::open(&folder.path().join("state.db")).unwrap());
     let keys = Keys::new(FleetId::from_bytes([9; 16]));
-    let clock = Clock::from_fn(|| Timestamp::from_millis(1_800_000_000_000));
+    let clock = Clock::from_fn(|| NOW);
     let audit = Audit::open(store.clone(), keys.clone(), clock.clone(), [1; 32]).await.unwrap();
     let access = Access::open(store.clone(), keys.clone(), audit.clone(), clock.clone()).await.unwrap();
-    let registry = Registry::open(store, keys, audit.clone(), clock.clone()).await.unwrap();
+    let registry = Registry::open(store.clone(), keys.clone(), audit.clone(), clock.clone()).await.unwrap();
+    let fleet_file = write_fleet(folder.path());
+    let (events, stored) = (Events::default(), || (store.clone(), keys.clone()));
+    let parts = || (audit.clone(), events.clone(), clock.clone());
+    let (a, e, c) = parts();
+    let authorities = Authorities::open(folder.path(), &fleet_file, stored(), a, e, c).await.unwrap();
+    let (a, e, c) = parts();
+    let catalogues = Catalogues::open(stored(), a, e, c, authorities.subscribe()).await.unwrap();
+    let (a, e, c) = parts();
+    let freezer = Freezer::open(stored(), a, e, c).await.unwrap();
+    let (a, e, c) = parts();
+    let in_force = InForce { authority: authorities.subscribe(), catalogue: catalogues.subscribe() };
+    let schedules = Schedules::open(stored(), a, e, c, in_force).await.unwrap();
     let pins = TokenPins {
         fleet: FleetId::from_bytes([9; 16]),
         addresses: vec!["aggregator.example:8443".to_owned()],
         ca_key: Digest::from_bytes([1; 32]),
-        authority: Digest::from_bytes([2; 32]),
+        authority: watch::channel(authorities.current().digest()).1,
     };
-    // No task takes these events: what needs a live node is tested from outside.
-    let (events, _) = mpsc::channel(1);
-    let (_, fleet) = watch::channel(Arc::default());
+    // No task takes these events: a test that needs a node answers for it.
+    let (node_events, inbox) = mpsc::channel(16);
+    let (_, fleet) = watch::channel(Arc::new(fixture::fleet()));
     let level = Arc::new(Mutex::new("info".to_owned()));
     let set = level.clone();
     let services = Services {
         access,
         audit,
-        nodes: Nodes::new(registry, events, fleet, pins, clock.clone()),
+        nodes: Nodes::new(registry, node_events, fleet, pins, clock.clone()),
+        authorities,
+        catalogues,
+        freezer,
+        schedules,
         series: RecentSeries::default(),
-        events: Events::default(),
+        events,
         fleet: fleet_facts(),
         log_level: LogLevelHandle::new(
             move || level.lock().unwrap().clone(),
@@ -67,7 +121,7 @@ pub(super) async fn site() -> Site {
         readiness: Readiness::waiting("the state store is being opened"),
         clock,
     };
-    Site { _folder: folder, services }
+    Site { _folder: folder, services, events: inbox }
 }
 
 impl Site {
@@ -126,6 +180,25 @@ const CONTRACT: &[(&str, &str)] = &[
     ("delete", "/api/v1/tokens/{id}"),
     ("get", "/api/v1/audit"),
     ("get", "/api/v1/audit/verify"),
+    ("get", "/api/v1/audit/key"),
+    ("get", "/api/v1/authority"),
+    ("put", "/api/v1/authority"),
+    ("get", "/api/v1/catalogue"),
+    ("put", "/api/v1/catalogue"),
+    ("get", "/api/v1/freeze"),
+    ("put", "/api/v1/freeze"),
+    ("delete", "/api/v1/freeze"),
+    ("get", "/api/v1/schedules"),
+    ("post", "/api/v1/schedules"),
+    ("get", "/api/v1/schedules/{name}"),
+    ("delete", "/api/v1/schedules/{name}"),
+    ("post", "/api/v1/schedules/{name}/run"),
+    ("get", "/api/v1/ping"),
+    ("get", "/api/v1/nodes/{idOrName}/stewardship"),
+    ("get", "/api/v1/nodes/{idOrName}/units/{unit}"),
+    ("get", "/api/v1/nodes/{idOrName}/journal"),
+    ("get", "/api/v1/nodes/{idOrName}/audit"),
+    ("get", "/api/v1/nodes/{idOrName}/checkpoints"),
     ("get", "/api/v1/events"),
     ("get", "/api/v1/log-level"),
     ("put", "/api/v1/log-level"),
