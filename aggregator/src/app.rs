@@ -193,6 +193,7 @@ impl Parts {
             clock: clock.clone(),
         };
         let interval = settings.liveness.interval;
+        let (_, catalogue) = watch::channel(None);
         let context = Context::new(
             fleet.clone(),
             Arc::clone(&ca),
@@ -203,6 +204,7 @@ impl Parts {
             ingest,
             clock.clone(),
             interval,
+            catalogue,
         );
         let (agents, agents_receiver) = watch::channel(agents);
         let (people, tls) = watch::channel(people);

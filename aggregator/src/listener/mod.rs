@@ -1,7 +1,8 @@
 //! Accepts agents over QUIC: one task a connection drives `common::connection`.
 //!
 //! `endpoint` holds the socket and its limits, `tls` decides whose certificates count, `session` drives an enrolled
-//! agent, `enroll` a new one, `lane` reads a stream of samples. A TCP fallback would be another way into `session`.
+//! agent, `enroll` a new one, `lane` reads a stream of samples, `request` asks
+//! the agent and `order` delivers to it. A TCP fallback would be another way into `session`.
 //!
 //! Invariants: nothing of an unauthenticated peer is held beyond a handshake's memory; a session's identity is its
 //! certificate's, never what it says; no session is resumed, so every one passes the roster.
@@ -9,6 +10,7 @@
 mod endpoint;
 mod enroll;
 mod lane;
+mod order;
 mod refusals;
 mod request;
 mod session;
@@ -18,8 +20,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use campanile_common::authority::SignedCatalogue;
 use campanile_common::fleet::FleetFile;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 pub use endpoint::{Endpoint, EndpointError, ListenerTask};
 pub use tls::{TlsError, agent_config, people_config};
@@ -54,6 +57,7 @@ pub struct Context {
     ingest: Ingest,
     clock: Clock,
     interval: Duration,
+    catalogue: watch::Receiver<Option<SignedCatalogue>>,
     next_session: AtomicU64,
     enrolments: Semaphore,
     enrolling: Semaphore,
@@ -73,6 +77,7 @@ impl Context {
         ingest: Ingest,
         clock: Clock,
         interval: Duration,
+        catalogue: watch::Receiver<Option<SignedCatalogue>>,
     ) -> Self {
         Self {
             fleet,
@@ -84,6 +89,7 @@ impl Context {
             ingest,
             clock,
             interval,
+            catalogue,
             next_session: AtomicU64::new(1),
             enrolments: Semaphore::new(ENROLMENTS_MAX),
             enrolling: Semaphore::new(ENROLLING_MAX),
