@@ -1,5 +1,7 @@
 //! Composition root: builds every part, wires the channels, owns the tasks, drains.
 
+mod certificate;
+mod due_runs;
 mod in_force;
 mod local;
 
@@ -23,13 +25,14 @@ use crate::cli::{Cli, Command};
 use crate::event::Events;
 use crate::http::{self, FleetInfo, LogLevelHandle, Readiness, Services};
 use crate::identity::{Ca, load_fleet};
-use crate::listener::{self, Context, Endpoint, ListenerTask};
+use crate::listener::{Context, Endpoint, ListenerTask};
 use crate::node::{NodeTask, NodeTaskSettings, Nodes, Registry, TokenPins};
+use crate::order::{InForce, OrderParts, OrderTask, OrderTaskParts, Outputs};
 use crate::os::clock::Clock;
 use crate::os::file;
 use crate::os::log::{self, LogControl};
 use crate::os::process;
-use crate::schedule::{DueRun, ScheduleTask};
+use crate::schedule::ScheduleTask;
 use crate::series::{Ingest, IngestTask, RecentSeries};
 use crate::settings::{LogFormat, Settings};
 use crate::state::{Keys, SqliteStore, Store};
@@ -44,8 +47,6 @@ const CHECKPOINT_STEP: Duration = Duration::from_secs(60);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// SQLite, password hashes, the journal.
 const BLOCKING_THREADS_MAX: usize = 8;
-/// The aggregator's own certificate is renewed when this share of its life is over.
-const RENEW_SHARE: u32 = 3;
 
 /// Runs one command.
 ///
@@ -101,43 +102,26 @@ fn secret(state_dir: &Path, name: &str) -> anyhow::Result<[u8; 32]> {
     file::secret(&path).with_context(|| format!("cannot use {}", path.display()))
 }
 
-/// The certificate's two uses, renewed together.
-struct Certificates {
-    agents: watch::Sender<Arc<rustls::ServerConfig>>,
-    people: watch::Sender<Arc<rustls::ServerConfig>>,
-}
-
-fn issue(
-    ca: &Ca,
-    fleet: &FleetFile,
-    settings: &Settings,
-    clock: &Clock,
-) -> anyhow::Result<(Arc<rustls::ServerConfig>, Arc<rustls::ServerConfig>)> {
-    let (chain, key) = ca.issue_server(fleet.aggregator_id, &settings.hosts(), clock.now())?;
-    let agents = listener::agent_config(ca.certificate(), chain.clone(), key.clone_key())?;
-    let people = listener::people_config(chain, key)?;
-    Ok((Arc::new(agents), Arc::new(people)))
-}
-
 /// Every part, built and wired, none running.
 struct Parts {
     access: Access,
     readiness: Readiness,
     address: SocketAddr,
     /// Tell the agents and the people what changed in TLS.
-    certificates: Certificates,
+    certificates: certificate::Certificates,
     ca: Arc<Ca>,
     fleet: FleetFile,
     clock: Clock,
     audit: Audit,
     nodes: Nodes,
     node_task: NodeTask,
+    order_task: OrderTask,
     ingest_task: IngestTask,
     listener: ListenerTask,
     https: Https,
     follower: in_force::Follower,
     schedule_task: ScheduleTask,
-    due_runs: mpsc::Receiver<DueRun>,
+    dispatcher: due_runs::Dispatcher,
 }
 
 /// What serves people.
@@ -155,7 +139,7 @@ impl Parts {
         let events = Events::default();
         let in_force::Parts { authorities, catalogues, freezer, schedules } =
             in_force::open(state_dir, &fleet, (&store, &keys), &audit, &events, &clock).await?;
-        let (agents, people) = issue(&ca, &fleet, settings, &clock)?;
+        let (agents, people) = certificate::issue(&ca, &fleet, settings, &clock)?;
         // Both before anything runs, so that a port in use is an error and not a half-started daemon.
         let socket = TcpListener::bind(settings.listen)
             .with_context(|| format!("cannot listen on TCP {}", settings.listen))?;
@@ -164,21 +148,43 @@ impl Parts {
         let address = endpoint.address()?;
         let series = RecentSeries::default();
         let (ingest_task, ingest) = open_journal(state_dir, &series, &clock)?;
-        let registry = Registry::open(store, keys, audit.clone(), clock.clone()).await?;
+        let registry = Registry::open(Arc::clone(&store), keys.clone(), audit.clone(), clock.clone()).await?;
         let (followed, term, pin) = in_force::followed(&authorities, &catalogues);
         let (nodes, node_task) =
             node_parts((settings, fleet.fleet_id), registry, &series, &events, &clock, &ca, pin);
+        let order_parts = OrderParts {
+            store,
+            keys,
+            registry: nodes.registry().clone(),
+            sessions: node_task.sessions(),
+            in_force: InForce {
+                authority: authorities.subscribe(),
+                catalogue: catalogues.subscribe(),
+                is_frozen: freezer.subscribe(),
+            },
+            outputs: open_outputs(state_dir)?,
+            clock: clock.clone(),
+        };
+        let (order_task, orders) = OrderTask::open(OrderTaskParts {
+            parts: order_parts,
+            audit: audit.clone(),
+            nodes: nodes.clone(),
+            events: events.clone(),
+        })
+        .await?;
         let (due_sender, due_runs) = mpsc::channel(DUE_RUNS_MAX);
         let schedule_task = ScheduleTask::new(schedules.clone(), freezer.subscribe(), due_sender);
+        let dispatcher = due_runs::Dispatcher::new(due_runs, orders.clone());
         let readiness = Readiness::waiting("starting");
         let services = Services {
             access: access.clone(),
             audit: audit.clone(),
             nodes: nodes.clone(),
             authorities: authorities.clone(),
-            catalogues,
+            catalogues: catalogues.clone(),
             freezer: freezer.clone(),
             schedules,
+            orders,
             series: series.clone(),
             events,
             fleet: FleetInfo {
@@ -193,7 +199,7 @@ impl Parts {
             clock: clock.clone(),
         };
         let interval = settings.liveness.interval;
-        let (_, catalogue) = watch::channel(None);
+        let catalogue = catalogues.subscribe_signed();
         let context = Context::new(
             fleet.clone(),
             Arc::clone(&ca),
@@ -213,21 +219,27 @@ impl Parts {
             access,
             readiness,
             address,
-            certificates: Certificates { agents, people },
+            certificates: certificate::Certificates { agents, people },
             ca,
             fleet,
             clock,
             audit,
             nodes: nodes.clone(),
             node_task,
+            order_task,
             ingest_task,
             listener,
             https: Https { socket, tls, services },
             follower: followed.with(nodes),
             schedule_task,
-            due_runs,
+            dispatcher,
         })
     }
+}
+
+fn open_outputs(state_dir: &Path) -> anyhow::Result<Outputs> {
+    let folder = state_dir.join("outputs");
+    Outputs::open(&folder).with_context(|| format!("cannot use {}", folder.display()))
 }
 
 fn open_journal(
@@ -277,12 +289,13 @@ async fn serve(settings: Settings, config: Option<&Path>, log: LogControl) -> an
     let mut edge: JoinSet<anyhow::Result<()>> = JoinSet::new();
     let mut core: JoinSet<()> = JoinSet::new();
     core.spawn(parts.node_task.run(stop_core.clone()));
+    core.spawn(parts.order_task.run(stop_core.clone()));
     core.spawn(parts.ingest_task.run(stop_core.clone()));
     core.spawn(checkpoints(parts.audit, parts.access.clone(), parts.nodes, stop_core.clone()));
     core.spawn(parts.follower.run(stop_core.clone()));
     core.spawn(parts.schedule_task.run(stop_core.clone()));
-    core.spawn(in_force::refuse_runs(parts.due_runs, stop_core.clone()));
-    core.spawn(renew_certificate(
+    core.spawn(parts.dispatcher.run(stop_core.clone()));
+    core.spawn(certificate::renew(
         parts.certificates,
         parts.ca,
         parts.fleet,
@@ -373,31 +386,6 @@ async fn checkpoints(audit: Audit, access: Access, nodes: Nodes, stop: Cancellat
                     Err(error) => tracing::warn!(%error, "no audit checkpoint this minute"),
                 }
             }
-        }
-    }
-}
-
-/// Gives the aggregator a new certificate of its own long before the old one ends.
-async fn renew_certificate(
-    certificates: Certificates,
-    ca: Arc<Ca>,
-    fleet: FleetFile,
-    settings: Settings,
-    clock: Clock,
-    stop: CancellationToken,
-) {
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(settings.certificate_lifetime / RENEW_SHARE) => {}
-        }
-        match issue(&ca, &fleet, &settings, &clock) {
-            Ok((agents, people)) => {
-                certificates.agents.send_replace(agents);
-                certificates.people.send_replace(people);
-                tracing::info!("aggregator certificate renewed");
-            }
-            Err(error) => tracing::error!(%error, "aggregator certificate not renewed"),
         }
     }
 }

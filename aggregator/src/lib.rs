@@ -11,6 +11,7 @@ pub mod http;
 pub mod identity;
 pub mod listener;
 pub mod node;
+pub mod order;
 pub mod os;
 pub mod schedule;
 pub mod series;

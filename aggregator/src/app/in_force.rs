@@ -9,7 +9,7 @@ use campanile_common::authority::{Authority, SignedCatalogue};
 use campanile_common::fleet::FleetFile;
 use campanile_common::id::Digest;
 use campanile_common::wire::v1::control::Control;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::audit::Audit;
@@ -19,7 +19,7 @@ use crate::freeze::Freezer;
 use crate::http::AuthorityTerm;
 use crate::node::Nodes;
 use crate::os::clock::Clock;
-use crate::schedule::{DueRun, InForce, Schedules};
+use crate::schedule::{InForce, Schedules};
 use crate::state::{Keys, Store};
 
 /// Handles of what is in force.
@@ -123,19 +123,6 @@ impl Follower {
                     }
                 }
             }
-        }
-    }
-}
-
-/// Until something dispatches orders: every due run ends unbegun, and says so.
-pub(super) async fn refuse_runs(mut runs: mpsc::Receiver<DueRun>, stop: CancellationToken) {
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            run = runs.recv() => match run {
-                Some(run) => tracing::error!(schedule = run.name, "a due run cannot be dispatched"),
-                None => return,
-            },
         }
     }
 }

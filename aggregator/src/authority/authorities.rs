@@ -7,12 +7,15 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use campanile_common::api::{Proposal, ProposalKind, SignedText, Submitted};
-use campanile_common::authority::{Authority, AuthorityError, Document, Role, Signature, SignedAuthority};
+use campanile_common::authority::{
+    Authority, AuthorityError, Document, PublicKey, Role, Signature, SignedAuthority,
+};
 use campanile_common::fleet::FleetFile;
 use campanile_common::id::Digest;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use super::summary::summary;
 use super::waiting::{self, Held, Meeting, Offer, WAITING_MAX, Waiting, WaitingRecord};
 use super::{AuthorityChain, OpenError, SubmitError, done, ledger};
 use crate::audit::Audit;
@@ -142,8 +145,14 @@ impl Authorities {
         let current = self.current();
         let held = self.shared.waiting.find(id, self.shared.clock.now()).await?;
         let held = held.ok_or_else(|| SubmitError::NotFound(id.to_owned()))?;
-        let offer = Offer { bytes: held.record.offer().bytes, signatures: vec![signature] };
+        let mut offer = held.record.offer();
+        offer.signatures.push(signature.clone());
         let offer = clean(&current, offer)?;
+        if !offer.signatures.contains(&signature) {
+            return Err(SubmitError::Signatures(
+                "that is no valid signature of an operator who signs for the authority".to_owned(),
+            ));
+        }
         self.take(actor, &current, offer).await
     }
 
@@ -301,17 +310,19 @@ fn read(offer: &Offer) -> Result<Document, SubmitError> {
     Ok(signed(offer).read()?)
 }
 
-/// Leaves the signatures that may count: of operators of this version or the next, and of recovery keys.
+/// Leaves the signatures that may count: of operators in force and recovery keys; with one of those, also of the
+/// operators that the version brings.
 fn clean(current: &Authority, offer: Offer) -> Result<Offer, SubmitError> {
     let authority = signed(&offer);
     let (judge, next) = (current.document(), authority.read()?);
-    let operators = judge.operators.iter().chain(&next.operators);
-    let keys: Vec<_> = operators
-        .filter(|operator| operator.roles.contains(&Role::Authority))
-        .map(|operator| &operator.key)
-        .chain(&judge.recovery)
-        .collect();
-    let counts = |signature: &Signature| keys.iter().any(|key| authority.is_signature_of(signature, key));
+    let is_by = |signature: &Signature, key: &PublicKey| authority.is_signature_of(signature, key);
+    let is_recovery = |signature: &Signature| judge.recovery.iter().any(|key| is_by(signature, key));
+    let may_be_new = offer.signatures.iter().any(is_recovery);
+    let operators = judge.operators.iter().chain(next.operators.iter().filter(|_| may_be_new));
+    let keys: Vec<&PublicKey> =
+        operators.filter(|operator| operator.roles.contains(&Role::Authority)).map(|o| &o.key).collect();
+    let counts =
+        |signature: &Signature| is_recovery(signature) || keys.iter().any(|key| is_by(signature, key));
     let signatures = waiting::keep_counting(&offer.signatures, counts)?;
     if signatures.is_empty() {
         return Err(SubmitError::Signatures(
@@ -347,42 +358,6 @@ fn signed_by(current: &Authority, offer: &Offer) -> Vec<String> {
     }
     found.sort();
     found
-}
-
-/// What changes, in one line.
-fn summary(before: &Document, after: &Document) -> String {
-    let has = |document: &Document, name: &str| document.operators.iter().any(|o| o.name == name);
-    let names = |of: &Document, not: &Document| {
-        let names: Vec<_> =
-            of.operators.iter().filter(|o| !has(not, &o.name)).map(|o| o.name.as_str()).collect();
-        names.join(", ")
-    };
-    let mut parts = Vec::new();
-    for (verb, names) in [("adds", names(after, before)), ("removes", names(before, after))] {
-        if !names.is_empty() {
-            parts.push(format!("{verb} {names}"));
-        }
-    }
-    for role in Role::ALL {
-        let (was, is) = (before.threshold(role), after.threshold(role));
-        if was != is {
-            parts.push(format!("{role:?} takes {is} instead of {was}").to_lowercase());
-        }
-    }
-    let is_altered = |o: &&campanile_common::authority::Operator| {
-        before.operators.iter().any(|b| b.name == o.name && b != *o)
-    };
-    let altered: Vec<_> = after.operators.iter().filter(is_altered).map(|o| o.name.as_str()).collect();
-    if !altered.is_empty() {
-        parts.push(format!("changes keys or roles of {}", altered.join(", ")));
-    }
-    if before.recovery != after.recovery {
-        parts.push("changes recovery keys".to_owned());
-    }
-    if parts.is_empty() {
-        parts.push(format!("is valid until {}", after.expires));
-    }
-    format!("authority version {} {}", after.version, parts.join("; "))
 }
 
 /// The store has the version already, so a file that cannot be written now is written at the next start.

@@ -8,6 +8,7 @@
 mod authorities;
 mod catalogues;
 mod ledger;
+mod summary;
 #[cfg(test)]
 mod tests;
 mod waiting;

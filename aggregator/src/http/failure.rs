@@ -9,6 +9,7 @@ use crate::access::AccessError;
 use crate::authority::SubmitError;
 use crate::freeze::FreezeError;
 use crate::node::NodeError;
+use crate::order::OrderError;
 use crate::schedule::ScheduleError;
 use crate::state::StateError;
 
@@ -126,8 +127,8 @@ fn title(code: &str) -> &'static str {
         "not_found" => "Not found",
         "conflict" => "Conflict",
         "frozen" => "The fleet is frozen",
-        "signatures" => "Signatures are missing or do not count",
-        "stale" => "Not the next version",
+        "signatures" => "Signatures missing or not valid",
+        "stale" => "Out of date",
         "precondition_failed" => "Changed in the meantime",
         "not_connected" => "Node not connected",
         "no_answer" => "No answer from the node",
@@ -225,6 +226,24 @@ impl From<ScheduleError> for Failure {
             ScheduleError::NotFound(_) => Self::not_found(detail),
             ScheduleError::Exists(_) | ScheduleError::Conflict(_) => Self::conflict(detail),
             ScheduleError::State(source) => source.into(),
+        }
+    }
+}
+
+impl From<OrderError> for Failure {
+    fn from(error: OrderError) -> Self {
+        let detail = error.to_string();
+        match error {
+            OrderError::NotFound(_) => Self::not_found(detail),
+            OrderError::Invalid(_) => Self::invalid(detail),
+            OrderError::UnknownTarget(_) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", detail),
+            OrderError::Stale(_) => Self::new(StatusCode::CONFLICT, "stale", detail),
+            OrderError::Signatures(_) => Self::new(StatusCode::FORBIDDEN, "signatures", detail),
+            OrderError::Frozen => Self::new(StatusCode::LOCKED, "frozen", detail),
+            OrderError::Conflict(_) => Self::conflict(detail),
+            OrderError::Busy(_) => Self::rate_limited(detail),
+            OrderError::Stopping => Self::unavailable(detail),
+            OrderError::State(source) => source.into(),
         }
     }
 }

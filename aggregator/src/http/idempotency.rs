@@ -19,7 +19,7 @@ use campanile_common::time::Timestamp;
 use super::App;
 use super::auth::Caller;
 use super::failure::Failure;
-use super::request::BODY_BYTES_MAX;
+use super::request::{BODY_BYTES_MAX, LONG_BODY_BYTES_MAX};
 
 /// How long an answer is kept.
 const KEEP: Duration = Duration::from_secs(24 * 3600);
@@ -144,9 +144,10 @@ async fn replay_keyed(
     let key = key_of(request.headers())?;
     let (mut parts, body) = request.into_parts();
     let caller = Caller::from_request_parts(&mut parts, shared).await?;
-    let body = to_bytes(body, BODY_BYTES_MAX)
+    let most = body_bytes_max(parts.uri.path());
+    let body = to_bytes(body, most)
         .await
-        .map_err(|_| Failure::too_large(format!("the body is longer than {BODY_BYTES_MAX} bytes")))?;
+        .map_err(|_| Failure::too_large(format!("the body is longer than {most} bytes")))?;
     let digest = campanile_common::authority::sha256(&[parts.uri.path().as_bytes(), b"\0", body.as_ref()]);
     let actor = caller.actor.id;
     match shared.replays.begin(&actor, &key, digest, shared.services.clock.now()) {
@@ -176,6 +177,11 @@ async fn replay_keyed(
     running.is_done = true;
     shared.replays.end(&actor, &key, Some(answer));
     Ok(Response::from_parts(parts, Body::from(body)))
+}
+
+/// Bodies that hold something signed may be longer.
+fn body_bytes_max(path: &str) -> usize {
+    if path == "/api/v1/orders" { LONG_BODY_BYTES_MAX } else { BODY_BYTES_MAX }
 }
 
 fn key_of(headers: &HeaderMap) -> Result<String, Failure> {

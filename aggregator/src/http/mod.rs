@@ -43,6 +43,7 @@ use crate::authority::{Authorities, Catalogues};
 use crate::event::Events;
 use crate::freeze::Freezer;
 use crate::node::Nodes;
+use crate::order::Orders;
 use crate::os::clock::Clock;
 use crate::schedule::Schedules;
 use crate::series::RecentSeries;
@@ -150,6 +151,8 @@ pub struct Services {
     pub freezer: Freezer,
     /// The schedules.
     pub schedules: Schedules,
+    /// The orders.
+    pub orders: Orders,
     /// The recent series.
     pub series: RecentSeries,
     /// What changes, as it changes.

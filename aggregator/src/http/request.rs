@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::rejection::{BytesRejection, JsonRejection};
-use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -11,6 +11,8 @@ use super::failure::Failure;
 
 /// Longest request body.
 pub(super) const BODY_BYTES_MAX: usize = 64 * 1024;
+/// Longest body that holds something signed: the bytes and signatures in base64, and the ids of a tree's leaves.
+pub(super) const LONG_BODY_BYTES_MAX: usize = 512 * 1024;
 
 /// Query parameters. `T` refuses unknown fields.
 #[derive(Debug)]
@@ -42,6 +44,22 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = Failure;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
+        match Json::<T>::from_request(request, state).await {
+            Ok(Json(body)) => Ok(Self(body)),
+            Err(rejection) => Err(body_failure(&rejection)),
+        }
+    }
+}
+
+/// A JSON body that holds something signed, and may be longer than others. `T` refuses unknown fields.
+#[derive(Debug)]
+pub(super) struct LongBody<T>(pub(super) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for LongBody<T> {
+    type Rejection = Failure;
+
+    async fn from_request(mut request: Request, state: &S) -> Result<Self, Failure> {
+        DefaultBodyLimit::max(LONG_BODY_BYTES_MAX).apply(&mut request);
         match Json::<T>::from_request(request, state).await {
             Ok(Json(body)) => Ok(Self(body)),
             Err(rejection) => Err(body_failure(&rejection)),

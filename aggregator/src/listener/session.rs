@@ -323,6 +323,7 @@ impl Driver<'_> {
             transport: "quic",
             protocol_version: hello.version_max.min(campanile_common::wire::hello::VERSION_MAX),
             agent_version: hello.agent_version.chars().take(32).collect(),
+            takes_orders: hello.capabilities.iter().any(|name| name == "orders"),
             commands: sender,
         };
         self.agent_version.clone_from(&seed.agent_version);

@@ -9,6 +9,7 @@ pub mod presence;
 mod record;
 mod registry;
 mod session;
+mod sessions;
 mod task;
 mod token;
 mod view;
@@ -36,6 +37,7 @@ pub use registry::Registry;
 pub use session::{
     DeliveryEvent, DeliveryReport, DeliverySlip, LinkStats, NodeEvent, SessionCommand, SessionSeed,
 };
+pub use sessions::{SessionAbilities, SessionChange, Sessions};
 pub use task::{NodeTask, NodeTaskSettings};
 
 /// Longest wait for a node's answer to a request.

@@ -42,6 +42,8 @@ pub struct SessionSeed {
     pub protocol_version: u8,
     /// Version of the agent.
     pub agent_version: String,
+    /// The agent takes orders.
+    pub takes_orders: bool,
     /// How to reach it.
     pub commands: mpsc::Sender<SessionCommand>,
 }

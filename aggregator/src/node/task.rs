@@ -21,6 +21,7 @@ use super::liveness::LivenessSettings;
 use super::presence::Presence;
 use super::registry::Registry;
 use super::session::{LinkStats, NodeEvent, SessionCommand, SessionSeed};
+use super::sessions::{SessionAbilities, Sessions};
 use super::view::{self, SessionFacts};
 use super::{FleetView, vitals};
 use crate::event::Events;
@@ -74,6 +75,7 @@ pub struct NodeTask {
     own_inbox: mpsc::Receiver<(NodeId, Vec<ProcessInfo>)>,
     own_sender: mpsc::Sender<(NodeId, Vec<ProcessInfo>)>,
     fleet: watch::Sender<Arc<FleetView>>,
+    sessions: Sessions,
     live: HashMap<NodeId, Live>,
     started: Instant,
     /// When the fleet was last shown, counted from the start, and whether it changed since.
@@ -105,6 +107,7 @@ impl NodeTask {
             own_inbox,
             own_sender,
             fleet,
+            sessions: Sessions::default(),
             live: HashMap::new(),
             started: Instant::now(),
             published: Duration::ZERO,
@@ -113,6 +116,11 @@ impl NodeTask {
             readings_per_second: None,
         };
         (task, receiver)
+    }
+
+    /// Who is connected, for whoever has to reach nodes.
+    pub fn sessions(&self) -> Sessions {
+        self.sessions.clone()
     }
 
     /// Works until cancelled.
@@ -164,6 +172,7 @@ impl NodeTask {
                 let Some(live) = self.live.get_mut(&node) else { return };
                 if live.presence.ended(session, is_orderly) {
                     live.session = None;
+                    self.sessions.ended(node);
                     if self.look_at(node) {
                         self.publish_soon();
                     }
@@ -244,6 +253,7 @@ impl NodeTask {
             },
         });
         live.sessions += 1;
+        self.sessions.began(node, SessionAbilities { takes_orders: seed.takes_orders });
         Ok(())
     }
 

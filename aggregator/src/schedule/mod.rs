@@ -9,6 +9,7 @@
 mod grant;
 mod plan;
 mod record;
+mod settle;
 mod task;
 #[cfg(test)]
 mod tests;
@@ -31,9 +32,7 @@ use self::when::When;
 use crate::audit::{self, Audit};
 use crate::event::Events;
 use crate::os::clock::Clock;
-use crate::state::{
-    Committed, Compare, Keys, Range, StateError, Store, Transaction, Write, from_json, to_json,
-};
+use crate::state::{Committed, Compare, Keys, Range, StateError, Store, Write, from_json, to_json};
 
 pub use self::task::ScheduleTask;
 
@@ -339,71 +338,6 @@ impl Schedules {
         self.shared.asked.lock().unwrap_or_else(PoisonError::into_inner).push(asked);
         self.shared.changed.notify_one();
         self.get(name)
-    }
-
-    /// Settles due times up to `due`, by a run or without one. False when the schedule was changed meanwhile.
-    async fn settle(
-        &self,
-        name: &str,
-        due: Timestamp,
-        is_run: bool,
-        entry: Option<audit::Record>,
-    ) -> Result<bool, StateError> {
-        let _turn = self.shared.turn.lock().await;
-        let Some(held) = self.held().get(name).cloned() else { return Ok(false) };
-        if due <= held.record.settled {
-            return Ok(false);
-        }
-        let mut record = ScheduleRecord { settled: due, ..held.record };
-        if is_run {
-            record.last_run = Some(due);
-            record.last_counts = None;
-            record.runs = record.runs.saturating_add(1);
-        }
-        self.store(record, held.revision, u32::from(is_run), entry).await
-    }
-
-    /// Notes how a run ended.
-    async fn note_over(
-        &self,
-        name: &str,
-        due: Timestamp,
-        counts: Option<TargetCounts>,
-    ) -> Result<(), StateError> {
-        let _turn = self.shared.turn.lock().await;
-        let Some(held) = self.held().get(name).cloned() else { return Ok(()) };
-        if let Some(held) = self.held().get_mut(name) {
-            held.running = held.running.saturating_sub(1);
-        }
-        // The counts of an earlier run that ended later are in its order.
-        if held.record.last_run == Some(due) && counts.is_some() {
-            let record = ScheduleRecord { last_counts: counts, ..held.record };
-            self.store(record, held.revision, 0, None).await?;
-        }
-        Ok(())
-    }
-
-    async fn store(
-        &self,
-        record: ScheduleRecord,
-        revision: crate::state::Revision,
-        began: u32,
-        entry: Option<audit::Record>,
-    ) -> Result<bool, StateError> {
-        let key = self.key(&record.name);
-        let compares = vec![Compare::At(key.clone(), revision)];
-        let writes = vec![Write::put(key, to_json(&record))];
-        let committed = match entry {
-            Some(entry) => self.shared.audit.commit(compares, writes, entry).await?,
-            None => self.shared.store.commit(Transaction { compares, writes }).await?,
-        };
-        let Committed::Done(revision) = committed else { return Ok(false) };
-        if let Some(held) = self.held().get_mut(&record.name) {
-            held.running += began;
-            held.record = record;
-            held.revision = revision;
-        }
-        Ok(true)
     }
 }
 

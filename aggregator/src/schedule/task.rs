@@ -18,6 +18,9 @@ const SLEEP_MAX: Duration = Duration::from_secs(20);
 /// Shortest: due times are whole seconds, and a store that fails is not asked at full speed.
 const SLEEP_MIN: Duration = Duration::from_millis(200);
 
+/// A run that is over: of which schedule, due when, with which counts.
+type Over = (String, Timestamp, Option<TargetCounts>);
+
 /// Runs schedules.
 #[derive(Debug)]
 pub struct ScheduleTask {
@@ -25,7 +28,7 @@ pub struct ScheduleTask {
     frozen: watch::Receiver<bool>,
     runs: mpsc::Sender<DueRun>,
     /// Runs that are not over.
-    running: JoinSet<(String, Timestamp, Option<TargetCounts>)>,
+    running: JoinSet<Over>,
 }
 
 impl ScheduleTask {
@@ -46,18 +49,29 @@ impl ScheduleTask {
                 // A sender that is gone means that the aggregator stops.
                 Ok(()) = self.frozen.changed() => {}
                 Some(over) = self.running.join_next() => {
-                    if let Ok((name, due, counts)) = over
-                        && let Err(error) = self.schedules.note_over(&name, due, counts).await
-                    {
-                        tracing::warn!(schedule = name, %due, %error, "how a run ended is not kept");
+                    if let Ok(over) = over {
+                        self.note_over(over).await;
                     }
                 }
             }
         }
     }
 
+    async fn note_over(&self, (name, due, counts): Over) {
+        if let Err(error) = self.schedules.note_over(&name, due, counts).await {
+            tracing::warn!(schedule = name, %due, %error, "how a run ended is not kept");
+        }
+    }
+
+    /// Waits until one of the runs is over, and notes it.
+    #[cfg(test)]
+    pub(super) async fn wait_for_one(&mut self) {
+        let over = self.running.join_next().await.expect("a run is under way");
+        self.note_over(over.expect("the task neither panics nor is aborted")).await;
+    }
+
     /// Does what is to be done now; tells how long nothing else is.
-    async fn look(&mut self) -> Duration {
+    pub(super) async fn look(&mut self) -> Duration {
         self.hand_over_asked().await;
         let names: Vec<String> = self.schedules.held().keys().cloned().collect();
         let mut sleep = SLEEP_MAX;

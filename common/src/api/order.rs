@@ -161,6 +161,9 @@ pub struct TargetCounts {
 pub struct Order {
     /// Its id.
     pub order_id: OrderId,
+    /// Due time of this run, of a standing order.
+    #[serde(default)]
+    pub occurrence: Option<Timestamp>,
     /// `run`, `routine`, `service` or `cancel`.
     pub kind: String,
     /// What it does, in one line.

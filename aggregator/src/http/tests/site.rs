@@ -14,17 +14,19 @@ use campanile_common::wire::codec;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tower::ServiceExt as _;
 use zeroize::Zeroizing;
 
 use super::super::{LogLevelHandle, Readiness, Services, assets, router};
-use super::{fixture, fleet_facts};
+use super::fleet_facts;
 use crate::access::Access;
 use crate::audit::Audit;
 use crate::authority::{Authorities, Catalogues};
 use crate::event::Events;
 use crate::freeze::Freezer;
-use crate::node::{NodeEvent, Nodes, Registry, TokenPins};
+use crate::node::{FleetView, NodeEvent, Nodes, Registry, Sessions, TokenPins};
+use crate::order::{self, OrderParts, OrderTask, OrderTaskParts, Outputs};
 use crate::os::clock::Clock;
 use crate::schedule::{InForce, Schedules};
 use crate::series::RecentSeries;
@@ -60,10 +62,13 @@ pub(super) const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 
 /// The site on a store of its own. The registry and the series are empty.
 pub(super) struct Site {
+    _stop: DropGuard,
     _folder: TempDir,
     pub(super) services: Services,
     /// What the node task would get.
     pub(super) events: mpsc::Receiver<NodeEvent>,
+    /// What everybody sees of the nodes.
+    pub(super) view: watch::Sender<Arc<FleetView>>,
 }
 
 pub(super) async fn site() -> Site {
@@ -86,6 +91,19 @@ pub(super) async fn site() -> Site {
     let (a, e, c) = parts();
     let in_force = InForce { authority: authorities.subscribe(), catalogue: catalogues.subscribe() };
     let schedules = Schedules::open(stored(), a, e, c, in_force).await.unwrap();
+    let parts = OrderParts {
+        store: store.clone(),
+        keys: keys.clone(),
+        registry: registry.clone(),
+        sessions: Sessions::default(),
+        in_force: order::InForce {
+            authority: authorities.subscribe(),
+            catalogue: catalogues.subscribe(),
+            is_frozen: freezer.subscribe(),
+        },
+        outputs: Outputs::open(&folder.path().join("outputs")).unwrap(),
+        clock: clock.clone(),
+    };
     let pins = TokenPins {
         fleet: FleetId::from_bytes([9; 16]),
         addresses: vec!["aggregator.example:8443".to_owned()],
@@ -94,13 +112,21 @@ pub(super) async fn site() -> Site {
     };
     // No task takes these events: a test that needs a node answers for it.
     let (node_events, inbox) = mpsc::channel(16);
-    let (_, fleet) = watch::channel(Arc::new(fixture::fleet()));
+    let (view, fleet) = watch::channel(Arc::default());
+    let nodes = Nodes::new(registry, node_events, fleet, pins, clock.clone());
+    let (audit_of_orders, events_of_orders) = (audit.clone(), events.clone());
+    let parts =
+        OrderTaskParts { parts, audit: audit_of_orders, nodes: nodes.clone(), events: events_of_orders };
+    let (order_task, orders) = OrderTask::open(parts).await.unwrap();
+    let stop = CancellationToken::new();
+    tokio::spawn(order_task.run(stop.clone()));
     let level = Arc::new(Mutex::new("info".to_owned()));
     let set = level.clone();
     let services = Services {
         access,
         audit,
-        nodes: Nodes::new(registry, node_events, fleet, pins, clock.clone()),
+        nodes,
+        orders,
         authorities,
         catalogues,
         freezer,
@@ -121,7 +147,7 @@ pub(super) async fn site() -> Site {
         readiness: Readiness::waiting("the state store is being opened"),
         clock,
     };
-    Site { _folder: folder, services, events: inbox }
+    Site { _stop: stop.drop_guard(), _folder: folder, services, events: inbox, view }
 }
 
 impl Site {
@@ -175,6 +201,15 @@ const CONTRACT: &[(&str, &str)] = &[
     ("get", "/api/v1/nodes/{idOrName}/series"),
     ("get", "/api/v1/nodes/{idOrName}/coverage"),
     ("get", "/api/v1/connections"),
+    ("get", "/api/v1/orders"),
+    ("post", "/api/v1/orders"),
+    ("get", "/api/v1/orders/{id}"),
+    ("get", "/api/v1/orders/{id}/events"),
+    ("get", "/api/v1/orders/{id}/output/{node}"),
+    ("post", "/api/v1/orders/{id}/cancel"),
+    ("get", "/api/v1/approvals"),
+    ("get", "/api/v1/approvals/{id}"),
+    ("post", "/api/v1/approvals/{id}/signatures"),
     ("get", "/api/v1/tokens"),
     ("post", "/api/v1/tokens"),
     ("delete", "/api/v1/tokens/{id}"),

@@ -11,7 +11,7 @@ use crate::authority::SubmitError;
 use crate::http::App;
 use crate::http::auth::Caller;
 use crate::http::failure::{Failure, Outcome};
-use crate::http::request::{Body, NoParams, Params};
+use crate::http::request::{LongBody, NoParams, Params};
 
 /// Which versions.
 #[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
@@ -54,7 +54,7 @@ pub(super) async fn submit(
     State(shared): App,
     caller: Caller,
     _: Params<NoParams>,
-    Body(signed): Body<SignedText>,
+    LongBody(signed): LongBody<SignedText>,
 ) -> Outcome<Json<Submitted>> {
     caller.require(&shared, Permission::Command, "authority.submit", "authority").await?;
     let (bytes, signatures) = signed.decode().ok_or_else(not_base64)?;

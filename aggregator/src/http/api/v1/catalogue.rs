@@ -11,7 +11,7 @@ use crate::authority::SubmitError;
 use crate::http::App;
 use crate::http::auth::Caller;
 use crate::http::failure::Outcome;
-use crate::http::request::{Body, NoParams, Params};
+use crate::http::request::{LongBody, NoParams, Params};
 
 /// The catalogue in force.
 #[utoipa::path(
@@ -37,7 +37,7 @@ pub(super) async fn submit(
     State(shared): App,
     caller: Caller,
     _: Params<NoParams>,
-    Body(signed): Body<SignedText>,
+    LongBody(signed): LongBody<SignedText>,
 ) -> Outcome<Json<Submitted>> {
     caller.require(&shared, Permission::Command, "catalogue.submit", "catalogue").await?;
     let (bytes, signatures) = signed.decode().ok_or_else(not_base64)?;

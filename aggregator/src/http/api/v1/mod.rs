@@ -2,6 +2,7 @@
 //! same macro.
 
 mod api_tokens;
+mod approvals;
 mod audit;
 mod authority;
 mod catalogue;
@@ -12,6 +13,7 @@ mod health;
 mod journal;
 mod log_level;
 mod nodes;
+mod orders;
 mod people;
 mod ping;
 mod schedules;
@@ -51,6 +53,14 @@ pub(in crate::http) fn routes() -> OpenApiRouter<Arc<Shared>> {
         .routes(routes!(series::points))
         .routes(routes!(series::coverage))
         .routes(routes!(connections::list))
+        .routes(routes!(orders::list, orders::submit))
+        .routes(routes!(orders::show))
+        .routes(routes!(orders::events))
+        .routes(routes!(orders::output))
+        .routes(routes!(orders::cancel))
+        .routes(routes!(approvals::list))
+        .routes(routes!(approvals::show))
+        .routes(routes!(approvals::sign))
         .routes(routes!(tokens::list, tokens::create))
         .routes(routes!(tokens::revoke))
         .routes(routes!(audit::list))

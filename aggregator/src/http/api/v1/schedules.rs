@@ -12,7 +12,7 @@ use crate::access::Permission;
 use crate::http::auth::Caller;
 use crate::http::failure::{Failure, Outcome};
 use crate::http::paging::{self, PageParams, Place};
-use crate::http::request::{Body, NoParams, Params, Segment};
+use crate::http::request::{LongBody, NoParams, Params, Segment};
 use crate::http::sight::may;
 use crate::http::{App, Shared};
 
@@ -82,7 +82,7 @@ pub(super) async fn create(
     State(shared): App,
     caller: Caller,
     _: Params<NoParams>,
-    Body(request): Body<ScheduleRequest>,
+    LongBody(request): LongBody<ScheduleRequest>,
 ) -> Outcome<(StatusCode, Json<Schedule>)> {
     if !caller.actor.may_somewhere(Permission::Command) {
         return Err(caller.denied(&shared, "schedule.create", "schedules").await);

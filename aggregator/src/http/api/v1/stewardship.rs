@@ -2,7 +2,9 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
-use campanile_common::api::{AuditCheckpoint, AuditEntry, NodeAudit, NodeStewardship, Problem, ServiceState};
+use campanile_common::api::{
+    AuditCheckpoint, AuditEntry, AuditPoint, NodeAudit, NodeStewardship, Problem, ServiceState,
+};
 use campanile_common::authority::is_unit_name;
 use campanile_common::wire::v1::request::{
     AUDIT_ENTRIES_MAX, CHECKPOINTS_MAX, Reply, Request, StewardDescription,
@@ -146,7 +148,11 @@ pub(super) async fn audit(
         .map(|line| serde_json::from_str(line))
         .collect::<Result<_, _>>()
         .map_err(|_| unexpected(&shared, &view))?;
-    Ok(Json(NodeAudit { entries, witnessed: None }))
+    let witness = shared.services.orders.witness(view.node.node_id);
+    let witnessed = witness
+        .and_then(|witness| witness.audit)
+        .map(|point| AuditPoint { sequence: point.sequence, hash: point.hash });
+    Ok(Json(NodeAudit { entries, witnessed }))
 }
 
 /// Checkpoints of the aggregator's audit log that the node keeps as a witness, oldest first.

@@ -1,0 +1,1 @@
+//! Tests of the whole: a real store, a scripted node side.
