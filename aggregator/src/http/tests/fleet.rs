@@ -19,8 +19,9 @@ use tower::ServiceExt as _;
 
 use super::fixture;
 use super::signed_in::{first_admin, json_of, request, token};
-use super::site::{NOW, Site, operator_key, problem, site, text};
+use super::site::{Site, problem, site, text};
 use crate::node::{FleetView, NodeEvent, NodeView};
+use crate::order::fixture::{NOW, key};
 
 async fn call(site: &Site, method: &str, path: &str, token: &str, body: Option<Value>) -> Response<Body> {
     site.answer(request(method, path, token, body)).await
@@ -31,9 +32,9 @@ fn with_bob(site: &Site, seeds: &[u8]) -> SignedAuthority {
     let current = site.services.authorities.current();
     let mut document = current.document().successor(current.digest(), NOW);
     let roles = Role::ALL.into_iter().collect();
-    document.operators.push(Operator { name: "bob".to_owned(), key: operator_key(2).public(), roles });
+    document.operators.push(Operator { name: "bob".to_owned(), key: key(3).public(), roles });
     document.thresholds.insert(Role::Authority, 2);
-    let keys: Vec<_> = seeds.iter().map(|seed| operator_key(*seed)).collect();
+    let keys: Vec<_> = seeds.iter().map(|seed| key(*seed)).collect();
     document.sign(&keys.iter().collect::<Vec<_>>()).unwrap()
 }
 
@@ -59,7 +60,7 @@ async fn an_authority_is_handed_in_waits_and_is_approved() {
     let first = site.services.authorities.current();
     let mut late = first.document().successor(first.digest(), NOW);
     late.expires = NOW + Duration::from_secs(500);
-    let late = late.sign(&[&operator_key(1)]).unwrap();
+    let late = late.sign(&[&key(1)]).unwrap();
     assert_eq!(json_of(put(&operator, &two).await).await["inForce"], json!(true));
     // Another second version does not follow what is in force now.
     let late = put(&operator, &late).await;
@@ -68,22 +69,22 @@ async fn an_authority_is_handed_in_waits_and_is_approved() {
     let current = site.services.authorities.current();
     let mut third = current.document().successor(current.digest(), NOW);
     third.expires = NOW + Duration::from_secs(1000);
-    let third = third.sign(&[&operator_key(1)]).unwrap();
+    let third = third.sign(&[&key(1)]).unwrap();
     let waiting = json_of(put(&operator, &third).await).await;
     assert_eq!((&waiting["inForce"], &waiting["id"]), (&json!(false), &json!("authority-3")));
     let list = json_of(call(&site, "GET", "/api/v1/approvals", &operator, None).await).await;
     assert_eq!(list["items"][0]["id"], "authority-3");
     let shown = json_of(call(&site, "GET", "/api/v1/approvals/authority-3", &operator, None).await).await;
-    assert_eq!(shown["signedBy"], json!(["ada"]));
+    assert_eq!(shown["signedBy"], json!(["op-1"]));
     let bytes = BASE64.decode(shown["signed"]["bytes"].as_str().unwrap().as_bytes()).unwrap();
-    let mut by_bob = SignedAuthority { bytes, signatures: Vec::new() };
-    by_bob.add_signature(&operator_key(2));
-    let own = &by_bob.signatures[0];
+    let mut other = SignedAuthority { bytes, signatures: Vec::new() };
+    other.add_signature(&key(2));
+    let own = &other.signatures[0];
     let own = json!({ "key": own.key, "signature": BASE64.encode(&own.bytes) });
     let sign = "/api/v1/approvals/authority-3/signatures";
     assert_eq!(problem(call(&site, "POST", sign, &viewer, Some(own.clone())).await).await.code, "denied");
     let done = json_of(call(&site, "POST", sign, &operator, Some(own.clone())).await).await;
-    assert_eq!((&done["inForce"], &done["signedBy"]), (&json!(true), &json!(["ada", "bob"])));
+    assert_eq!((&done["inForce"], &done["signedBy"]), (&json!(true), &json!(["op-1", "op-2"])));
     assert_eq!(call(&site, "POST", sign, &operator, Some(own)).await.status(), StatusCode::NOT_FOUND);
 
     let chain = json_of(call(&site, "GET", "/api/v1/authority?from=2", &viewer, None).await).await;

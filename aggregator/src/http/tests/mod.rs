@@ -2,6 +2,7 @@
 
 pub(in crate::http) mod fixture;
 mod fleet;
+mod orders;
 mod signed_in;
 mod site;
 

@@ -1,22 +1,18 @@
 //! Requests against the whole site that are answered before any part is asked.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, Response, StatusCode};
 use campanile_common::api::Problem;
-use campanile_common::authority::{Document, Operator, OperatorKey, Role};
 use campanile_common::fleet::{AUTHORITY_DIR, FleetFile, authority_file};
 use campanile_common::id::{AggregatorId, Digest, FleetId};
-use campanile_common::time::Timestamp;
 use campanile_common::wire::codec;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tower::ServiceExt as _;
-use zeroize::Zeroizing;
 
 use super::super::{LogLevelHandle, Readiness, Services, assets, router};
 use super::fleet_facts;
@@ -26,41 +22,30 @@ use crate::authority::{Authorities, Catalogues};
 use crate::event::Events;
 use crate::freeze::Freezer;
 use crate::node::{FleetView, NodeEvent, Nodes, Registry, Sessions, TokenPins};
+use crate::order::fixture::{NOW, authority, node_record};
 use crate::order::{self, OrderParts, OrderTask, OrderTaskParts, Outputs};
 use crate::os::clock::Clock;
 use crate::schedule::{InForce, Schedules};
 use crate::series::RecentSeries;
-use crate::state::{Keys, SqliteStore, Store};
+use crate::state::{Committed, Keys, SqliteStore, Store, Transaction, Write, to_json};
 
-/// The seed of an operator's key; `ada` is 1, `bob` 2.
-pub(super) fn operator_key(seed: u8) -> OperatorKey {
-    OperatorKey::from_seed(Zeroizing::new([seed; 32])).unwrap()
-}
-
-/// The first authority of a fleet with one operator, `ada`, as `fleet init` leaves it.
+/// The folder of a fleet whose first authority names `op-1` and `op-2`, as `fleet init` leaves it.
 fn write_fleet(folder: &std::path::Path) -> FleetFile {
-    let fleet = FleetId::from_bytes([9; 16]);
-    let key = operator_key(1);
-    let ada = Operator { name: "ada".to_owned(), key: key.public(), roles: Role::ALL.into_iter().collect() };
-    let (issued, expires) = (NOW - Duration::from_secs(60), NOW + Duration::from_secs(365 * 86_400));
-    let signed = Document::first(fleet, "test".to_owned(), ada, issued, expires).sign(&[&key]).unwrap();
+    let first = authority();
     let chain = folder.join(AUTHORITY_DIR);
     std::fs::create_dir(&chain).unwrap();
-    std::fs::write(chain.join(authority_file(1)), codec::encode("SignedAuthority", &signed).unwrap())
-        .unwrap();
+    let bytes = codec::encode("SignedAuthority", first.signed()).unwrap();
+    std::fs::write(chain.join(authority_file(1)), bytes).unwrap();
     FleetFile {
         format: 1,
-        fleet_id: fleet,
+        fleet_id: first.document().fleet,
         fleet_name: "test".to_owned(),
         aggregator_id: AggregatorId::from_bytes([8; 8]),
-        authority: signed.digest(),
+        authority: first.digest(),
     }
 }
 
-/// What the site's clock says.
-pub(super) const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
-
-/// The site on a store of its own. The registry and the series are empty.
+/// The site on a store of its own. The series are empty, and so is the registry unless nodes are named.
 pub(super) struct Site {
     _stop: DropGuard,
     _folder: TempDir,
@@ -72,12 +57,23 @@ pub(super) struct Site {
 }
 
 pub(super) async fn site() -> Site {
+    site_with(&[]).await
+}
+
+/// The site with nodes of these numbers and labels, none of them connected.
+pub(super) async fn site_with(nodes: &[(u8, &str)]) -> Site {
     let folder = tempfile::tempdir().unwrap();
     let store: Store = Arc::new(SqliteStore::open(&folder.path().join("state.db")).unwrap());
     let keys = Keys::new(FleetId::from_bytes([9; 16]));
     let clock = Clock::from_fn(|| NOW);
     let audit = Audit::open(store.clone(), keys.clone(), clock.clone(), [1; 32]).await.unwrap();
     let access = Access::open(store.clone(), keys.clone(), audit.clone(), clock.clone()).await.unwrap();
+    for (number, labels) in nodes {
+        let record = node_record(*number, labels);
+        let writes = vec![Write::put(keys.node(record.node_id), to_json(&record))];
+        let done = store.commit(Transaction { compares: Vec::new(), writes }).await.unwrap();
+        assert!(matches!(done, Committed::Done(_)));
+    }
     let registry = Registry::open(store.clone(), keys.clone(), audit.clone(), clock.clone()).await.unwrap();
     let fleet_file = write_fleet(folder.path());
     let (events, stored) = (Events::default(), || (store.clone(), keys.clone()));
