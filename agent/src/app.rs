@@ -2,6 +2,8 @@
 
 #![expect(clippy::disallowed_methods, reason = "a root reads the files that its commands name")]
 
+mod doctor;
+mod duty;
 mod hub;
 mod witness;
 
@@ -13,10 +15,10 @@ use std::time::Duration;
 use anyhow::Context as _;
 use campanile_common::id::InstanceId;
 use campanile_common::token::Token;
-use campanile_common::wire::v1::request::{PROCESSES_MAX, Reply, Request};
+use campanile_common::wire::v1::request::StewardDescription;
 use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
@@ -24,15 +26,16 @@ use zeroize::Zeroizing;
 use crate::cli::{Cli, Command};
 use crate::identity::enroll::{self, EnrollError};
 use crate::identity::{Identity, IdentityError, tls};
-use crate::link::{self, LinkChannels, LinkIdentity, LinkSettings, Responder};
+use crate::link::{self, LinkChannels, LinkIdentity, LinkSettings};
 use crate::metrics::sampler::{Sampler, SamplerSettings};
 use crate::metrics::spool::{Spool, SpoolLimits};
 use crate::metrics::task::MetricsTask;
-use crate::metrics::top;
+use crate::order::{OrderTask, Standing};
 use crate::os::lock::{self, Lock};
 use crate::os::log::{self, LogLevel};
 use crate::os::random;
 use crate::settings::{LogFormat, Settings};
+use duty::AgentDuties;
 use hub::{Hub, Renewal};
 use witness::Witness;
 
@@ -42,19 +45,26 @@ const LOG_LEVEL_FILE: &str = "log-level";
 const LINK_EVENTS_MAX: usize = 32;
 /// Longest token file.
 const TOKEN_BYTES_MAX: u64 = 8192;
-/// Time over which `top` measures processor use.
-const TOP_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Runs one command.
 ///
 /// # Errors
 /// What went wrong, for a person to read.
 pub fn run(cli: Cli) -> anyhow::Result<()> {
-    let settings = Settings::load(cli.config.as_deref())?;
+    let settings = match Settings::load(cli.config.as_deref()) {
+        Ok(settings) => settings,
+        Err(error) => {
+            if let Command::Doctor { json } = cli.command {
+                return doctor::run(Err(&error), json);
+            }
+            return Err(error.into());
+        }
+    };
     match cli.command {
         Command::Run => run_agent(&settings, cli.config.as_deref()),
         Command::Enroll { token_file, name, replace } => run_enroll(&settings, &token_file, name, replace),
         Command::Status { json } => status(&settings, json),
+        Command::Doctor { json } => doctor::run(Ok(&settings), json),
         Command::LogLevel { level } => {
             let file = settings.state_dir.join(LOG_LEVEL_FILE);
             std::fs::write(&file, level.to_string())
@@ -136,11 +146,17 @@ fn status(settings: &Settings, is_json: bool) -> anyhow::Result<()> {
     let identity = Identity::load(&settings.state_dir)?;
     let is_running = Lock::take(&settings.state_dir).is_err();
     let authority = identity.authority()?;
+    let steward = runtime()?.block_on(doctor::describe(settings)).ok();
     if is_json {
         let value = serde_json::json!({
             "nodeId": identity.node, "name": identity.name, "fleetId": identity.fleet,
             "fleet": authority.document().fleet_name, "authorityVersion": authority.document().version,
             "certificateExpiresAt": identity.not_after, "addresses": identity.addresses, "isRunning": is_running,
+            "steward": steward.map(|found| serde_json::json!({
+                "authorityVersion": found.authority_version, "catalogueVersion": found.catalogue_version,
+                "highestTier": found.policy.highest_tier.number(), "policySource": found.policy_source,
+                "running": found.running,
+            })),
         });
         println!("{value}");
     } else {
@@ -150,8 +166,21 @@ fn status(settings: &Settings, is_json: bool) -> anyhow::Result<()> {
         println!("certificate  valid until {}", identity.not_after);
         println!("aggregators  {}", identity.addresses.join(", "));
         println!("agent        {}", if is_running { "running" } else { "not running" });
+        println!(
+            "steward      {}",
+            steward.map_or_else(|| NO_STEWARD.to_owned(), |found| steward_line(&found))
+        );
     }
     Ok(())
+}
+
+/// What `status` says where no steward answers.
+const NO_STEWARD: &str = "does not answer: this node takes no orders; `campanile-agent doctor` tells more";
+
+fn steward_line(found: &StewardDescription) -> String {
+    let StewardDescription { authority_version, running, policy, .. } = found;
+    let tier = policy.highest_tier;
+    format!("running, authority version {authority_version}, takes tiers up to {tier}, {running} orders run")
 }
 
 fn run_agent(settings: &Settings, config: Option<&Path>) -> anyhow::Result<()> {
@@ -190,11 +219,20 @@ impl Agent {
         let (link_sender, link_events) = mpsc::channel(LINK_EVENTS_MAX);
         let (command_sender, commands) = mpsc::channel(4);
         let (identity_sender, identity_receiver) = watch::channel(link_identity(&identity)?);
-        let responder = responder(settings.proc_root.clone());
-        let channels = LinkChannels { identity: identity_receiver, events: link_sender, commands, responder };
+        let standing = Standing { authority: identity.authority.as_slice().into(), catalogue: None };
+        let (orders, order_handle) = OrderTask::new(&settings.steward.socket, &settings.state_dir, standing);
+        let witness = Witness::new(&settings.state_dir);
+        let duties = AgentDuties::new(settings.proc_root.clone(), witness.clone(), order_handle.clone());
+        let channels = LinkChannels {
+            identity: identity_receiver,
+            events: link_sender,
+            commands,
+            duties: Arc::new(duties),
+        };
         let link_settings = LinkSettings { instance, interval: settings.interval, facts };
         let hub = Hub {
-            witness: Witness::new(&settings.state_dir),
+            witness,
+            orders: order_handle,
             state_dir: settings.state_dir.clone(),
             renewal: Renewal::new(&identity),
             identity,
@@ -206,6 +244,7 @@ impl Agent {
         tasks.spawn(metrics.run(stop.clone()));
         tasks.spawn(link::run(link_settings, channels, stop.clone()));
         tasks.spawn(hub.run(link_events));
+        tasks.spawn(orders.run(stop.clone()));
         drop(sd_notify::notify(&[sd_notify::NotifyState::Ready]));
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
@@ -261,34 +300,5 @@ fn link_identity(identity: &Identity) -> anyhow::Result<LinkIdentity> {
         addresses: identity.addresses.clone(),
         tls: Arc::new(tls::link_config(identity)?),
         authority_version: identity.authority()?.document().version,
-    })
-}
-
-/// Answers the aggregator's requests of tier 0, one process scan at a time.
-fn responder(proc_root: std::path::PathBuf) -> Responder {
-    let turn = Arc::new(Semaphore::new(1));
-    Arc::new(move |request| {
-        let (turn, proc_root) = (Arc::clone(&turn), proc_root.clone());
-        Box::pin(async move {
-            let count = match request {
-                Request::TopProcesses { count } => count,
-                Request::Ping => return Reply::Pong,
-                Request::Describe
-                | Request::Unit { .. }
-                | Request::Journal { .. }
-                | Request::Audit { .. }
-                | Request::Checkpoints { .. } => {
-                    return Reply::Failed("this agent has no steward".to_owned());
-                }
-            };
-            let Ok(_turn) = turn.acquire().await else { return Reply::Failed("the agent stops".to_owned()) };
-            let count = usize::from(count.min(PROCESSES_MAX));
-            let scan = move || top::top_processes(&proc_root, count, TOP_INTERVAL);
-            match tokio::task::spawn_blocking(scan).await {
-                Ok(Ok(processes)) => Reply::TopProcesses(processes),
-                Ok(Err(error)) => Reply::Failed(error.to_string()),
-                Err(_) => Reply::Failed("the process scan failed".to_owned()),
-            }
-        })
     })
 }

@@ -42,8 +42,17 @@ pub enum Command {
         #[arg(long)]
         replace: bool,
     },
-    /// Show this node's identity and whether an agent runs
+    /// Show this node's identity, whether an agent runs and whether a steward answers
     Status {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check everything this node needs to report and to take orders, and explain what it would accept
+    #[command(
+        after_help = "One line a check: OK, WARN or FAIL, with what to do. Exit code 1 when a check fails."
+    )]
+    Doctor {
         /// Print JSON
         #[arg(long)]
         json: bool,

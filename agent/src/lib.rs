@@ -5,6 +5,7 @@ pub mod cli;
 pub mod identity;
 pub mod link;
 pub mod metrics;
+pub mod order;
 pub mod os;
 pub mod settings;
 pub mod steward;

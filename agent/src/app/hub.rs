@@ -1,5 +1,5 @@
-//! Connects the link with sampling and identity: passes samples' events on, follows the authority, renews the
-//! certificate.
+//! Connects the link with sampling, identity and steward: passes samples' events on, follows the authority, renews
+//! the certificate.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,6 +14,7 @@ use crate::identity::enroll::KeyRequest;
 use crate::identity::{Identity, renew, tls};
 use crate::link::{LinkCommand, LinkEvent, LinkIdentity};
 use crate::metrics::task::MetricsEvent;
+use crate::order::OrderHandle;
 use crate::os::{clock, random};
 
 /// How often the wall clock is held against the time of the next renewal.
@@ -34,7 +35,7 @@ impl Renewal {
     }
 }
 
-/// Connects the link with sampling and identity.
+/// Connects the link with sampling, identity and steward.
 pub(super) struct Hub {
     pub(super) state_dir: PathBuf,
     pub(super) identity: Identity,
@@ -43,6 +44,7 @@ pub(super) struct Hub {
     pub(super) commands: mpsc::Sender<LinkCommand>,
     pub(super) renewal: Renewal,
     pub(super) witness: Witness,
+    pub(super) orders: OrderHandle,
 }
 
 impl Hub {
@@ -86,11 +88,15 @@ impl Hub {
             LinkEvent::NextBatch(answer) => drop(self.metrics.send(MetricsEvent::NextBatch(answer)).await),
             LinkEvent::Certificate { certificate, not_after } => self.certified(certificate, not_after).await,
             LinkEvent::Authority(signed) => match self.identity.follow(signed) {
-                Ok(true) => drop(self.keep("authority followed").await),
+                Ok(true) => {
+                    // The steward verifies the chain from its own pin on.
+                    self.orders.authority(&self.identity.authority);
+                    self.keep("authority followed").await;
+                }
                 Ok(false) => {}
                 Err(error) => tracing::error!(error = %anyhow::Error::new(error), "authority refused"),
             },
-            LinkEvent::Catalogue(_) => tracing::debug!("a catalogue came and there is no steward to keep it"),
+            LinkEvent::Catalogue(signed) => self.orders.catalogue(signed),
             LinkEvent::Checkpoint(checkpoint) => {
                 if let Err(error) = self.witness.keep(&checkpoint) {
                     tracing::warn!(%error, "audit checkpoint not kept");

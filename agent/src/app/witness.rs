@@ -6,6 +6,8 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
+use campanile_common::id::Digest;
+use campanile_common::time::Timestamp;
 use campanile_common::wire::v1::control::Checkpoint;
 
 /// Checkpoints kept: one a minute makes a day.
@@ -14,7 +16,7 @@ const CHECKPOINTS_MAX: u64 = 1440;
 const LINE_BYTES: u64 = 256;
 
 /// The file of checkpoints.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Witness {
     path: PathBuf,
 }
@@ -36,6 +38,26 @@ impl Witness {
         file.write_all(format!("{line}\n").as_bytes())
     }
 
+    /// At most `limit` of the checkpoints kept, evenly spread, the newest among them, oldest first. Lines that cannot be
+    /// read are left out: a power cut may have torn the last.
+    pub(super) fn read(&self, limit: usize) -> io::Result<Vec<Checkpoint>> {
+        let text = match std::fs::read_to_string(&self.path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let lines: Vec<&str> = text.lines().filter(|line| !line.is_empty()).collect();
+        let wanted = spread(lines.len(), limit);
+        Ok(wanted.into_iter().filter_map(|index| parse(lines[index])).collect())
+    }
+
+    /// When the newest came, by this node's clock.
+    pub(super) fn written(&self) -> io::Result<Timestamp> {
+        let modified = std::fs::metadata(&self.path)?.modified()?;
+        let since_epoch = modified.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        Ok(Timestamp::from_millis(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)))
+    }
+
     fn trim(&self) -> io::Result<()> {
         match std::fs::metadata(&self.path) {
             // Looked at by size first: the file is read once a day, not once a minute.
@@ -50,5 +72,58 @@ impl Witness {
         // From the next whole line on; the lines are ASCII.
         let kept = text.get(cut..).and_then(|rest| rest.split_once('\n')).map_or("", |(_, rest)| rest);
         crate::os::file::replace(&self.path, kept.as_bytes())
+    }
+}
+
+/// `limit` of `count` places, the last among them, evenly spread.
+fn spread(count: usize, limit: usize) -> Vec<usize> {
+    let taken = count.min(limit);
+    (1..=taken).map(|place| place * count / taken - 1).collect()
+}
+
+fn parse(line: &str) -> Option<Checkpoint> {
+    #[derive(serde::Deserialize)]
+    struct Line {
+        sequence: u64,
+        hash: Digest,
+        time: Timestamp,
+        signature: String,
+    }
+    let line: Line = serde_json::from_str(line).ok()?;
+    let signature = data_encoding::BASE64.decode(line.signature.as_bytes()).ok()?;
+    Some(Checkpoint { sequence: line.sequence, hash: line.hash, time: line.time, signature })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checkpoint(sequence: u64) -> Checkpoint {
+        let time = Timestamp::from_millis(sequence * 60_000);
+        Checkpoint { sequence, hash: Digest::from_bytes([7; 32]), time, signature: vec![1, 2, 3] }
+    }
+
+    #[test]
+    fn checkpoints_are_read_evenly_with_the_newest_last() {
+        let folder = tempfile::tempdir().unwrap();
+        let witness = Witness::new(folder.path());
+        assert_eq!(witness.read(5).unwrap(), Vec::new());
+        for sequence in 1..=10 {
+            witness.keep(&checkpoint(sequence)).unwrap();
+        }
+        assert_eq!(witness.read(3).unwrap(), [3, 6, 10].map(checkpoint));
+        assert_eq!(witness.read(100).unwrap().len(), 10);
+        assert_eq!(witness.read(0).unwrap(), Vec::new());
+    }
+
+    #[test]
+    fn a_torn_line_is_left_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let witness = Witness::new(folder.path());
+        witness.keep(&checkpoint(1)).unwrap();
+        let path = folder.path().join("checkpoints.jsonl");
+        let text = std::fs::read_to_string(&path).unwrap() + "{\"sequence\": 2, \"ha";
+        std::fs::write(&path, text).unwrap();
+        assert_eq!(witness.read(8).unwrap(), [checkpoint(1)]);
     }
 }

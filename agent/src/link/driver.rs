@@ -1,6 +1,7 @@
 //! Runs one session over QUIC: feeds `common::connection` and carries out what it says.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use campanile_common::connection::{AgentEffect, AgentEvent, AgentSession, End, LaneItem};
@@ -8,14 +9,13 @@ use campanile_common::sample::Sample;
 use campanile_common::wire::frame::FrameDecoder;
 use campanile_common::wire::hello::{CAPABILITY_RENEW_ONLY, Hello, VERSION_MAX, VERSION_MIN, Welcome};
 use campanile_common::wire::v1::control::{Ack, GoodbyeReason, Lane};
-use campanile_common::wire::v1::request::{Reply, Request};
 use campanile_common::wire::v1::sample::{Block, SampleEncoder};
 use quinn::{Connection, RecvStream, SendStream};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{LinkChannels, LinkCommand, LinkEvent, LinkIdentity, LinkSettings, Responder};
+use super::{LinkChannels, LinkCommand, LinkEvent, LinkIdentity, LinkSettings, stream};
 use crate::os::clock;
 
 /// Live samples between the sampler and the stream. Full means a stalled link: the sampler spools instead.
@@ -26,8 +26,10 @@ const SPOOL_LOOK: Duration = Duration::from_secs(10);
 const BATCH_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a goodbye may take to arrive.
 const GOODBYE_TIMEOUT: Duration = Duration::from_millis(500);
-/// Longest time for one request of the aggregator, its answer included.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// Lane of control messages and live samples: before outcomes, late samples and all else.
+const PRIORITY_CONTROL: i32 = 2;
+/// Lane of late samples: after all else.
+const PRIORITY_BACKFILL: i32 = -1;
 
 /// How a session or an attempt at one ended.
 #[derive(Debug)]
@@ -67,13 +69,15 @@ pub(super) async fn session(
         Ok(streams) => streams,
         Err(error) => return SessionEnd::Lost(error.to_string()),
     };
+    // Fails only when the stream is gone, which the first write finds.
+    drop(send.set_priority(PRIORITY_CONTROL));
     let hello = Hello {
         fleet: identity.fleet,
         node: identity.node,
         instance: settings.instance,
         version_min: VERSION_MIN,
         version_max: VERSION_MAX,
-        capabilities: vec!["top".to_owned()],
+        capabilities: vec!["top".to_owned(), "orders".to_owned()],
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         authority_version: identity.authority_version,
         interval_ms: u32::try_from(settings.interval.as_millis()).unwrap_or(u32::MAX),
@@ -134,8 +138,11 @@ impl Driver<'_> {
                 },
                 streams = self.connection.accept_bi(), if self.state.is_open() => match streams {
                     Ok((send, receive)) => {
-                        let responder = channels.responder.clone();
-                        self.tasks.spawn(answer(send, receive, responder));
+                        let duties = Arc::clone(&channels.duties);
+                        self.tasks.spawn(async move {
+                            stream::serve(send, receive, &*duties).await;
+                            Ok(())
+                        });
                         continue;
                     }
                     Err(error) => return SessionEnd::Lost(error.to_string()),
@@ -239,7 +246,7 @@ impl Driver<'_> {
 /// The live stream: every sample is a heartbeat.
 async fn write_samples(connection: Connection, mut samples: mpsc::Receiver<Sample>) -> Result<(), String> {
     let mut send = connection.open_uni().await.map_err(|error| error.to_string())?;
-    send.set_priority(2).map_err(|error| error.to_string())?;
+    send.set_priority(PRIORITY_CONTROL).map_err(|error| error.to_string())?;
     let mut encoder = SampleEncoder::default();
     let mut bytes = Block::Open(Lane::Control).to_bytes().map_err(|error| error.to_string())?;
     while let Some(sample) = samples.recv().await {
@@ -270,7 +277,7 @@ async fn backfill(
         let mut bytes = Vec::new();
         if stream.is_none() {
             let send = connection.open_uni().await.map_err(|error| error.to_string())?;
-            send.set_priority(-1).map_err(|error| error.to_string())?;
+            send.set_priority(PRIORITY_BACKFILL).map_err(|error| error.to_string())?;
             bytes = Block::Open(Lane::Backfill).to_bytes().map_err(|error| error.to_string())?;
             stream = Some((send, SampleEncoder::default()));
         }
@@ -293,24 +300,4 @@ async fn backfill(
             Err(_) => return Err("late samples were not acknowledged in time".to_owned()),
         }
     }
-}
-
-/// One request of the aggregator: a frame in, a frame out.
-async fn answer(mut send: SendStream, mut receive: RecvStream, responder: Responder) -> Result<(), String> {
-    let exchange = async {
-        let bytes = receive.read_to_end(campanile_common::wire::frame::FRAME_BYTES_MAX).await.ok()?;
-        let mut decoder = FrameDecoder::default();
-        decoder.push(&bytes);
-        let reply = match Request::from_frame(&decoder.next().ok()??) {
-            Ok(request) => responder(request).await,
-            Err(error) => Reply::Failed(error.to_string()),
-        };
-        send.write_all(&reply.to_bytes().ok()?).await.ok()?;
-        send.finish().ok()
-    };
-    // A request that fails costs its own stream; the session goes on.
-    if !matches!(tokio::time::timeout(REQUEST_TIMEOUT, exchange).await, Ok(Some(()))) {
-        tracing::debug!("a request of the aggregator failed");
-    }
-    Ok(())
 }

@@ -12,8 +12,9 @@ use quinn::{ClientConfig, Endpoint, IdleTimeout, TransportConfig, VarInt};
 const KEEP_ALIVE: Duration = Duration::from_millis(700);
 /// A peer that is silent for so long is gone.
 const IDLE_TIMEOUT_MS: u32 = 2000;
-/// Requests the aggregator may have in flight.
-const REQUESTS_MAX: u8 = 16;
+/// Streams the aggregator may have open: 16 orders, and 8 requests beside them, so that a node with all its orders
+/// under way still answers a ping.
+const STREAMS_MAX: u8 = 16 + 8;
 /// What the aggregator may send on one stream before it is read: two of the largest frames.
 const STREAM_WINDOW: u32 = 128 * 1024;
 /// What it may send on all streams together.
@@ -46,7 +47,7 @@ pub(super) fn client_config(tls: &rustls::ClientConfig) -> ClientConfig {
     transport
         .keep_alive_interval(Some(KEEP_ALIVE))
         .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(IDLE_TIMEOUT_MS))))
-        .max_concurrent_bidi_streams(REQUESTS_MAX.into())
+        .max_concurrent_bidi_streams(STREAMS_MAX.into())
         .max_concurrent_uni_streams(0_u8.into())
         .stream_receive_window(STREAM_WINDOW.into())
         .receive_window(CONNECTION_WINDOW.into())

@@ -1,10 +1,12 @@
 //! The link to the aggregator: dials, holds one session at a time, comes back.
 //!
-//! `task` dials and waits, `driver` runs one session over QUIC and is the only file besides it that knows QUIC: a TCP
-//! fallback is another driver of the same `common::connection` machines. Whoever uses the link sees channels.
+//! `task` dials and waits, `driver` runs one session over QUIC, `stream` serves what the aggregator opens; nobody else
+//! knows QUIC: a TCP fallback is another driver of the same `common::connection` machines. Whoever uses the link sees
+//! channels, and answers as [`Duties`].
 
 mod driver;
 mod endpoint;
+mod stream;
 mod task;
 
 use std::future::Future;
@@ -12,12 +14,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use campanile_common::authority::{SignedAuthority, SignedCatalogue};
+use campanile_common::authority::{RunId, SignedAuthority, SignedCatalogue};
 use campanile_common::connection::LaneItem;
 use campanile_common::id::{FleetId, InstanceId, NodeId};
 use campanile_common::sample::Sample;
 use campanile_common::time::Timestamp;
 use campanile_common::wire::v1::control::{Ack, Checkpoint, Facts, GoodbyeReason};
+use campanile_common::wire::v1::order::{Deliver, OrderReply};
 use campanile_common::wire::v1::request::{Reply, Request};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -94,8 +97,21 @@ pub enum LinkCommand {
     Goodbye(GoodbyeReason),
 }
 
-/// Answers a request of the aggregator.
-pub type Responder = Arc<dyn Fn(Request) -> Pin<Box<dyn Future<Output = Reply> + Send>> + Send + Sync>;
+/// What the agent does for the aggregator on streams that the aggregator opens.
+pub trait Duties: Send + Sync {
+    /// Answers a request of tier 0, with one reply or, for a journal, several. It is abandoned when nobody takes them.
+    fn answer(
+        &self,
+        request: Request,
+        replies: mpsc::Sender<Reply>,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+
+    /// Takes a run of an order. The replies end with an outcome; without one the aggregator delivers again.
+    fn deliver(&self, deliver: Box<Deliver>) -> mpsc::Receiver<OrderReply>;
+
+    /// The outcome of a run is durable in the aggregator.
+    fn reported(&self, run: RunId);
+}
 
 /// Ends of the channels that the link works on.
 pub struct LinkChannels {
@@ -105,6 +121,6 @@ pub struct LinkChannels {
     pub events: mpsc::Sender<LinkEvent>,
     /// From the rest of the agent.
     pub commands: mpsc::Receiver<LinkCommand>,
-    /// Answers requests.
-    pub responder: Responder,
+    /// Serves the streams of the aggregator.
+    pub duties: Arc<dyn Duties>,
 }

@@ -13,6 +13,7 @@ pub mod errand;
 pub mod file;
 pub mod lock;
 pub mod log;
+pub mod packet_async;
 pub mod proc_fs;
 pub mod random;
 pub mod settings_file;

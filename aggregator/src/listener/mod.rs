@@ -1,7 +1,8 @@
 //! Accepts agents over QUIC: one task a connection drives `common::connection`.
 //!
 //! `endpoint` holds the socket and its limits, `tls` decides whose certificates count, `session` drives an enrolled
-//! agent, `enroll` a new one, `lane` reads a stream of samples. A TCP fallback would be another way into `session`.
+//! agent, `enroll` a new one, `lane` reads a stream of samples, `request` asks
+//! the agent and `order` delivers to it. A TCP fallback would be another way into `session`.
 //!
 //! Invariants: nothing of an unauthenticated peer is held beyond a handshake's memory; a session's identity is its
 //! certificate's, never what it says; no session is resumed, so every one passes the roster.
@@ -9,6 +10,7 @@
 mod endpoint;
 mod enroll;
 mod lane;
+mod order;
 mod refusals;
 mod request;
 mod session;
@@ -18,13 +20,16 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use campanile_common::authority::SignedCatalogue;
 use campanile_common::fleet::FleetFile;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 pub use endpoint::{Endpoint, EndpointError, ListenerTask};
 pub use tls::{TlsError, agent_config, people_config};
 
-use crate::identity::{AuthorityChain, Ca};
+use crate::authority::Authorities;
+use crate::freeze::Freezer;
+use crate::identity::Ca;
 use crate::node::Nodes;
 use crate::os::clock::Clock;
 use crate::series::{Ingest, RecentSeries};
@@ -45,12 +50,14 @@ const ENROLLING_MAX: usize = 256;
 pub struct Context {
     fleet: FleetFile,
     ca: Arc<Ca>,
-    authority: Arc<AuthorityChain>,
+    authority: Authorities,
+    freezer: Freezer,
     nodes: Nodes,
     series: RecentSeries,
     ingest: Ingest,
     clock: Clock,
     interval: Duration,
+    catalogue: watch::Receiver<Option<SignedCatalogue>>,
     next_session: AtomicU64,
     enrolments: Semaphore,
     enrolling: Semaphore,
@@ -63,22 +70,26 @@ impl Context {
     pub fn new(
         fleet: FleetFile,
         ca: Arc<Ca>,
-        authority: Arc<AuthorityChain>,
+        authority: Authorities,
+        freezer: Freezer,
         nodes: Nodes,
         series: RecentSeries,
         ingest: Ingest,
         clock: Clock,
         interval: Duration,
+        catalogue: watch::Receiver<Option<SignedCatalogue>>,
     ) -> Self {
         Self {
             fleet,
             ca,
             authority,
+            freezer,
             nodes,
             series,
             ingest,
             clock,
             interval,
+            catalogue,
             next_session: AtomicU64::new(1),
             enrolments: Semaphore::new(ENROLMENTS_MAX),
             enrolling: Semaphore::new(ENROLLING_MAX),

@@ -18,17 +18,17 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{Context, lane, request, tls};
-use crate::node::{DeliveryEvent, DeliveryReport, NodeEvent, SessionCommand, SessionSeed};
+use super::{Context, lane, order, request, tls};
+use crate::node::{DeliverySlip, NodeEvent, SessionCommand, SessionSeed};
 use crate::os::random;
 use crate::series::SessionKey;
 
 /// Commands that wait for one session. Full means a stuck session: whoever asks is told that it is not connected.
-const COMMANDS_MAX: usize = 16;
+const COMMANDS_MAX: usize = 32;
 /// Acknowledgements that wait for one session; later ones cover earlier ones.
 const ACKS_MAX: usize = 8;
-/// Requests in flight at one agent, as it allows.
-const REQUESTS_MAX: usize = 16;
+/// Requests in flight at one agent, as it allows beside the orders, and the two streams of samples that it opens.
+const REQUESTS_MAX: usize = 8 + 2;
 /// How long a last message may take to arrive.
 const GOODBYE_TIMEOUT: Duration = Duration::from_millis(500);
 /// Certificates one session may renew; an agent needs one.
@@ -36,6 +36,8 @@ const RENEWALS_MAX: u32 = 4;
 /// Longest wait for an agent to make room for a message. One that does not read would otherwise hold its session, and
 /// everything that waits for it, past its own retirement.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+/// What this aggregator knows to use of what an agent can do.
+const CAPABILITIES: [&str; 2] = ["top", "orders"];
 /// Longest session with an expired certificate: it renews and comes back.
 const RENEW_ONLY_MAX: Duration = Duration::from_secs(10);
 /// Longest reason in a close frame, which has to fit one packet.
@@ -71,14 +73,15 @@ pub(super) async fn run(connection: Connection, context: Arc<Context>, stop: Can
         send: None,
         agent_version: String::new(),
         tasks: JoinSet::new(),
+        orders: JoinSet::new(),
         commands: None,
         acks: None,
         renewals: 0,
     };
     let end = driver.run(&stop).await;
-    let is_begun = driver.commands.is_some();
+    let (commands, orders) = (driver.commands.take(), std::mem::take(&mut driver.orders));
     drop(driver);
-    if is_begun {
+    if commands.is_some() {
         context.ingest.unregister(session).await;
         let is_orderly = matches!(
             end,
@@ -102,6 +105,9 @@ pub(super) async fn run(connection: Connection, context: Arc<Context>, stop: Can
         }
         _ => connection.close(0_u32.into(), b""),
     }
+    if let Some(commands) = commands {
+        order::report_all(node, commands, orders).await;
+    }
 }
 
 fn peer(connection: &Connection, context: &Context) -> Option<Peer> {
@@ -124,6 +130,8 @@ struct Driver<'a> {
     agent_version: String,
     /// Readers of sample streams and requests in flight; they end with the session.
     tasks: JoinSet<Result<(), String>>,
+    /// Orders in flight; they outlive the session for as long as it takes to report them.
+    orders: JoinSet<Result<(), String>>,
     /// Present once the session has begun.
     commands: Option<mpsc::Receiver<SessionCommand>>,
     acks: Option<mpsc::Receiver<Ack>>,
@@ -166,6 +174,11 @@ impl Driver<'_> {
                     Ok(Err(problem)) => return Some(End::Protocol(problem)),
                     Err(error) => return Some(End::Protocol(format!("a stream task failed: {error}"))),
                 },
+                Some(ended) = self.orders.join_next() => match ended {
+                    Ok(Ok(())) => continue,
+                    Ok(Err(problem)) => return Some(End::Protocol(problem)),
+                    Err(error) => return Some(End::Protocol(format!("an order's task failed: {error}"))),
+                },
                 command = receive_from(&mut self.commands) => match command {
                     Some(SessionCommand::Send(message)) => AggregatorEvent::Send(message),
                     Some(SessionCommand::Ask { request, answer }) => {
@@ -177,8 +190,7 @@ impl Driver<'_> {
                         continue;
                     }
                     Some(SessionCommand::Deliver(slip)) => {
-                        let report = DeliveryReport { node: self.peer.node, run: slip.run, event: DeliveryEvent::Lost };
-                        drop(slip.reports.try_send(report));
+                        self.deliver(slip);
                         continue;
                     }
                     Some(SessionCommand::Close(reason)) => {
@@ -236,6 +248,11 @@ impl Driver<'_> {
                     for signed in self.context.authority.after(hello.authority_version) {
                         effects.extend(self.apply(AggregatorEvent::Send(Control::Authority(signed))));
                     }
+                    // After the authority that it hangs on. It is the node's to refuse one that it has.
+                    let catalogue = self.context.catalogue.borrow().clone();
+                    if let Some(signed) = catalogue.filter(|_| self.commands.is_some()) {
+                        effects.extend(self.apply(AggregatorEvent::Send(Control::Catalogue(signed))));
+                    }
                 }
                 AggregatorEffect::Established => {}
                 AggregatorEffect::Facts(facts) => {
@@ -278,7 +295,7 @@ impl Driver<'_> {
             });
         }
         let mut capabilities: Vec<String> =
-            hello.capabilities.iter().filter(|name| *name == "top").cloned().collect();
+            hello.capabilities.iter().filter(|name| CAPABILITIES.contains(&name.as_str())).cloned().collect();
         if self.peer.must_renew {
             capabilities = vec![CAPABILITY_RENEW_ONLY.to_owned()];
         } else {
@@ -337,6 +354,16 @@ impl Driver<'_> {
     fn ask(&mut self, request: Request, answer: oneshot::Sender<Reply>) {
         if self.tasks.len() < REQUESTS_MAX {
             self.tasks.spawn(request::ask(self.connection.clone(), request, answer));
+        }
+    }
+
+    /// Delivers a run; over the agent's limit it is lost, and comes again.
+    fn deliver(&mut self, slip: DeliverySlip) {
+        let node = self.peer.node;
+        if self.orders.len() < order::ORDERS_MAX {
+            self.orders.spawn(order::deliver(self.connection.clone(), node, slip));
+        } else {
+            self.orders.spawn(order::lost(node, slip));
         }
     }
 

@@ -18,6 +18,7 @@ pub(super) struct Facts<'a> {
     pub(super) requests: &'a RequestCounts,
     pub(super) event_streams: usize,
     pub(super) orders: Figures,
+    pub(super) is_frozen: bool,
 }
 
 /// Writes all of it but what depends on the host series.
@@ -61,6 +62,12 @@ fn write_fleet(out: &mut Exposition, facts: &Facts<'_>) {
         Kind::Gauge,
         "Thresholds that are crossed.",
         sight.active().map(|view| view.alerts.len()).sum::<usize>(),
+    );
+    out.single(
+        "campanile_fleet_frozen",
+        Kind::Gauge,
+        "1 while every change is refused, else 0.",
+        u8::from(facts.is_frozen),
     );
     let authority = *facts.fleet.authority.borrow();
     out.single(

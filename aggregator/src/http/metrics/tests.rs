@@ -43,8 +43,15 @@ fn whole_text() -> String {
         targets: [(TargetState::Silent, 2)].into(),
         in_flight: 1,
     };
-    let facts =
-        own::Facts { sight: &sight, fleet: &fleet, process, requests: &counts, event_streams: 2, orders };
+    let facts = own::Facts {
+        sight: &sight,
+        fleet: &fleet,
+        process,
+        requests: &counts,
+        event_streams: 2,
+        orders,
+        is_frozen: true,
+    };
     let mut out = Exposition::with_capacity(0);
     own::write(&mut out, &facts);
     let nodes = [fixture::node("web-1", 1, "role=web,a.b/c=x"), fixture::node("db-1", 3, "role=db")];

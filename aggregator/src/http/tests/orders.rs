@@ -89,7 +89,7 @@ async fn refusals_have_their_own_codes() {
     assert_eq!(code(&signed(&order(1, &[7]), &[1])).await, (422, "invalid".to_owned()));
     desk.accepted(&queued(1, &[1])).await;
     assert_eq!(code(&queued(1, &[2])).await, (409, "conflict".to_owned()));
-    desk.site.frozen.send_replace(true);
+    desk.site.services.freezer.freeze("person:ada", "test").await.unwrap();
     assert_eq!(code(&queued(2, &[1])).await, (423, "frozen".to_owned()));
     let missing = desk.get(&desk.admin, "/api/v1/orders/00").await;
     assert_eq!(problem(missing).await.code, "not_found");

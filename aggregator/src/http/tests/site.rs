@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex};
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, Response, StatusCode};
 use campanile_common::api::Problem;
-use campanile_common::id::{Digest, FleetId};
-use campanile_common::time::Timestamp;
+use campanile_common::fleet::{AUTHORITY_DIR, FleetFile, authority_file};
+use campanile_common::id::{AggregatorId, Digest, FleetId};
+use campanile_common::wire::codec;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
@@ -17,21 +18,42 @@ use super::super::{LogLevelHandle, Readiness, Services, assets, router};
 use super::fleet_facts;
 use crate::access::Access;
 use crate::audit::Audit;
+use crate::authority::{Authorities, Catalogues};
 use crate::event::Events;
-use crate::node::{Nodes, Registry, Sessions, TokenPins};
-use crate::order::fixture::{authority, node_record};
-use crate::order::{InForce, OrderParts, OrderTask, OrderTaskParts, Outputs};
+use crate::freeze::Freezer;
+use crate::node::{FleetView, NodeEvent, Nodes, Registry, Sessions, TokenPins};
+use crate::order::fixture::{NOW, authority, node_record};
+use crate::order::{self, OrderParts, OrderTask, OrderTaskParts, Outputs};
 use crate::os::clock::Clock;
+use crate::schedule::{InForce, Schedules};
 use crate::series::RecentSeries;
 use crate::state::{Committed, Keys, SqliteStore, Store, Transaction, Write, to_json};
 
+/// The folder of a fleet whose first authority names `op-1` and `op-2`, as `fleet init` leaves it.
+fn write_fleet(folder: &std::path::Path) -> FleetFile {
+    let first = authority();
+    let chain = folder.join(AUTHORITY_DIR);
+    std::fs::create_dir(&chain).unwrap();
+    let bytes = codec::encode("SignedAuthority", first.signed()).unwrap();
+    std::fs::write(chain.join(authority_file(1)), bytes).unwrap();
+    FleetFile {
+        format: 1,
+        fleet_id: first.document().fleet,
+        fleet_name: "test".to_owned(),
+        aggregator_id: AggregatorId::from_bytes([8; 8]),
+        authority: first.digest(),
+    }
+}
+
 /// The site on a store of its own. The series are empty, and so is the registry unless nodes are named.
 pub(super) struct Site {
+    _stop: DropGuard,
     _folder: TempDir,
     pub(super) services: Services,
-    pub(super) frozen: watch::Sender<bool>,
-    /// Ends the task of the orders with the site.
-    _stop: DropGuard,
+    /// What the node task would get.
+    pub(super) events: mpsc::Receiver<NodeEvent>,
+    /// What everybody sees of the nodes.
+    pub(super) view: watch::Sender<Arc<FleetView>>,
 }
 
 pub(super) async fn site() -> Site {
@@ -43,7 +65,7 @@ pub(super) async fn site_with(nodes: &[(u8, &str)]) -> Site {
     let folder = tempfile::tempdir().unwrap();
     let store: Store = Arc::new(SqliteStore::open(&folder.path().join("state.db")).unwrap());
     let keys = Keys::new(FleetId::from_bytes([9; 16]));
-    let clock = Clock::from_fn(|| Timestamp::from_millis(1_800_000_000_000));
+    let clock = Clock::from_fn(|| NOW);
     let audit = Audit::open(store.clone(), keys.clone(), clock.clone(), [1; 32]).await.unwrap();
     let access = Access::open(store.clone(), keys.clone(), audit.clone(), clock.clone()).await.unwrap();
     for (number, labels) in nodes {
@@ -53,36 +75,47 @@ pub(super) async fn site_with(nodes: &[(u8, &str)]) -> Site {
         assert!(matches!(done, Committed::Done(_)));
     }
     let registry = Registry::open(store.clone(), keys.clone(), audit.clone(), clock.clone()).await.unwrap();
+    let fleet_file = write_fleet(folder.path());
+    let (events, stored) = (Events::default(), || (store.clone(), keys.clone()));
+    let parts = || (audit.clone(), events.clone(), clock.clone());
+    let (a, e, c) = parts();
+    let authorities = Authorities::open(folder.path(), &fleet_file, stored(), a, e, c).await.unwrap();
+    let (a, e, c) = parts();
+    let catalogues = Catalogues::open(stored(), a, e, c, authorities.subscribe()).await.unwrap();
+    let (a, e, c) = parts();
+    let freezer = Freezer::open(stored(), a, e, c).await.unwrap();
+    let (a, e, c) = parts();
+    let in_force = InForce { authority: authorities.subscribe(), catalogue: catalogues.subscribe() };
+    let schedules = Schedules::open(stored(), a, e, c, in_force).await.unwrap();
+    let parts = OrderParts {
+        store: store.clone(),
+        keys: keys.clone(),
+        registry: registry.clone(),
+        sessions: Sessions::default(),
+        in_force: order::InForce {
+            authority: authorities.subscribe(),
+            catalogue: catalogues.subscribe(),
+            is_frozen: freezer.subscribe(),
+        },
+        outputs: Outputs::open(&folder.path().join("outputs")).unwrap(),
+        clock: clock.clone(),
+    };
     let pins = TokenPins {
         fleet: FleetId::from_bytes([9; 16]),
         addresses: vec!["aggregator.example:8443".to_owned()],
         ca_key: Digest::from_bytes([1; 32]),
-        authority: Digest::from_bytes([2; 32]),
+        authority: watch::channel(authorities.current().digest()).1,
     };
-    // No task takes these events: what needs a live node is tested from outside.
-    let (events, _) = mpsc::channel(1);
-    let (_, fleet) = watch::channel(Arc::default());
-    let nodes = Nodes::new(registry.clone(), events, fleet, pins, clock.clone());
-    let (frozen, is_frozen) = watch::channel(false);
-    let in_force = InForce {
-        authority: watch::channel(Arc::new(authority())).1,
-        catalogue: watch::channel(None).1,
-        is_frozen,
-    };
-    let parts = OrderParts {
-        store,
-        keys,
-        registry,
-        sessions: Sessions::default(),
-        in_force,
-        outputs: Outputs::open(&folder.path().join("outputs")).unwrap(),
-        clock: clock.clone(),
-    };
+    // No task takes these events: a test that needs a node answers for it.
+    let (node_events, inbox) = mpsc::channel(16);
+    let (view, fleet) = watch::channel(Arc::default());
+    let nodes = Nodes::new(registry, node_events, fleet, pins, clock.clone());
+    let (audit_of_orders, events_of_orders) = (audit.clone(), events.clone());
     let parts =
-        OrderTaskParts { parts, audit: audit.clone(), nodes: nodes.clone(), events: Events::default() };
-    let (task, orders) = OrderTask::open(parts).await.unwrap();
+        OrderTaskParts { parts, audit: audit_of_orders, nodes: nodes.clone(), events: events_of_orders };
+    let (order_task, orders) = OrderTask::open(parts).await.unwrap();
     let stop = CancellationToken::new();
-    tokio::spawn(task.run(stop.clone()));
+    tokio::spawn(order_task.run(stop.clone()));
     let level = Arc::new(Mutex::new("info".to_owned()));
     let set = level.clone();
     let services = Services {
@@ -90,8 +123,12 @@ pub(super) async fn site_with(nodes: &[(u8, &str)]) -> Site {
         audit,
         nodes,
         orders,
+        authorities,
+        catalogues,
+        freezer,
+        schedules,
         series: RecentSeries::default(),
-        events: Events::default(),
+        events,
         fleet: fleet_facts(),
         log_level: LogLevelHandle::new(
             move || level.lock().unwrap().clone(),
@@ -106,7 +143,7 @@ pub(super) async fn site_with(nodes: &[(u8, &str)]) -> Site {
         readiness: Readiness::waiting("the state store is being opened"),
         clock,
     };
-    Site { _folder: folder, services, frozen, _stop: stop.drop_guard() }
+    Site { _stop: stop.drop_guard(), _folder: folder, services, events: inbox, view }
 }
 
 impl Site {
@@ -159,8 +196,9 @@ const CONTRACT: &[(&str, &str)] = &[
     ("get", "/api/v1/nodes/{idOrName}/values"),
     ("get", "/api/v1/nodes/{idOrName}/series"),
     ("get", "/api/v1/nodes/{idOrName}/coverage"),
-    ("post", "/api/v1/orders"),
+    ("get", "/api/v1/connections"),
     ("get", "/api/v1/orders"),
+    ("post", "/api/v1/orders"),
     ("get", "/api/v1/orders/{id}"),
     ("get", "/api/v1/orders/{id}/events"),
     ("get", "/api/v1/orders/{id}/output/{node}"),
@@ -168,12 +206,30 @@ const CONTRACT: &[(&str, &str)] = &[
     ("get", "/api/v1/approvals"),
     ("get", "/api/v1/approvals/{id}"),
     ("post", "/api/v1/approvals/{id}/signatures"),
-    ("get", "/api/v1/connections"),
     ("get", "/api/v1/tokens"),
     ("post", "/api/v1/tokens"),
     ("delete", "/api/v1/tokens/{id}"),
     ("get", "/api/v1/audit"),
     ("get", "/api/v1/audit/verify"),
+    ("get", "/api/v1/audit/key"),
+    ("get", "/api/v1/authority"),
+    ("put", "/api/v1/authority"),
+    ("get", "/api/v1/catalogue"),
+    ("put", "/api/v1/catalogue"),
+    ("get", "/api/v1/freeze"),
+    ("put", "/api/v1/freeze"),
+    ("delete", "/api/v1/freeze"),
+    ("get", "/api/v1/schedules"),
+    ("post", "/api/v1/schedules"),
+    ("get", "/api/v1/schedules/{name}"),
+    ("delete", "/api/v1/schedules/{name}"),
+    ("post", "/api/v1/schedules/{name}/run"),
+    ("get", "/api/v1/ping"),
+    ("get", "/api/v1/nodes/{idOrName}/stewardship"),
+    ("get", "/api/v1/nodes/{idOrName}/units/{unit}"),
+    ("get", "/api/v1/nodes/{idOrName}/journal"),
+    ("get", "/api/v1/nodes/{idOrName}/audit"),
+    ("get", "/api/v1/nodes/{idOrName}/checkpoints"),
     ("get", "/api/v1/events"),
     ("get", "/api/v1/log-level"),
     ("put", "/api/v1/log-level"),
@@ -233,11 +289,7 @@ async fn without_credentials_every_route_but_sign_in_is_refused() {
     for (method, path) in CONTRACT.iter().filter(|(method, path)| {
         !(*method == "post" && (*path == "/api/v1/session" || *path == "/api/v1/session/link"))
     }) {
-        let path = path
-            .replace("{idOrName}", "web-1")
-            .replace("{name}", "ada")
-            .replace("{id}", "x")
-            .replace("{node}", "web-1");
+        let path = path.replace("{idOrName}", "web-1").replace("{name}", "ada").replace("{id}", "x");
         let request = Request::builder()
             .method(method.to_uppercase().as_str())
             .uri(&path)

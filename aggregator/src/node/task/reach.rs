@@ -35,7 +35,6 @@ impl NodeTask {
     }
 
     /// Gives the command back when there is no session that takes it now.
-    #[expect(clippy::result_large_err, reason = "given back at once, and only where a node is away")]
     fn pass(&self, node: NodeId, command: SessionCommand) -> Result<(), SessionCommand> {
         match self.live.get(&node).and_then(|live| live.session.as_ref()) {
             Some(session) => {

@@ -111,7 +111,7 @@ async fn build(store: &Store, folder: PathBuf) -> Built {
         fleet: FLEET,
         addresses: Vec::new(),
         ca_key: Digest::from_bytes([0; 32]),
-        authority: Digest::from_bytes([0; 32]),
+        authority: watch::channel(Digest::from_bytes([0; 32])).1,
     };
     let nodes = Nodes::new(registry.clone(), sender, watch::channel(Arc::default()).1, pins, clock.clone());
     let (frozen, is_frozen) = watch::channel(false);

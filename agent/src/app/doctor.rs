@@ -1,0 +1,133 @@
+//! `campanile-agent doctor`: looks at everything a node needs to report and to take orders, and says what to do.
+//!
+//! This file gathers what is so; `check` judges it. It changes nothing.
+
+mod check;
+
+use std::path::Path;
+use std::time::Duration;
+
+use campanile_common::authority::Policy;
+use campanile_common::time::Timestamp;
+use campanile_common::wire::v1::request::StewardDescription;
+
+use super::witness::Witness;
+use crate::identity::Identity;
+use crate::order::{StewardError, ask_once};
+use crate::os::lock::Lock;
+use crate::os::{clock, statvfs};
+use crate::settings::{Settings, SettingsError};
+use crate::steward::protocol::{StewardEvent, StewardRequest, Tag};
+use check::{Check, State};
+
+/// Longest wait for the steward, which answers from memory.
+const STEWARD_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Prints every check; fails when one of them does.
+pub(super) fn run(settings: Result<&Settings, &SettingsError>, is_json: bool) -> anyhow::Result<()> {
+    let checks = match settings {
+        Ok(settings) => examine(settings)?,
+        Err(error) => vec![check::settings(Some(&whole_text(error)))],
+    };
+    let worst = checks.iter().map(|check| check.state).max().unwrap_or(State::Ok);
+    if is_json {
+        println!("{}", serde_json::json!({ "state": worst, "checks": checks }));
+    } else {
+        checks.iter().for_each(|check| println!("{check}"));
+    }
+    let failed = checks.iter().filter(|check| check.state == State::Fail).count();
+    anyhow::ensure!(failed == 0, "{failed} of {} checks failed", checks.len());
+    Ok(())
+}
+
+fn examine(settings: &Settings) -> anyhow::Result<Vec<Check>> {
+    let now = clock::now();
+    let identity = Identity::load(&settings.state_dir);
+    let steward = super::runtime()?.block_on(describe(settings));
+    let mut checks = vec![check::settings(None)];
+    match &identity {
+        Ok(identity) => {
+            checks.push(check::identity(Ok((&identity.name, identity.node, identity.fleet))));
+            checks.push(check::certificate(identity.issued, identity.not_after, now));
+        }
+        Err(error) => checks.push(check::identity(Err(&whole_text(error)))),
+    }
+    // Taking the lock would make the folder.
+    let is_running = settings.state_dir.exists() && Lock::take(&settings.state_dir).is_err();
+    checks.push(check::agent(is_running));
+    checks.push(check::clock(clock_skew_ms(&settings.state_dir)));
+    checks.push(check::steward(
+        steward.as_ref().map(|found| found.running).map_err(|error| whole_text(error)),
+        &settings.steward.socket,
+    ));
+    let pin = settings.steward.state_dir.join("pin");
+    checks.push(check::pin(steward.is_ok(), pin.try_exists().map_err(|error| error.to_string()), &pin));
+    checks.push(match &steward {
+        Ok(found) => check::policy(&found.policy, &found.policy_source),
+        Err(_) => policy_on_disk(&settings.policy),
+    });
+    if let Ok(identity) = &identity
+        && let Ok(authority) = identity.authority()
+    {
+        let document = authority.document();
+        let steward_version = steward.as_ref().ok().map(|found| found.authority_version);
+        checks.push(check::authority(document.version, document.expires, steward_version, now));
+    }
+    if let Ok(found) = &steward {
+        checks.push(check::catalogue(found.catalogue_version));
+        checks.push(check::units(found.has_units, settings.steward.units));
+    }
+    for folder in [&settings.state_dir, &settings.steward.state_dir] {
+        checks.push(space(folder));
+    }
+    Ok(checks)
+}
+
+/// What the steward would accept; also for `status`.
+pub(super) async fn describe(settings: &Settings) -> Result<StewardDescription, StewardError> {
+    let request = StewardRequest::Describe(Tag(1));
+    match ask_once(&settings.steward.socket, &request, STEWARD_TIMEOUT).await? {
+        StewardEvent::Description(_, description) => Ok(*description),
+        _ => Err(StewardError::Silent { socket: settings.steward.socket.clone() }),
+    }
+}
+
+/// How far this node's clock is ahead of the aggregator's, by the newest checkpoint: it carries the aggregator's time,
+/// its file the time at which it came.
+fn clock_skew_ms(state_dir: &Path) -> Option<i64> {
+    let witness = Witness::new(state_dir);
+    let newest = witness.read(1).ok()?.pop()?;
+    let ours = witness.written().ok()?;
+    let signed = |time: Timestamp| i64::try_from(time.as_millis()).ok();
+    signed(ours)?.checked_sub(signed(newest.time)?)
+}
+
+/// The policy as the steward would read it, where the steward cannot be asked.
+fn policy_on_disk(path: &Path) -> Check {
+    match std::fs::read_to_string(path) {
+        Ok(text) => match toml::from_str::<Policy>(&text) {
+            Ok(policy) => check::policy(&policy, &path.display().to_string()),
+            Err(error) => check::broken_policy(path, &error.to_string()),
+        },
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            check::policy(&Policy::default(), &format!("built in: {} does not exist", path.display()))
+        }
+        Err(error) => check::unseen_policy(path, &error.to_string()),
+    }
+}
+
+fn space(folder: &Path) -> Check {
+    let found = statvfs::space(&folder.to_string_lossy());
+    check::space(folder, found.map(|space| (space.avail_bytes, space.size_bytes)).map_err(|e| e.to_string()))
+}
+
+/// An error with everything behind it, on one line.
+fn whole_text(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text.replace('\n', " ")
+}
