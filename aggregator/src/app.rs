@@ -1,5 +1,8 @@
 //! Composition root: builds every part, wires the channels, owns the tasks, drains.
 
+mod certificate;
+mod due_runs;
+mod in_force;
 mod local;
 
 use std::net::{SocketAddr, TcpListener};
@@ -9,6 +12,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use campanile_common::fleet::FleetFile;
+use campanile_common::id::{Digest, FleetId};
 use campanile_common::wire::v1::control::Control;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -19,29 +23,30 @@ use crate::access::Access;
 use crate::audit::Audit;
 use crate::cli::{Cli, Command};
 use crate::event::Events;
-use crate::http::{self, AuthorityTerm, FleetInfo, LogLevelHandle, Readiness, Services};
-use crate::identity::{AuthorityChain, Ca, load_fleet};
-use crate::listener::{self, Context, Endpoint, ListenerTask};
+use crate::http::{self, FleetInfo, LogLevelHandle, Readiness, Services};
+use crate::identity::{Ca, load_fleet};
+use crate::listener::{Context, Endpoint, ListenerTask};
 use crate::node::{NodeTask, NodeTaskSettings, Nodes, Registry, TokenPins};
 use crate::order::{InForce, OrderParts, OrderTask, OrderTaskParts, Outputs};
 use crate::os::clock::Clock;
 use crate::os::file;
 use crate::os::log::{self, LogControl};
 use crate::os::process;
+use crate::schedule::ScheduleTask;
 use crate::series::{Ingest, IngestTask, RecentSeries};
 use crate::settings::{LogFormat, Settings};
 use crate::state::{Keys, SqliteStore, Store};
 
 /// Events of sessions that wait for the node task, which handles one in microseconds.
 const NODE_EVENTS_MAX: usize = 4096;
+/// Due runs of schedules that wait to be dispatched; past it schedules wait.
+const DUE_RUNS_MAX: usize = 16;
 /// How often a signed point of the audit chain goes to the agents.
 const CHECKPOINT_STEP: Duration = Duration::from_secs(60);
 /// How long everything may take to stop; systemd waits longer.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// SQLite, password hashes, the journal.
 const BLOCKING_THREADS_MAX: usize = 8;
-/// The aggregator's own certificate is renewed when this share of its life is over.
-const RENEW_SHARE: u32 = 3;
 
 /// Runs one command.
 ///
@@ -97,31 +102,13 @@ fn secret(state_dir: &Path, name: &str) -> anyhow::Result<[u8; 32]> {
     file::secret(&path).with_context(|| format!("cannot use {}", path.display()))
 }
 
-/// The certificate's two uses, renewed together.
-struct Certificates {
-    agents: watch::Sender<Arc<rustls::ServerConfig>>,
-    people: watch::Sender<Arc<rustls::ServerConfig>>,
-}
-
-fn issue(
-    ca: &Ca,
-    fleet: &FleetFile,
-    settings: &Settings,
-    clock: &Clock,
-) -> anyhow::Result<(Arc<rustls::ServerConfig>, Arc<rustls::ServerConfig>)> {
-    let (chain, key) = ca.issue_server(fleet.aggregator_id, &settings.hosts(), clock.now())?;
-    let agents = listener::agent_config(ca.certificate(), chain.clone(), key.clone_key())?;
-    let people = listener::people_config(chain, key)?;
-    Ok((Arc::new(agents), Arc::new(people)))
-}
-
 /// Every part, built and wired, none running.
 struct Parts {
     access: Access,
     readiness: Readiness,
     address: SocketAddr,
     /// Tell the agents and the people what changed in TLS.
-    certificates: Certificates,
+    certificates: certificate::Certificates,
     ca: Arc<Ca>,
     fleet: FleetFile,
     clock: Clock,
@@ -132,8 +119,9 @@ struct Parts {
     ingest_task: IngestTask,
     listener: ListenerTask,
     https: Https,
-    /// Kept open so that readers see the term; a later issue changes it while the aggregator runs.
-    term: watch::Sender<AuthorityTerm>,
+    follower: in_force::Follower,
+    schedule_task: ScheduleTask,
+    dispatcher: due_runs::Dispatcher,
 }
 
 /// What serves people.
@@ -148,8 +136,10 @@ impl Parts {
         let state_dir = &settings.state_dir;
         let Stored { fleet, store, keys, audit, access, clock } = Stored::open(settings).await?;
         let ca = Arc::new(Ca::load(state_dir, fleet.fleet_id, settings.certificate_lifetime)?);
-        let authority = Arc::new(AuthorityChain::load(state_dir, &fleet)?);
-        let (agents, people) = issue(&ca, &fleet, settings, &clock)?;
+        let events = Events::default();
+        let in_force::Parts { authorities, catalogues, freezer, schedules } =
+            in_force::open(state_dir, &fleet, (&store, &keys), &audit, &events, &clock).await?;
+        let (agents, people) = certificate::issue(&ca, &fleet, settings, &clock)?;
         // Both before anything runs, so that a port in use is an error and not a half-started daemon.
         let socket = TcpListener::bind(settings.listen)
             .with_context(|| format!("cannot listen on TCP {}", settings.listen))?;
@@ -158,16 +148,20 @@ impl Parts {
         let address = endpoint.address()?;
         let series = RecentSeries::default();
         let (ingest_task, ingest) = open_journal(state_dir, &series, &clock)?;
-        let events = Events::default();
         let registry = Registry::open(Arc::clone(&store), keys.clone(), audit.clone(), clock.clone()).await?;
-        let (nodes, node_task) = node_parts(settings, registry, &series, &events, &clock, &ca, &authority);
-        let in_force = in_force(&authority);
+        let (followed, term, pin) = in_force::followed(&authorities, &catalogues);
+        let (nodes, node_task) =
+            node_parts((settings, fleet.fleet_id), registry, &series, &events, &clock, &ca, pin);
         let order_parts = OrderParts {
             store,
             keys,
             registry: nodes.registry().clone(),
             sessions: node_task.sessions(),
-            in_force,
+            in_force: InForce {
+                authority: authorities.subscribe(),
+                catalogue: catalogues.subscribe(),
+                is_frozen: freezer.subscribe(),
+            },
             outputs: open_outputs(state_dir)?,
             clock: clock.clone(),
         };
@@ -178,15 +172,18 @@ impl Parts {
             events: events.clone(),
         })
         .await?;
-        let (term, term_receiver) = watch::channel(AuthorityTerm {
-            version: authority.current().document().version,
-            expires_at: authority.current().document().expires,
-        });
+        let (due_sender, due_runs) = mpsc::channel(DUE_RUNS_MAX);
+        let schedule_task = ScheduleTask::new(schedules.clone(), freezer.subscribe(), due_sender);
+        let dispatcher = due_runs::Dispatcher::new(due_runs, orders.clone());
         let readiness = Readiness::waiting("starting");
         let services = Services {
             access: access.clone(),
             audit: audit.clone(),
             nodes: nodes.clone(),
+            authorities: authorities.clone(),
+            catalogues: catalogues.clone(),
+            freezer: freezer.clone(),
+            schedules,
             orders,
             series: series.clone(),
             events,
@@ -195,18 +192,19 @@ impl Parts {
                 id: fleet.fleet_id,
                 aggregator_version: env!("CARGO_PKG_VERSION").to_owned(),
                 started_at: clock.now(),
-                authority: term_receiver,
+                authority: term,
             },
             log_level: log_level_handle(log),
             readiness: readiness.clone(),
             clock: clock.clone(),
         };
         let interval = settings.liveness.interval;
-        let (_, catalogue) = watch::channel(None);
+        let catalogue = catalogues.subscribe_signed();
         let context = Context::new(
             fleet.clone(),
             Arc::clone(&ca),
-            authority,
+            authorities,
+            freezer,
             nodes.clone(),
             series,
             ingest,
@@ -221,18 +219,20 @@ impl Parts {
             access,
             readiness,
             address,
-            certificates: Certificates { agents, people },
+            certificates: certificate::Certificates { agents, people },
             ca,
             fleet,
             clock,
             audit,
-            nodes,
+            nodes: nodes.clone(),
             node_task,
             order_task,
             ingest_task,
             listener,
             https: Https { socket, tls, services },
-            term,
+            follower: followed.with(nodes),
+            schedule_task,
+            dispatcher,
         })
     }
 }
@@ -240,15 +240,6 @@ impl Parts {
 fn open_outputs(state_dir: &Path) -> anyhow::Result<Outputs> {
     let folder = state_dir.join("outputs");
     Outputs::open(&folder).with_context(|| format!("cannot use {}", folder.display()))
-}
-
-/// What is in force. Nothing changes it while the aggregator runs.
-fn in_force(authority: &AuthorityChain) -> InForce {
-    InForce {
-        authority: watch::channel(Arc::new(authority.current().clone())).1,
-        catalogue: watch::channel(None).1,
-        is_frozen: watch::channel(false).1,
-    }
 }
 
 fn open_journal(
@@ -265,25 +256,20 @@ fn open_journal(
 }
 
 fn node_parts(
-    settings: &Settings,
+    (settings, fleet): (&Settings, FleetId),
     registry: Registry,
     series: &RecentSeries,
     events: &Events,
     clock: &Clock,
     ca: &Ca,
-    authority: &AuthorityChain,
+    authority: watch::Receiver<Digest>,
 ) -> (Nodes, NodeTask) {
     let (sender, inbox) = mpsc::channel(NODE_EVENTS_MAX);
     let task_settings =
         NodeTaskSettings { liveness: settings.liveness, thresholds: Arc::new(settings.thresholds.clone()) };
     let (task, view) =
         NodeTask::new(registry.clone(), series.clone(), events.clone(), clock.clone(), task_settings, inbox);
-    let pins = TokenPins {
-        fleet: authority.current().document().fleet,
-        addresses: settings.addresses.clone(),
-        ca_key: ca.key_digest(),
-        authority: authority.current().digest(),
-    };
+    let pins = TokenPins { fleet, addresses: settings.addresses.clone(), ca_key: ca.key_digest(), authority };
     (Nodes::new(registry, sender, view, pins, clock.clone()), task)
 }
 
@@ -306,7 +292,10 @@ async fn serve(settings: Settings, config: Option<&Path>, log: LogControl) -> an
     core.spawn(parts.order_task.run(stop_core.clone()));
     core.spawn(parts.ingest_task.run(stop_core.clone()));
     core.spawn(checkpoints(parts.audit, parts.access.clone(), parts.nodes, stop_core.clone()));
-    core.spawn(renew_certificate(
+    core.spawn(parts.follower.run(stop_core.clone()));
+    core.spawn(parts.schedule_task.run(stop_core.clone()));
+    core.spawn(parts.dispatcher.run(stop_core.clone()));
+    core.spawn(certificate::renew(
         parts.certificates,
         parts.ca,
         parts.fleet,
@@ -331,7 +320,6 @@ async fn serve(settings: Settings, config: Option<&Path>, log: LogControl) -> an
     drain(&mut edge, "listeners").await;
     stop_core.cancel();
     drain(&mut core, "stores").await;
-    drop(parts.term);
     tracing::info!("aggregator stopped");
     ended
 }
@@ -398,31 +386,6 @@ async fn checkpoints(audit: Audit, access: Access, nodes: Nodes, stop: Cancellat
                     Err(error) => tracing::warn!(%error, "no audit checkpoint this minute"),
                 }
             }
-        }
-    }
-}
-
-/// Gives the aggregator a new certificate of its own long before the old one ends.
-async fn renew_certificate(
-    certificates: Certificates,
-    ca: Arc<Ca>,
-    fleet: FleetFile,
-    settings: Settings,
-    clock: Clock,
-    stop: CancellationToken,
-) {
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(settings.certificate_lifetime / RENEW_SHARE) => {}
-        }
-        match issue(&ca, &fleet, &settings, &clock) {
-            Ok((agents, people)) => {
-                certificates.agents.send_replace(agents);
-                certificates.people.send_replace(people);
-                tracing::info!("aggregator certificate renewed");
-            }
-            Err(error) => tracing::error!(%error, "aggregator certificate not renewed"),
         }
     }
 }

@@ -3,14 +3,17 @@
 pub mod access;
 pub mod app;
 pub mod audit;
+pub mod authority;
 pub mod cli;
 pub mod event;
+pub mod freeze;
 pub mod http;
 pub mod identity;
 pub mod listener;
 pub mod node;
 pub mod order;
 pub mod os;
+pub mod schedule;
 pub mod series;
 pub mod settings;
 pub mod state;

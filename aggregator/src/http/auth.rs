@@ -98,7 +98,7 @@ pub(super) fn origin(headers: &HeaderMap, uri: &Uri) -> Origin {
     if from.is_some() && from == called { Origin::Same } else { Origin::Cross }
 }
 
-fn is_safe(method: &Method) -> bool {
+pub(super) fn is_safe(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
 }
 

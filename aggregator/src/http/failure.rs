@@ -6,8 +6,11 @@ use axum::response::{IntoResponse, Response};
 use campanile_common::api::Problem;
 
 use crate::access::AccessError;
+use crate::authority::SubmitError;
+use crate::freeze::FreezeError;
 use crate::node::NodeError;
 use crate::order::OrderError;
+use crate::schedule::ScheduleError;
 use crate::state::StateError;
 
 /// Media type of RFC 9457.
@@ -38,6 +41,11 @@ impl Failure {
 
     pub(super) fn denied(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, "denied", detail)
+    }
+
+    /// While the fleet is frozen.
+    pub(super) fn frozen(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::LOCKED, "frozen", detail)
     }
 
     pub(super) fn not_found(detail: impl Into<String>) -> Self {
@@ -118,12 +126,12 @@ fn title(code: &str) -> &'static str {
         "denied" => "Not permitted",
         "not_found" => "Not found",
         "conflict" => "Conflict",
-        "precondition_failed" => "Changed in the meantime",
-        "not_connected" => "Node not connected",
-        "no_answer" => "No answer from the node",
         "frozen" => "The fleet is frozen",
         "signatures" => "Signatures missing or not valid",
         "stale" => "Out of date",
+        "precondition_failed" => "Changed in the meantime",
+        "not_connected" => "Node not connected",
+        "no_answer" => "No answer from the node",
         "too_large" => "Too large",
         "storage_full" => "Storage full",
         "rate_limited" => "Too many requests",
@@ -180,6 +188,44 @@ impl From<NodeError> for Failure {
             NodeError::NotConnected(_) => Self::new(StatusCode::CONFLICT, "not_connected", detail),
             NodeError::NoAnswer { .. } => Self::new(StatusCode::GATEWAY_TIMEOUT, "no_answer", detail),
             NodeError::State(source) => source.into(),
+        }
+    }
+}
+
+impl From<SubmitError> for Failure {
+    fn from(error: SubmitError) -> Self {
+        let detail = error.to_string();
+        match error {
+            SubmitError::Invalid(_) => Self::invalid(detail),
+            SubmitError::Signatures(_) => Self::new(StatusCode::FORBIDDEN, "signatures", detail),
+            SubmitError::Stale(_) => Self::new(StatusCode::CONFLICT, "stale", detail),
+            SubmitError::Conflict(_) => Self::conflict(detail),
+            SubmitError::NotFound(_) => Self::not_found(detail),
+            SubmitError::State(source) => source.into(),
+        }
+    }
+}
+
+impl From<FreezeError> for Failure {
+    fn from(error: FreezeError) -> Self {
+        let detail = error.to_string();
+        match error {
+            FreezeError::Invalid(_) => Self::invalid(detail),
+            FreezeError::Conflict => Self::conflict(detail),
+            FreezeError::State(source) => source.into(),
+        }
+    }
+}
+
+impl From<ScheduleError> for Failure {
+    fn from(error: ScheduleError) -> Self {
+        let detail = error.to_string();
+        match error {
+            ScheduleError::Invalid(_) => Self::invalid(detail),
+            ScheduleError::Signatures(_) => Self::new(StatusCode::FORBIDDEN, "signatures", detail),
+            ScheduleError::NotFound(_) => Self::not_found(detail),
+            ScheduleError::Exists(_) | ScheduleError::Conflict(_) => Self::conflict(detail),
+            ScheduleError::State(source) => source.into(),
         }
     }
 }

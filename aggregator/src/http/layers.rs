@@ -15,7 +15,7 @@ use tower_http::compression::CompressionLayer;
 
 use super::failure::Failure;
 use super::request::BODY_BYTES_MAX;
-use super::{App, Shared, api, assets, idempotency, metrics, openapi, probes};
+use super::{App, Shared, api, assets, frozen, idempotency, metrics, openapi, probes};
 
 /// How long a request may take until its answer begins; asking a node has its own, shorter limit.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -51,6 +51,8 @@ pub(super) fn site(shared: Arc<Shared>) -> Router {
         })
         .method_not_allowed_fallback(|| async { Failure::invalid_method() })
         .layer(from_fn_with_state(Arc::clone(&shared), idempotency::replay))
+        // Around the answers that are kept, so that a refusal is not kept.
+        .layer(from_fn_with_state(Arc::clone(&shared), frozen::refuse))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(from_fn(within_time))
         .layer(CatchPanicLayer::custom(after_panic))

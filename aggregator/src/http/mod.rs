@@ -12,6 +12,7 @@ mod assets;
 mod auth;
 mod connection_limit;
 mod failure;
+mod frozen;
 mod health;
 mod idempotency;
 mod layers;
@@ -38,10 +39,13 @@ use tokio_util::task::TaskTracker;
 
 use crate::access::Access;
 use crate::audit::Audit;
+use crate::authority::{Authorities, Catalogues};
 use crate::event::Events;
+use crate::freeze::Freezer;
 use crate::node::Nodes;
 use crate::order::Orders;
 use crate::os::clock::Clock;
+use crate::schedule::Schedules;
 use crate::series::RecentSeries;
 
 pub use self::serve::{HttpError, serve};
@@ -139,6 +143,14 @@ pub struct Services {
     pub audit: Audit,
     /// The node registry.
     pub nodes: Nodes,
+    /// The chain of authorities.
+    pub authorities: Authorities,
+    /// The catalogue.
+    pub catalogues: Catalogues,
+    /// Whether changes are refused.
+    pub freezer: Freezer,
+    /// The schedules.
+    pub schedules: Schedules,
     /// The orders.
     pub orders: Orders,
     /// The recent series.
@@ -161,12 +173,14 @@ struct Shared {
     services: Services,
     replays: idempotency::Replays,
     stream_limit: Arc<stream_limit::StreamLimit>,
+    /// Journals that are being read.
+    journal_limit: Arc<stream_limit::StreamLimit>,
     requests: metrics::requests::RequestCounts,
     exposition_bytes: std::sync::atomic::AtomicUsize,
     health: Mutex<Option<health::Rendered>>,
     /// Ends event streams when the program stops.
     shutdown: CancellationToken,
-    /// The tasks that feed event streams.
+    /// The tasks that feed streams, and changes that go on though their caller went.
     streams: TaskTracker,
 }
 
@@ -178,12 +192,22 @@ impl Shared {
             services,
             replays: idempotency::Replays::default(),
             stream_limit: Arc::default(),
+            journal_limit: Arc::default(),
             requests: metrics::requests::RequestCounts::default(),
             exposition_bytes: std::sync::atomic::AtomicUsize::new(0),
             health: Mutex::new(None),
             shutdown,
             streams: TaskTracker::new(),
         })
+    }
+
+    /// Carries a change out to its end: a caller who hangs up in between would leave the store and what is held in
+    /// memory apart.
+    async fn to_end<T: Send + 'static>(
+        &self,
+        change: impl Future<Output = T> + Send + 'static,
+    ) -> failure::Outcome<T> {
+        self.streams.spawn(change).await.map_err(|_| failure::Failure::broken())
     }
 }
 

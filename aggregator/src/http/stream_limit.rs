@@ -1,4 +1,4 @@
-//! How many event streams may be open: per actor, so that nobody takes them all, and in total.
+//! How many streams of a kind may be open: per actor, so that nobody takes them all, and in total.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,13 +29,13 @@ impl StreamLimit {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if open.values().sum::<usize>() >= STREAMS_MAX {
             return Err(Failure::rate_limited(format!(
-                "all {STREAMS_MAX} event streams are taken; poll instead, or try again later"
+                "all {STREAMS_MAX} streams of this kind are taken; try again later"
             )));
         }
         let own = open.entry(actor.to_owned()).or_default();
         if *own >= ACTOR_STREAMS_MAX {
             return Err(Failure::rate_limited(format!(
-                "{actor} has {ACTOR_STREAMS_MAX} event streams open, which is the most; close one"
+                "{actor} has {ACTOR_STREAMS_MAX} streams of this kind open, which is the most; close one"
             )));
         }
         *own += 1;

@@ -1,8 +1,7 @@
-//! The aggregator's identity: the fleet it serves, its CA, the authority chain it hands on.
+//! The aggregator's identity: the fleet it serves, and its CA.
 
 #![expect(clippy::disallowed_methods, reason = "an edge: the fleet is a folder of files")]
 
-mod authority;
 mod ca;
 
 use std::io;
@@ -10,7 +9,6 @@ use std::path::{Path, PathBuf};
 
 use campanile_common::fleet::{FLEET_FILE, FleetFile};
 
-pub use authority::{AuthorityChain, ChainError};
 pub use ca::{Ca, CaError, CheckedRequest, key_digest};
 
 /// A fleet folder that cannot be used.

@@ -58,6 +58,10 @@ async fn enroll(bytes: &[u8], context: &Context) -> Result<Enrolled, Refusal> {
         let reason = "too many enrolments at once; try again".to_owned();
         return Err(Refusal { code: RefusalCode::Busy, reason });
     };
+    if let Some(freeze) = context.freezer.details() {
+        let reason = format!("the fleet is frozen: {}", freeze.reason.unwrap_or_default());
+        return Err(Refusal { code: RefusalCode::Busy, reason });
+    }
     let mut decoder = FrameDecoder::default();
     decoder.push(bytes);
     let frame = decoder

@@ -27,7 +27,9 @@ use tokio::sync::{Semaphore, watch};
 pub use endpoint::{Endpoint, EndpointError, ListenerTask};
 pub use tls::{TlsError, agent_config, people_config};
 
-use crate::identity::{AuthorityChain, Ca};
+use crate::authority::Authorities;
+use crate::freeze::Freezer;
+use crate::identity::Ca;
 use crate::node::Nodes;
 use crate::os::clock::Clock;
 use crate::series::{Ingest, RecentSeries};
@@ -48,7 +50,8 @@ const ENROLLING_MAX: usize = 256;
 pub struct Context {
     fleet: FleetFile,
     ca: Arc<Ca>,
-    authority: Arc<AuthorityChain>,
+    authority: Authorities,
+    freezer: Freezer,
     nodes: Nodes,
     series: RecentSeries,
     ingest: Ingest,
@@ -67,7 +70,8 @@ impl Context {
     pub fn new(
         fleet: FleetFile,
         ca: Arc<Ca>,
-        authority: Arc<AuthorityChain>,
+        authority: Authorities,
+        freezer: Freezer,
         nodes: Nodes,
         series: RecentSeries,
         ingest: Ingest,
@@ -79,6 +83,7 @@ impl Context {
             fleet,
             ca,
             authority,
+            freezer,
             nodes,
             series,
             ingest,

@@ -122,8 +122,8 @@ pub struct TokenPins {
     pub addresses: Vec<String>,
     /// SHA-256 of the CA's key.
     pub ca_key: Digest,
-    /// The authority in force.
-    pub authority: Digest,
+    /// Digest of the authority in force, as of now.
+    pub authority: watch::Receiver<Digest>,
 }
 
 /// Handle of the node registry and of everything that lives.
@@ -272,13 +272,14 @@ impl Nodes {
     /// # Errors
     /// When the request is out of range or the store fails.
     pub async fn create_token(&self, actor: &str, request: TokenRequest) -> Result<CreatedToken, NodeError> {
-        let (record, secret) = self.registry.create_token(actor, request, self.pins.authority).await?;
+        let authority = *self.pins.authority.borrow();
+        let (record, secret) = self.registry.create_token(actor, request, authority).await?;
         let token = Token {
             fleet: self.pins.fleet,
             secret,
             addresses: self.pins.addresses.clone(),
             ca_key: self.pins.ca_key,
-            authority: self.pins.authority,
+            authority,
         };
         Ok(CreatedToken { token: token.to_text(), details: record.to_api() })
     }

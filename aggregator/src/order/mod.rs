@@ -10,6 +10,8 @@
 mod admission;
 mod board;
 mod count;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod follow;
 mod journal;
 mod output;
@@ -17,8 +19,6 @@ mod plan;
 mod read;
 mod record;
 mod task;
-#[cfg(test)]
-mod tests;
 
 use std::sync::Arc;
 

@@ -8,6 +8,8 @@ mod batch;
 mod keep;
 mod load;
 mod request;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;

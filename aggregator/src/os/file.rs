@@ -1,4 +1,4 @@
-//! Small secret files and the lock on the state folder.
+//! Small files that only their owner reads, and the lock on the state folder.
 
 #![expect(clippy::disallowed_methods, reason = "`os` is where files are touched")]
 
@@ -25,17 +25,24 @@ pub fn secret(path: &Path) -> io::Result<[u8; 32]> {
         }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let bytes = random::bytes();
-            let temporary = path.with_extension("new");
-            let mut file =
-                OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-            file.write_all(&bytes)?;
-            file.sync_all()?;
-            std::fs::rename(&temporary, path)?;
-            File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()?;
+            write_durably(path, &bytes)?;
             Ok(bytes)
         }
         Err(error) => Err(error),
     }
+}
+
+/// Writes a file that only its owner may read, so that it is there whole after a crash, or not at all.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let temporary = path.with_extension("new");
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&temporary, path)?;
+    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 
 /// Held while an aggregator serves from a state folder.

@@ -29,6 +29,16 @@ pub(crate) const IMPORT_EXCEPTIONS: &[Exception] = &[
         what: "node imports series",
         reason: "nodes are judged by their newest samples, read through the handle of the recent series",
     },
+    Exception {
+        path: "aggregator/src/order/mod.rs",
+        what: "order imports node",
+        reason: "an order's targets are nodes of the roster",
+    },
+    Exception {
+        path: "aggregator/src/order/task.rs",
+        what: "order imports node",
+        reason: "runs go to nodes through the handle of their sessions, which reports what comes of them",
+    },
     Exception { path: "agent/src/order/relay.rs", what: "order imports steward", reason: STEWARD_PROTOCOL },
     Exception { path: "agent/src/order/task.rs", what: "order imports steward", reason: STEWARD_PROTOCOL },
 ];

@@ -47,6 +47,8 @@ pub(super) async fn serve(State(shared): App, caller: Caller, _: Params<NoParams
             process: process::usage(),
             requests: &shared.requests,
             event_streams: shared.stream_limit.count(),
+            orders: shared.services.orders.figures(),
+            is_frozen: shared.services.freezer.is_frozen(),
         },
     );
     let left_out = host::write(&mut out, &samples);

@@ -1,12 +1,13 @@
 //! What the aggregator knows of the fleet and of itself.
 
-use campanile_common::api::Liveness;
+use campanile_common::api::{Liveness, OrderState, TargetState};
 
 use super::exposition::{Exposition, Kind, Number, label};
 use super::requests::RequestCounts;
 use crate::http::FleetInfo;
 use crate::http::sight::Sight;
 use crate::node::NodeView;
+use crate::order::Figures;
 use crate::os::process::ProcessUsage;
 
 /// Where the figures come from.
@@ -16,6 +17,8 @@ pub(super) struct Facts<'a> {
     pub(super) process: ProcessUsage,
     pub(super) requests: &'a RequestCounts,
     pub(super) event_streams: usize,
+    pub(super) orders: Figures,
+    pub(super) is_frozen: bool,
 }
 
 /// Writes all of it but what depends on the host series.
@@ -24,6 +27,10 @@ pub(super) fn write(out: &mut Exposition, facts: &Facts<'_>) {
     write_nodes(out, facts.sight);
     facts.requests.write(out);
     out.single("campanile_event_streams", Kind::Gauge, "Event streams that are open.", facts.event_streams);
+    // Who sees a part of the fleet learns nothing of orders beyond it.
+    if facts.sight.whole().is_some() {
+        write_orders(out, &facts.orders);
+    }
     write_process(out, facts);
 }
 
@@ -56,6 +63,12 @@ fn write_fleet(out: &mut Exposition, facts: &Facts<'_>) {
         "Thresholds that are crossed.",
         sight.active().map(|view| view.alerts.len()).sum::<usize>(),
     );
+    out.single(
+        "campanile_fleet_frozen",
+        Kind::Gauge,
+        "1 while every change is refused, else 0.",
+        u8::from(facts.is_frozen),
+    );
     let authority = *facts.fleet.authority.borrow();
     out.single(
         "campanile_authority_version",
@@ -76,6 +89,55 @@ fn write_fleet(out: &mut Exposition, facts: &Facts<'_>) {
         label(&mut labels, "version", &facts.fleet.aggregator_version);
         label(&mut labels, "fleet", &facts.fleet.name);
         family.sample(&labels, 1);
+    }
+}
+
+fn write_orders(out: &mut Exposition, figures: &Figures) {
+    let help = "Orders that came into a state since the aggregator started, by kind.";
+    if let Some(mut family) = out.family("campanile_orders_total", Kind::Counter, help) {
+        for ((kind, state), count) in &figures.orders {
+            let mut labels = String::new();
+            label(&mut labels, "kind", kind);
+            label(&mut labels, "state", order_state(*state));
+            family.sample(&labels, *count);
+        }
+    }
+    let help = "Targets of orders that came to an end since the aggregator started, by how.";
+    if let Some(mut family) = out.family("campanile_order_targets_total", Kind::Counter, help) {
+        for (state, count) in &figures.targets {
+            let mut labels = String::new();
+            label(&mut labels, "state", target_state(*state));
+            family.sample(&labels, *count);
+        }
+    }
+    out.single(
+        "campanile_orders_in_flight",
+        Kind::Gauge,
+        "Orders with targets that are not accounted for.",
+        figures.in_flight,
+    );
+}
+
+const fn order_state(state: OrderState) -> &'static str {
+    match state {
+        OrderState::Proposed => "proposed",
+        OrderState::Running => "running",
+        OrderState::Done => "done",
+        OrderState::Cancelled => "cancelled",
+    }
+}
+
+const fn target_state(state: TargetState) -> &'static str {
+    match state {
+        TargetState::Waiting => "waiting",
+        TargetState::Sent => "sent",
+        TargetState::Running => "running",
+        TargetState::Queued => "queued",
+        TargetState::Ok => "ok",
+        TargetState::Failed => "failed",
+        TargetState::Silent => "silent",
+        TargetState::Denied => "denied",
+        TargetState::Skipped => "skipped",
     }
 }
 

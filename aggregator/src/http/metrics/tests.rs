@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use axum::http::Method;
-use campanile_common::api::Node;
+use campanile_common::api::{Node, OrderState, TargetState};
 use campanile_common::sample::Sample;
 
 use super::exposition::{Exposition, Number};
@@ -38,7 +38,20 @@ fn whole_text() -> String {
         open_files_max: Some(1024),
     };
     let fleet = fleet_facts();
-    let facts = own::Facts { sight: &sight, fleet: &fleet, process, requests: &counts, event_streams: 2 };
+    let orders = crate::order::Figures {
+        orders: [(("run".to_owned(), OrderState::Done), 3)].into(),
+        targets: [(TargetState::Silent, 2)].into(),
+        in_flight: 1,
+    };
+    let facts = own::Facts {
+        sight: &sight,
+        fleet: &fleet,
+        process,
+        requests: &counts,
+        event_streams: 2,
+        orders,
+        is_frozen: true,
+    };
     let mut out = Exposition::with_capacity(0);
     own::write(&mut out, &facts);
     let nodes = [fixture::node("web-1", 1, "role=web,a.b/c=x"), fixture::node("db-1", 3, "role=db")];
@@ -96,6 +109,9 @@ fn the_whole_answer_keeps_the_rules_of_the_format() {
     assert_eq!(value(&format!("campanile_agent_rtt_seconds{{{web}}}")), Some(0.002));
     assert_eq!(value(&format!("node_load1{{{web},label_a_b_c=\"x\",label_role=\"web\"}}")), Some(2.0));
     assert_eq!(value("campanile_exposition_left_out_samples"), Some(0.0));
+    assert_eq!(value("campanile_orders_total{kind=\"run\",state=\"done\"}"), Some(3.0));
+    assert_eq!(value("campanile_order_targets_total{state=\"silent\"}"), Some(2.0));
+    assert_eq!(value("campanile_orders_in_flight"), Some(1.0));
 }
 
 #[test]

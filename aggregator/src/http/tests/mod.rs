@@ -1,6 +1,8 @@
 //! Tests of the site as a whole: what is refused before any part is asked, headers, limits, the document, health.
 
 pub(in crate::http) mod fixture;
+mod fleet;
+mod orders;
 mod signed_in;
 mod site;
 

@@ -9,19 +9,19 @@ use super::site::{Site, problem, site, text};
 use crate::access::Actor;
 use crate::audit::AuditQuery;
 
-async fn first_admin(site: &Site) -> Actor {
+pub(super) async fn first_admin(site: &Site) -> Actor {
     let created = site.services.access.ensure_first_person().await.unwrap().unwrap();
     let secret = created.link.split_once('=').unwrap().1.to_owned();
     site.services.access.sign_in_with_link(&secret, "192.0.2.1").await.unwrap().actor
 }
 
-async fn token(site: &Site, by: &Actor, role: AccessRole, selector: &str) -> String {
+pub(super) async fn token(site: &Site, by: &Actor, role: AccessRole, selector: &str) -> String {
     let grants = vec![Grant { role, selector: selector.to_owned() }];
     let request = ApiTokenRequest { name: "test".to_owned(), grants, ttl_seconds: 3600 };
     site.services.access.create_api_token(by, request).await.unwrap().token
 }
 
-fn request(method: &str, path: &str, token: &str, body: Option<Value>) -> Request<Body> {
+pub(super) fn request(method: &str, path: &str, token: &str, body: Option<Value>) -> Request<Body> {
     let request = Request::builder()
         .method(method)
         .uri(path)
@@ -30,7 +30,7 @@ fn request(method: &str, path: &str, token: &str, body: Option<Value>) -> Reques
     request.body(body.map_or_else(Body::empty, |body| Body::from(body.to_string()))).unwrap()
 }
 
-async fn json_of(response: Response<Body>) -> Value {
+pub(super) async fn json_of(response: Response<Body>) -> Value {
     serde_json::from_str(&text(response).await).unwrap()
 }
 

@@ -5,54 +5,130 @@ use std::sync::{Arc, Mutex};
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, Response, StatusCode};
 use campanile_common::api::Problem;
-use campanile_common::id::{Digest, FleetId};
-use campanile_common::time::Timestamp;
+use campanile_common::fleet::{AUTHORITY_DIR, FleetFile, authority_file};
+use campanile_common::id::{AggregatorId, Digest, FleetId};
+use campanile_common::wire::codec;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tower::ServiceExt as _;
 
 use super::super::{LogLevelHandle, Readiness, Services, assets, router};
 use super::fleet_facts;
 use crate::access::Access;
 use crate::audit::Audit;
+use crate::authority::{Authorities, Catalogues};
 use crate::event::Events;
-use crate::node::{Nodes, Registry, TokenPins};
+use crate::freeze::Freezer;
+use crate::node::{FleetView, NodeEvent, Nodes, Registry, Sessions, TokenPins};
+use crate::order::fixture::{NOW, authority, node_record};
+use crate::order::{self, OrderParts, OrderTask, OrderTaskParts, Outputs};
 use crate::os::clock::Clock;
+use crate::schedule::{InForce, Schedules};
 use crate::series::RecentSeries;
-use crate::state::{Keys, SqliteStore, Store};
+use crate::state::{Committed, Keys, SqliteStore, Store, Transaction, Write, to_json};
 
-/// The site on a store of its own. The registry and the series are empty.
+/// The folder of a fleet whose first authority names `op-1` and `op-2`, as `fleet init` leaves it.
+fn write_fleet(folder: &std::path::Path) -> FleetFile {
+    let first = authority();
+    let chain = folder.join(AUTHORITY_DIR);
+    std::fs::create_dir(&chain).unwrap();
+    let bytes = codec::encode("SignedAuthority", first.signed()).unwrap();
+    std::fs::write(chain.join(authority_file(1)), bytes).unwrap();
+    FleetFile {
+        format: 1,
+        fleet_id: first.document().fleet,
+        fleet_name: "test".to_owned(),
+        aggregator_id: AggregatorId::from_bytes([8; 8]),
+        authority: first.digest(),
+    }
+}
+
+/// The site on a store of its own. The series are empty, and so is the registry unless nodes are named.
 pub(super) struct Site {
+    _stop: DropGuard,
     _folder: TempDir,
     pub(super) services: Services,
+    /// What the node task would get.
+    pub(super) events: mpsc::Receiver<NodeEvent>,
+    /// What everybody sees of the nodes.
+    pub(super) view: watch::Sender<Arc<FleetView>>,
 }
 
 pub(super) async fn site() -> Site {
+    site_with(&[]).await
+}
+
+/// The site with nodes of these numbers and labels, none of them connected.
+pub(super) async fn site_with(nodes: &[(u8, &str)]) -> Site {
     let folder = tempfile::tempdir().unwrap();
     let store: Store = Arc::new(SqliteStore::open(&folder.path().join("state.db")).unwrap());
     let keys = Keys::new(FleetId::from_bytes([9; 16]));
-    let clock = Clock::from_fn(|| Timestamp::from_millis(1_800_000_000_000));
+    let clock = Clock::from_fn(|| NOW);
     let audit = Audit::open(store.clone(), keys.clone(), clock.clone(), [1; 32]).await.unwrap();
     let access = Access::open(store.clone(), keys.clone(), audit.clone(), clock.clone()).await.unwrap();
-    let registry = Registry::open(store, keys, audit.clone(), clock.clone()).await.unwrap();
+    for (number, labels) in nodes {
+        let record = node_record(*number, labels);
+        let writes = vec![Write::put(keys.node(record.node_id), to_json(&record))];
+        let done = store.commit(Transaction { compares: Vec::new(), writes }).await.unwrap();
+        assert!(matches!(done, Committed::Done(_)));
+    }
+    let registry = Registry::open(store.clone(), keys.clone(), audit.clone(), clock.clone()).await.unwrap();
+    let fleet_file = write_fleet(folder.path());
+    let (events, stored) = (Events::default(), || (store.clone(), keys.clone()));
+    let parts = || (audit.clone(), events.clone(), clock.clone());
+    let (a, e, c) = parts();
+    let authorities = Authorities::open(folder.path(), &fleet_file, stored(), a, e, c).await.unwrap();
+    let (a, e, c) = parts();
+    let catalogues = Catalogues::open(stored(), a, e, c, authorities.subscribe()).await.unwrap();
+    let (a, e, c) = parts();
+    let freezer = Freezer::open(stored(), a, e, c).await.unwrap();
+    let (a, e, c) = parts();
+    let in_force = InForce { authority: authorities.subscribe(), catalogue: catalogues.subscribe() };
+    let schedules = Schedules::open(stored(), a, e, c, in_force).await.unwrap();
+    let parts = OrderParts {
+        store: store.clone(),
+        keys: keys.clone(),
+        registry: registry.clone(),
+        sessions: Sessions::default(),
+        in_force: order::InForce {
+            authority: authorities.subscribe(),
+            catalogue: catalogues.subscribe(),
+            is_frozen: freezer.subscribe(),
+        },
+        outputs: Outputs::open(&folder.path().join("outputs")).unwrap(),
+        clock: clock.clone(),
+    };
     let pins = TokenPins {
         fleet: FleetId::from_bytes([9; 16]),
         addresses: vec!["aggregator.example:8443".to_owned()],
         ca_key: Digest::from_bytes([1; 32]),
-        authority: Digest::from_bytes([2; 32]),
+        authority: watch::channel(authorities.current().digest()).1,
     };
-    // No task takes these events: what needs a live node is tested from outside.
-    let (events, _) = mpsc::channel(1);
-    let (_, fleet) = watch::channel(Arc::default());
+    // No task takes these events: a test that needs a node answers for it.
+    let (node_events, inbox) = mpsc::channel(16);
+    let (view, fleet) = watch::channel(Arc::default());
+    let nodes = Nodes::new(registry, node_events, fleet, pins, clock.clone());
+    let (audit_of_orders, events_of_orders) = (audit.clone(), events.clone());
+    let parts =
+        OrderTaskParts { parts, audit: audit_of_orders, nodes: nodes.clone(), events: events_of_orders };
+    let (order_task, orders) = OrderTask::open(parts).await.unwrap();
+    let stop = CancellationToken::new();
+    tokio::spawn(order_task.run(stop.clone()));
     let level = Arc::new(Mutex::new("info".to_owned()));
     let set = level.clone();
     let services = Services {
         access,
         audit,
-        nodes: Nodes::new(registry, events, fleet, pins, clock.clone()),
+        nodes,
+        orders,
+        authorities,
+        catalogues,
+        freezer,
+        schedules,
         series: RecentSeries::default(),
-        events: Events::default(),
+        events,
         fleet: fleet_facts(),
         log_level: LogLevelHandle::new(
             move || level.lock().unwrap().clone(),
@@ -67,7 +143,7 @@ pub(super) async fn site() -> Site {
         readiness: Readiness::waiting("the state store is being opened"),
         clock,
     };
-    Site { _folder: folder, services }
+    Site { _stop: stop.drop_guard(), _folder: folder, services, events: inbox, view }
 }
 
 impl Site {
@@ -121,11 +197,39 @@ const CONTRACT: &[(&str, &str)] = &[
     ("get", "/api/v1/nodes/{idOrName}/series"),
     ("get", "/api/v1/nodes/{idOrName}/coverage"),
     ("get", "/api/v1/connections"),
+    ("get", "/api/v1/orders"),
+    ("post", "/api/v1/orders"),
+    ("get", "/api/v1/orders/{id}"),
+    ("get", "/api/v1/orders/{id}/events"),
+    ("get", "/api/v1/orders/{id}/output/{node}"),
+    ("post", "/api/v1/orders/{id}/cancel"),
+    ("get", "/api/v1/approvals"),
+    ("get", "/api/v1/approvals/{id}"),
+    ("post", "/api/v1/approvals/{id}/signatures"),
     ("get", "/api/v1/tokens"),
     ("post", "/api/v1/tokens"),
     ("delete", "/api/v1/tokens/{id}"),
     ("get", "/api/v1/audit"),
     ("get", "/api/v1/audit/verify"),
+    ("get", "/api/v1/audit/key"),
+    ("get", "/api/v1/authority"),
+    ("put", "/api/v1/authority"),
+    ("get", "/api/v1/catalogue"),
+    ("put", "/api/v1/catalogue"),
+    ("get", "/api/v1/freeze"),
+    ("put", "/api/v1/freeze"),
+    ("delete", "/api/v1/freeze"),
+    ("get", "/api/v1/schedules"),
+    ("post", "/api/v1/schedules"),
+    ("get", "/api/v1/schedules/{name}"),
+    ("delete", "/api/v1/schedules/{name}"),
+    ("post", "/api/v1/schedules/{name}/run"),
+    ("get", "/api/v1/ping"),
+    ("get", "/api/v1/nodes/{idOrName}/stewardship"),
+    ("get", "/api/v1/nodes/{idOrName}/units/{unit}"),
+    ("get", "/api/v1/nodes/{idOrName}/journal"),
+    ("get", "/api/v1/nodes/{idOrName}/audit"),
+    ("get", "/api/v1/nodes/{idOrName}/checkpoints"),
     ("get", "/api/v1/events"),
     ("get", "/api/v1/log-level"),
     ("put", "/api/v1/log-level"),

@@ -2,16 +2,20 @@
 
 use axum::Json;
 use axum::extract::State;
-use campanile_common::api::{Page, Problem, Proposal, SignatureText, Submitted};
+use campanile_common::api::{Page, Problem, Proposal, ProposalKind, SignatureText, Submitted};
+use campanile_common::authority::Signature;
 use campanile_common::id::NodeId;
+use data_encoding::BASE64;
 
+use super::authority::not_base64;
 use super::orders::{Visible, with_sight};
 use crate::access::Permission;
-use crate::http::App;
+use crate::authority::SubmitError;
 use crate::http::auth::Caller;
-use crate::http::failure::Outcome;
+use crate::http::failure::{Failure, Outcome};
 use crate::http::paging::{self, PageParams, Place};
 use crate::http::request::{Body, NoParams, Params, Segment};
+use crate::http::{App, Shared};
 
 /// Proposals, newest first.
 #[utoipa::path(
@@ -25,7 +29,9 @@ pub(super) async fn list(
 ) -> Outcome<Json<Page<Proposal>>> {
     caller.require_somewhere(&shared, Permission::Observe, "approval.list").await?;
     let visible = Visible::new(&caller, &shared);
-    let proposals = with_sight!(visible, |sees| shared.services.orders.proposals(sees).await?);
+    let mut proposals = with_sight!(visible, |sees| shared.services.orders.proposals(sees).await?);
+    proposals.extend(shared.services.authorities.proposals().await?);
+    proposals.extend(shared.services.catalogues.proposals().await?);
     let place = |proposal: &Proposal| {
         Place::new(format!("{:020}", u64::MAX - proposal.proposed_at.as_millis()), proposal.id.clone())
     };
@@ -44,6 +50,9 @@ pub(super) async fn show(
     _: Params<NoParams>,
 ) -> Outcome<Json<Proposal>> {
     caller.require_somewhere(&shared, Permission::Observe, "approval.read").await?;
+    if let Some(proposal) = of_the_fleet(&shared, &id).await? {
+        return Ok(Json(proposal));
+    }
     let run = shared.services.orders.find(&id, None)?;
     let visible = Visible::new(&caller, &shared);
     Ok(Json(with_sight!(visible, |sees| shared.services.orders.proposal(run, sees).await?)))
@@ -62,9 +71,46 @@ pub(super) async fn sign(
     Body(signature): Body<SignatureText>,
 ) -> Outcome<Json<Submitted>> {
     caller.require_somewhere(&shared, Permission::Command, "approval.sign").await?;
+    if let Some(proposal) = of_the_fleet(&shared, &id).await? {
+        return Ok(Json(sign_for_the_fleet(&shared, &caller, &proposal, &signature).await?));
+    }
     let run = shared.services.orders.find(&id, None)?;
     let visible = Visible::new(&caller, &shared);
     // Who does not see it cannot sign it.
     with_sight!(visible, |sees| shared.services.orders.proposal(run, sees).await?);
     Ok(Json(shared.services.orders.add_signature(run, signature, &caller.actor.id).await?))
+}
+
+/// The authority or the catalogue that waits under this name.
+async fn of_the_fleet(shared: &Shared, id: &str) -> Outcome<Option<Proposal>> {
+    let mut proposals = shared.services.authorities.proposals().await?;
+    proposals.extend(shared.services.catalogues.proposals().await?);
+    Ok(proposals.into_iter().find(|proposal| proposal.id == id))
+}
+
+async fn sign_for_the_fleet(
+    shared: &Shared,
+    caller: &Caller,
+    proposal: &Proposal,
+    signature: &SignatureText,
+) -> Outcome<Submitted> {
+    caller.require(shared, Permission::Command, "approval.sign", &proposal.id).await?;
+    let bytes = BASE64.decode(signature.signature.as_bytes()).map_err(|_| not_base64())?;
+    let signature = Signature { key: signature.key, bytes };
+    let (id, actor) = (proposal.id.clone(), caller.actor.id.clone());
+    let submitted = match proposal.kind {
+        ProposalKind::Authority => {
+            let authorities = shared.services.authorities.clone();
+            shared.to_end(async move { authorities.add_signature(&actor, &id, signature).await }).await?
+        }
+        ProposalKind::Catalogue => {
+            let catalogues = shared.services.catalogues.clone();
+            shared.to_end(async move { catalogues.add_signature(&actor, &id, signature).await }).await?
+        }
+        ProposalKind::Order => return Err(Failure::broken()),
+    };
+    if matches!(submitted, Err(SubmitError::Signatures(_))) {
+        shared.services.access.audit_denial(&caller.actor.id, "approval.sign", &proposal.id).await;
+    }
+    Ok(submitted?)
 }

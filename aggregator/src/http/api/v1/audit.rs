@@ -4,7 +4,8 @@ use axum::Json;
 use axum::extract::State;
 use campanile_common::api::{AuditEntry, AuditVerification, Page, Problem};
 use campanile_common::time::Timestamp;
-use serde::Deserialize;
+use data_encoding::BASE64;
+use serde::{Deserialize, Serialize};
 
 use crate::access::Permission;
 use crate::audit::AuditQuery;
@@ -92,6 +93,28 @@ pub(super) async fn verify(
 ) -> Outcome<Json<AuditVerification>> {
     caller.require(&shared, Permission::ReadAudit, "audit.verify", "audit").await?;
     Ok(Json(shared.services.audit.verify().await?))
+}
+
+/// The public half of the key that signs checkpoints of the audit log.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct CheckpointKey {
+    /// The 32 bytes of an Ed25519 key, in standard base64.
+    public_key: String,
+}
+
+/// The key with which checkpoints of the audit log are signed, for who verifies those that nodes keep.
+#[utoipa::path(
+    get, path = "/api/v1/audit/key", tag = "audit",
+    responses((status = 200, body = CheckpointKey), (status = "4XX", body = Problem))
+)]
+pub(super) async fn key(
+    State(shared): App,
+    caller: Caller,
+    _: Params<NoParams>,
+) -> Outcome<Json<CheckpointKey>> {
+    caller.require(&shared, Permission::ReadAudit, "audit.key", "audit").await?;
+    Ok(Json(CheckpointKey { public_key: BASE64.encode(&shared.services.audit.public_key()) }))
 }
 
 #[cfg(test)]

@@ -37,5 +37,6 @@ pub(super) async fn status(
     _: Params<NoParams>,
 ) -> Outcome<Json<FleetStatus>> {
     let sight = caller.sight(&shared, "status.read").await?;
-    Ok(Json(health::status(&sight, &shared.services.fleet)))
+    let frozen = shared.services.freezer.details();
+    Ok(Json(FleetStatus { frozen, ..health::status(&sight, &shared.services.fleet) }))
 }

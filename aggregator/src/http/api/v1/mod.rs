@@ -4,15 +4,22 @@
 mod api_tokens;
 mod approvals;
 mod audit;
+mod authority;
+mod catalogue;
 mod connections;
 pub(in crate::http) mod events;
+mod freeze;
 mod health;
+mod journal;
 mod log_level;
 mod nodes;
 mod orders;
 mod people;
+mod ping;
+mod schedules;
 mod series;
 mod session;
+mod stewardship;
 mod tokens;
 
 use std::sync::Arc;
@@ -58,6 +65,19 @@ pub(in crate::http) fn routes() -> OpenApiRouter<Arc<Shared>> {
         .routes(routes!(tokens::revoke))
         .routes(routes!(audit::list))
         .routes(routes!(audit::verify))
+        .routes(routes!(audit::key))
+        .routes(routes!(authority::show, authority::submit))
+        .routes(routes!(catalogue::show, catalogue::submit))
+        .routes(routes!(freeze::show, freeze::freeze, freeze::thaw))
+        .routes(routes!(schedules::list, schedules::create))
+        .routes(routes!(schedules::show, schedules::remove))
+        .routes(routes!(schedules::run))
+        .routes(routes!(ping::ping))
+        .routes(routes!(stewardship::stewardship))
+        .routes(routes!(stewardship::unit))
+        .routes(routes!(stewardship::audit))
+        .routes(routes!(stewardship::checkpoints))
+        .routes(routes!(journal::journal))
         .routes(routes!(events::stream))
         .routes(routes!(log_level::show, log_level::change))
 }

@@ -1,4 +1,6 @@
-//! The authority chain as the aggregator keeps it: it verifies and hands on, it cannot change it.
+//! The authority chain as files of the state folder: verified as it is read, one file a version.
+
+#![expect(clippy::disallowed_methods, reason = "an edge: the chain is a folder of files")]
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,6 +9,8 @@ use campanile_common::authority::{Authority, AuthorityError, SignedAuthority};
 use campanile_common::fleet::{AUTHORITY_DIR, FleetFile, authority_file};
 use campanile_common::id::Digest;
 use campanile_common::wire::codec::{self, CodecError};
+
+use crate::os::file;
 
 /// A chain that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +44,7 @@ pub enum ChainError {
 /// All versions, verified from the first on.
 #[derive(Debug, Clone)]
 pub struct AuthorityChain {
+    folder: PathBuf,
     versions: Vec<Authority>,
 }
 
@@ -68,7 +73,7 @@ impl AuthorityChain {
             };
             versions.push(verified.map_err(|source| ChainError::Refused { path, source })?);
         }
-        Ok(Self { versions })
+        Ok(Self { folder, versions })
     }
 
     /// The version in force.
@@ -77,6 +82,24 @@ impl AuthorityChain {
     /// Never: a chain has at least its first version.
     pub fn current(&self) -> &Authority {
         self.versions.last().expect("a loaded chain is not empty")
+    }
+
+    /// Appends a version that was verified against the one in force.
+    ///
+    /// # Panics
+    /// When it was verified against another: an `Authority` is made from its predecessor alone.
+    pub fn push(&mut self, next: Authority) {
+        assert_eq!(next.document().previous, Some(self.current().digest()), "versions follow each other");
+        self.versions.push(next);
+    }
+
+    /// Where a version is kept, and its bytes.
+    ///
+    /// # Errors
+    /// When it is longer than can be read again.
+    pub fn file(&self, version: &Authority) -> Result<(PathBuf, Vec<u8>), CodecError> {
+        let path = self.folder.join(authority_file(version.document().version));
+        Ok((path, codec::encode("SignedAuthority", version.signed())?))
     }
 
     /// The versions from the one with this digest on, as they are sent to a new node; none when it is unknown.
@@ -93,4 +116,12 @@ impl AuthorityChain {
             .map(|known| known.signed().clone())
             .collect()
     }
+}
+
+/// Writes the file of a version.
+///
+/// # Errors
+/// When the disk does not take it.
+pub(super) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    file::write_durably(path, bytes)
 }

@@ -1,1 +1,0 @@
-//! Tests of the whole: a real store, a scripted node side.
