@@ -52,7 +52,7 @@ struct Shared {
 
 /// An offer with what its signatures amount to.
 enum Weighed {
-    Enough(Authority),
+    Enough(Box<Authority>),
     Short { found: usize, needed: usize },
 }
 
@@ -198,7 +198,7 @@ impl Authorities {
             Some(Meeting::Replace | Meeting::Refuse) | None => (offer, None),
         };
         match weigh(current, &offer)? {
-            Weighed::Enough(next) => self.put_in_force(actor, next).await,
+            Weighed::Enough(next) => self.put_in_force(actor, *next).await,
             Weighed::Short { found: 0, needed } => Err(SubmitError::Signatures(format!(
                 "no operator of authority version {} validly signed it; {needed} must",
                 current.document().version
@@ -334,7 +334,7 @@ fn clean(current: &Authority, offer: Offer) -> Result<Offer, SubmitError> {
 
 fn weigh(current: &Authority, offer: &Offer) -> Result<Weighed, SubmitError> {
     match current.verify_next(signed(offer)) {
-        Ok(next) => Ok(Weighed::Enough(next)),
+        Ok(next) => Ok(Weighed::Enough(Box::new(next))),
         Err(AuthorityError::Signatures { found, needed }) => Ok(Weighed::Short { found, needed }),
         Err(error) => Err(error.into()),
     }

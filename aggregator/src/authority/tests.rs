@@ -1,5 +1,7 @@
 //! The chain and the catalogue against a real store: who may change them, what waits, what a restart keeps.
 
+#![expect(clippy::disallowed_methods, reason = "the chain is a folder of files")]
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;

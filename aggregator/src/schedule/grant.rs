@@ -35,7 +35,7 @@ pub(super) struct Checked {
 /// Nodes that an order is for, where it lists them or `leaves` are those of its tree.
 pub(super) fn targets<'a>(order: &'a Order, leaves: &'a [NodeId]) -> Option<&'a [NodeId]> {
     match &order.targets {
-        Targets::Nodes(nodes) => Some(nodes).map(Vec::as_slice).filter(|_| leaves.is_empty()),
+        Targets::Nodes(nodes) => leaves.is_empty().then_some(nodes.as_slice()),
         Targets::Tree { root, nodes } => {
             let is_rising = leaves.is_sorted_by(|a, b| a < b);
             let tree = TargetTree::new(order.fleet, leaves.iter().copied())?;

@@ -1,5 +1,7 @@
 //! Requests against the whole site that are answered before any part is asked.
 
+#![expect(clippy::disallowed_methods, reason = "a fleet begins as files")]
+
 use std::sync::{Arc, Mutex};
 
 use axum::body::{Body, to_bytes};

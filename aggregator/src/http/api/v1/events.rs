@@ -43,7 +43,9 @@ const RETRY: Duration = Duration::from_secs(2);
 ///
 /// `id` can be sent back as `Last-Event-ID` to get what came since. `event` is the kind: `node.enrolled`,
 /// `node.changed`, `node.retired`, `node.liveness-changed`, `node.status-changed`, `fleet.judged` (each second at
-/// most), and `reset` when events were missed: read everything anew. `data` is JSON. At most 16 streams per caller.
+/// most), `order.changed`, `order.proposed`, `authority.changed`, `catalogue.changed`, `freeze.changed`,
+/// `schedule.changed`, `schedule.left-out`, and `reset` when events were missed: read everything anew. `data` is JSON.
+/// At most 16 streams per caller.
 #[utoipa::path(
     get, path = "/api/v1/events", tag = "fleet", params(("Last-Event-ID" = Option<String>, Header)),
     responses((status = 200, content_type = "text/event-stream", body = String), (status = "4XX", body = Problem))
