@@ -97,7 +97,7 @@ pub struct Add {
     /// What it is called
     name: String,
     /// Values of the routine's parameters
-    #[arg(value_name = "KEY=VALUE", requires = "routine")]
+    #[arg(value_name = "KEY=VALUE", requires = "routine", conflicts_with = "command")]
     arguments: Vec<String>,
     /// Five fields as in cron, or `@every 15m`
     #[arg(long)]
