@@ -180,23 +180,4 @@ fn tell(context: &mut Context<'_>, log: &Log, reports: &[NodeReport]) -> anyhow:
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use campanile_common::audit::Head;
-
-    #[test]
-    fn problems_come_before_absent_nodes_and_both_before_success() {
-        let log = |intact| Log {
-            found: AuditVerification { intact, entries: 0, bad_sequence: None, problem: None },
-            last: Head::START,
-            hashes: Default::default(),
-        };
-        let good = NodeReport { absent: None, ..NodeReport::absent("a", String::new()) };
-        let bad = NodeReport { problems: vec!["entry 3".to_owned()], ..good.clone() };
-        let absent = NodeReport::absent("b", "it is offline".to_owned());
-        assert_eq!(exit(&log(true), std::slice::from_ref(&good)), Exit::Fine);
-        assert_eq!(exit(&log(true), &[good.clone(), absent.clone()]), Exit::SomeSilent);
-        assert_eq!(exit(&log(true), &[absent, bad]), Exit::Failed);
-        assert_eq!(exit(&log(false), &[good]), Exit::Failed);
-    }
-}
+mod tests;
