@@ -101,6 +101,7 @@ mod tests {
             overall_system_health: 94,
             authority_version: 1,
             authority_expires_at: Timestamp::from_millis(2_065_000_000_000),
+            frozen: None,
         };
         let now = Timestamp::from_millis(1_750_000_000_000 + 7_500_000);
         let printed = testing::with_context(&[], &Environment::default(), |context| {

@@ -113,5 +113,6 @@ pub(super) fn status(sight: &Sight, fleet: &FleetInfo) -> FleetStatus {
         overall_system_health: sight.score(),
         authority_version: authority.version,
         authority_expires_at: authority.expires_at,
+        frozen: None,
     }
 }

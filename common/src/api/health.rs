@@ -208,4 +208,7 @@ pub struct FleetStatus {
     pub authority_version: u64,
     /// When the authority expires.
     pub authority_expires_at: Timestamp,
+    /// Present while every change is refused: why, by whom and since when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frozen: Option<super::Freeze>,
 }

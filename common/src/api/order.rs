@@ -267,9 +267,9 @@ pub struct AuthorityChainText {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct CatalogueText {
-    /// Its version; 0 when there is none.
+    /// Its version; 0 before the first. Where it lost its force, the next one must still be newer.
     pub version: u64,
-    /// The bytes and signatures; null when there is none.
+    /// The bytes and signatures; null when none is in force.
     pub signed: Option<SignedText>,
 }
 
@@ -355,6 +355,9 @@ pub struct ScheduleRequest {
     pub overlap: OverlapPolicy,
     /// The standing order that each run delivers.
     pub grant: SignedText,
+    /// The leaves, where its targets are a tree.
+    #[serde(default)]
+    pub nodes: Vec<NodeId>,
     /// How each run is spread over its targets.
     #[serde(default)]
     pub dispatch: DispatchOptions,

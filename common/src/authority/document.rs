@@ -298,10 +298,12 @@ impl SignedAuthority {
     /// True when one of `judge`'s recovery keys signed and `next` no longer lists it: it is spent.
     fn is_recovery(&self, judge: &Document, next: &Document) -> bool {
         let mut spent = judge.recovery.iter().filter(|key| !next.recovery.contains(key));
-        spent.any(|key| {
-            let own = self.signatures.iter().filter(|signature| signature.key == key.id());
-            own.into_iter().any(|signature| key.verifies(&[SIGNATURE_DOMAIN, &self.bytes], &signature.bytes))
-        })
+        spent.any(|key| self.signatures.iter().any(|signature| self.is_signature_of(signature, key)))
+    }
+
+    /// True when this is a valid signature of `key` over these bytes. Whether the key counts is the verifier's to say.
+    pub fn is_signature_of(&self, signature: &Signature, key: &PublicKey) -> bool {
+        signature.key == key.id() && key.verifies(&[SIGNATURE_DOMAIN, &self.bytes], &signature.bytes)
     }
 }
 
