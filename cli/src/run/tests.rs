@@ -157,3 +157,26 @@ fn an_unknown_node_is_named_with_the_close_ones() {
     assert_eq!(exit, Exit::Failed);
     assert!(err.contains("no active node `node-3`; did you mean"), "{err}");
 }
+
+#[test]
+fn an_unlocked_key_signs_without_a_passphrase() {
+    let folder = operator();
+    let (script, kept) = aggregator([TargetState::Ok, TargetState::Ok], false);
+    let encrypted = std::fs::read(folder.path().join(crate::keyring::KEY_FILE)).unwrap();
+    let key = crate::keyring::unlock(&encrypted, PASSPHRASE).unwrap();
+    // Only the agent knows the key now.
+    std::fs::write(folder.path().join("passphrase"), "another passphrase\n").unwrap();
+    let (exit, _, err) = campanile(&script, &folder, &["run", "node-1", "--", "true"]);
+    assert_eq!(exit, Exit::Failed);
+    assert!(err.contains("wrong passphrase"), "{err}");
+    let environment = script.environment(folder.path());
+    let served = crate::key::serve_for_tests(&environment, key);
+    let (exit, _, err) = campanile(&script, &folder, &["run", "node-1", "--", "true"]);
+    assert_eq!(exit, Exit::Fine, "{err}");
+    let authority = crate::authority::load(&environment).unwrap();
+    let request = kept.lock().unwrap().take().unwrap();
+    assert_eq!(read(&request).signers(&authority, Role::Change).len(), 1);
+    assert_eq!(campanile(&script, &folder, &["key", "lock"]).0, Exit::Fine);
+    served.join().unwrap();
+    assert_eq!(campanile(&script, &folder, &["key", "status"]).0, Exit::Failed);
+}
