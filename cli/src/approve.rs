@@ -379,12 +379,13 @@ fn sign(context: &mut Context<'_>, client: &Client, arguments: &Sign) -> anyhow:
 pub fn report(context: &mut Context<'_>, submitted: &Submitted, what: &str) -> anyhow::Result<Exit> {
     render::object(context, submitted, &submitted.id, |context| {
         let signers = submitted.signed_by.join(", ");
-        Ok(if submitted.in_force {
-            writeln!(context.out, "{what} is in force, signed by {signers}")?
+        if submitted.in_force {
+            writeln!(context.out, "{what} is in force, signed by {signers}")?;
         } else {
             let (count, needed) = (submitted.signed_by.len(), submitted.signatures_needed);
-            writeln!(context.out, "{} has {count} of {needed} signatures ({signers})", submitted.id)?
-        })
+            writeln!(context.out, "{} has {count} of {needed} signatures ({signers})", submitted.id)?;
+        }
+        Ok(())
     })?;
     if submitted.in_force {
         return Ok(Exit::Fine);

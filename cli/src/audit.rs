@@ -1,5 +1,8 @@
 //! `audit`: reading the audit log, and checking its chain without trusting the aggregator to do so.
 
+mod compare;
+mod witness;
+
 use std::time::Duration;
 
 use campanile_common::api::{AuditEntry, AuditOutcome, AuditVerification, Page};
@@ -27,11 +30,27 @@ pub enum Verb {
     /// Read the whole log and check its chain here
     #[command(after_help = "Examples:
   campanile audit verify
-  campanile audit verify -o json
+  campanile audit verify --with-nodes
+  campanile audit verify --with-nodes --orders 1000 -o json
 
-Every entry is downloaded and its hash computed on this machine. Exit code 1 when an entry was altered, is missing or
-out of place; the first bad one is named.")]
-    Verify,
+Every entry is downloaded and its hash computed on this machine. With --with-nodes every connected node is asked for
+the signed checkpoints that it keeps, each of which must be on the chain, and for its own audit chain, which must be
+whole, go through the point that came with its last outcome, and tell of every order that the aggregator says it ended.
+
+Exit code 1 when anything is altered, missing or out of place: the exact entry is named. 4 when nothing is wrong but
+some nodes could not be asked.")]
+    Verify(Verify),
+}
+
+/// How far `audit verify` goes.
+#[derive(Debug, Args)]
+pub struct Verify {
+    /// Also compare with what the nodes keep
+    #[arg(long)]
+    with_nodes: bool,
+    /// Compare the newest so many orders with the chains of their nodes
+    #[arg(long, value_name = "N", default_value_t = 200, requires = "with_nodes", value_parser = clap::value_parser!(u16).range(0..=10_000))]
+    orders: u16,
 }
 
 /// Which entries.
@@ -84,7 +103,10 @@ pub fn run(context: &mut Context<'_>, verb: &Verb) -> anyhow::Result<Exit> {
             render::list(context, &entries, &COLUMNS, |entry| entry.sequence.to_string())?;
             Ok(Exit::Fine)
         }),
-        Verb::Verify => verify(context, &client),
+        Verb::Verify(arguments) if arguments.with_nodes => {
+            witness::verify(context, &client, arguments.orders)
+        }
+        Verb::Verify(_) => verify(context, &client),
     }
 }
 

@@ -69,3 +69,31 @@ fn show(context: &mut Context<'_>, freeze: &Freeze) -> anyhow::Result<Exit> {
     })?;
     Ok(Exit::Fine)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Script, answer, campanile, operator};
+
+    #[test]
+    fn a_reason_freezes_and_without_one_it_is_only_asked() {
+        let folder = operator();
+        let script = Script::choosing(Box::new(|line, body| {
+            let frozen = line.starts_with("PUT");
+            assert_eq!(frozen, body.contains("audit"), "{line}: {body}");
+            let freeze = Freeze {
+                frozen,
+                reason: frozen.then(|| "audit".to_owned()),
+                by: frozen.then(|| "person:ada".to_owned()),
+                since: None,
+            };
+            answer("200 OK", &serde_json::to_string(&freeze).unwrap())
+        }));
+        let (exit, out, _) = campanile(&script, &folder, &["freeze", "--reason", "audit"]);
+        assert_eq!(exit, Exit::Fine);
+        assert!(out.contains("frozen") && out.contains("person:ada"), "{out}");
+        assert!(campanile(&script, &folder, &["freeze"]).1.contains("not frozen"));
+        assert_eq!(campanile(&script, &folder, &["unfreeze", "-o", "name"]).1, "not frozen\n");
+        assert!(script.asked()[2].starts_with("DELETE /api/v1/freeze "));
+    }
+}

@@ -6,13 +6,25 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use campanile_common::api::{
+    AuthorityChainText, Liveness, Node, NodeHealth, NodeState, SignedText, TargetState,
+};
+use campanile_common::time::Timestamp;
 use clap::Parser as _;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
+use zeroize::Zeroizing;
+
 use crate::cli::Cli;
 use crate::client::Client;
 use crate::context::{Context, Environment};
+use crate::exit::Exit;
+use crate::keyring::WorkFactor;
+use crate::{authority, fleet};
+
+/// Passphrase of the operator's key.
+pub(crate) const PASSPHRASE: &str = "correct horse battery";
 
 /// Runs `act` with the common options in `arguments`; gives what it printed as a result.
 pub(crate) fn with_context(
@@ -34,6 +46,75 @@ pub(crate) fn with_both(
     let (mut out, mut err) = (Vec::new(), Vec::new());
     act(&mut Context { global: &cli.global, environment, out: &mut out, err: &mut err });
     (String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
+}
+
+/// An active node, online, with the name and id of a target of the same number.
+pub(crate) fn node(number: usize) -> Node {
+    let target = crate::order::tests::target(number, TargetState::Ok);
+    Node {
+        node_id: target.node_id,
+        name: target.name,
+        labels: Default::default(),
+        state: NodeState::Active,
+        liveness: Liveness::Online,
+        status: NodeHealth::Healthy,
+        score: None,
+        causes: Vec::new(),
+        agent_version: None,
+        last_heartbeat: None,
+        facts: None,
+        enrolled_at: Timestamp::from_millis(1),
+        retired_at: None,
+        certificate_expires_at: Timestamp::from_millis(1),
+        revision: 1,
+    }
+}
+
+/// The folder of `ada`, the operator of a new fleet, with her passphrase beside her key.
+pub(crate) fn operator() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fleet::create(&fleet::Plan {
+        name: "acme",
+        operator: "ada",
+        aggregator_dir: &folder.path().join("aggregator"),
+        operator_dir: folder.path(),
+        passphrase: &Zeroizing::new(PASSPHRASE.to_owned()),
+        work: WorkFactor::Fixed(2),
+        recovery_keys: 1,
+        now: crate::os::clock::now(),
+    })
+    .unwrap();
+    std::fs::write(folder.path().join("passphrase"), format!("{PASSPHRASE}\n")).unwrap();
+    folder
+}
+
+/// Runs the command line against the script, as the operator of `folder`.
+pub(crate) fn campanile(
+    script: &Script,
+    folder: &tempfile::TempDir,
+    line: &[&str],
+) -> (Exit, String, String) {
+    let mut environment = script.environment(folder.path());
+    let passphrase = folder.path().join("passphrase").to_str().unwrap().to_owned();
+    environment.variables.insert("CAMPANILE_PASSPHRASE_FILE".to_owned(), passphrase);
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let line = ["campanile"].iter().chain(line).map(Into::into);
+    let exit = crate::run_with(line, &environment, &mut out, &mut err);
+    (exit, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
+}
+
+/// What an aggregator says that has the authority in `folder` and no later one.
+pub(crate) fn authority_answer(folder: &std::path::Path) -> String {
+    let variables = [("CAMPANILE_CONFIG_DIR".to_owned(), folder.to_str().unwrap().to_owned())].into();
+    let authority = authority::load(&Environment { variables, ..Environment::default() }).unwrap();
+    let signed = authority.signed();
+    let chain = AuthorityChainText {
+        version: authority.document().version,
+        digest: authority.digest(),
+        expires_at: authority.document().expires,
+        chain: vec![SignedText::new(&signed.bytes, &signed.signatures)],
+    };
+    answer("200 OK", &serde_json::to_string(&chain).unwrap())
 }
 
 /// An answer with a body of JSON.

@@ -7,6 +7,8 @@ use crate::context::Environment;
 use crate::order::tests::{NOW, authority, draft, key, node_id};
 use crate::testing;
 
+type Lie = fn(&mut Proposal);
+
 fn proposal(tier: Tier) -> Proposal {
     let nodes = [node_id(1), node_id(2)];
     let mut draft = draft(&nodes);
@@ -52,7 +54,7 @@ fn what_is_shown_comes_from_the_bytes() {
 #[test]
 fn words_that_differ_from_the_bytes_are_warned_of() {
     let honest = proposal(Tier::Critical);
-    let lies: [(fn(&mut Proposal), &str); 4] = [
+    let lies: [(Lie, &str); 4] = [
         (
             |p| p.summary = "uname -r on 1 node".to_owned(),
             "says it does `uname -r on 1 node`, the bytes say `true`",

@@ -313,3 +313,6 @@ pub fn no_command(catalogue: &Catalogue, name: &str) -> String {
         if close.is_empty() { "; `campanile catalogue ls` lists them" } else { "" }
     )
 }
+
+#[cfg(test)]
+mod tests;

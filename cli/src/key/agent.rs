@@ -174,9 +174,8 @@ pub(super) fn serve(key: &OperatorKey, listener: &UnixListener, until: Timestamp
             continue;
         };
         // One caller that misbehaves is no reason to leave the others without a key.
-        match answer(key, &mut stream, until) {
-            Ok(true) => return Ok(Ending::Asked),
-            Ok(false) | Err(_) => {}
+        if answer(key, &mut stream, until).is_ok_and(|is_asked| is_asked) {
+            return Ok(Ending::Asked);
         }
     }
 }

@@ -235,3 +235,17 @@ fn show(context: &mut Context<'_>, public: PublicKey, agent: Option<&KeyAgent>) 
     })?;
     Ok(Exit::Fine)
 }
+
+/// Runs an agent with this key on a thread, until it is locked.
+#[cfg(test)]
+pub(crate) fn serve_for_tests(
+    environment: &crate::context::Environment,
+    key: OperatorKey,
+) -> std::thread::JoinHandle<()> {
+    let path = agent::socket_path(environment).expect("the environment names a folder");
+    let listener = crate::os::socket::listen(&path).expect("the folder is writable");
+    let until = clock::now() + Duration::from_secs(60);
+    std::thread::spawn(move || {
+        agent::serve(&key, &listener, until).expect("an agent serves until it is locked");
+    })
+}

@@ -237,6 +237,10 @@ pub fn unknown(client: &Client, name: &str, error: ClientError) -> anyhow::Error
     }
     // Only a courtesy: without the list the answer is the same.
     let nodes: Vec<Node> = client.pages("/api/v1/nodes", &[]).unwrap_or_default();
+    if nodes.iter().any(|node| node.name == name || node.node_id.to_string() == name) {
+        // The node is there: something else was not found.
+        return error.into();
+    }
     let close = suggest::close(name, nodes.iter().map(|node| node.name.as_str()));
     anyhow::anyhow!("there is no node `{name}`{}", suggest::question(&close))
 }

@@ -333,3 +333,6 @@ pub fn print_change(context: &mut Context<'_>, current: &Document, next: &Docume
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

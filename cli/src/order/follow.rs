@@ -16,7 +16,7 @@ use super::summary;
 use crate::cli::Output;
 use crate::client::{Client, ClientError, ServerEvent, ServerEvents};
 use crate::context::Context;
-use crate::exit::Exit;
+use crate::exit::{Exit, Interrupted};
 use crate::os::process;
 use crate::os::signal::StopRequest;
 use crate::render;
@@ -258,13 +258,25 @@ fn may_pass(error: &ClientError) -> bool {
 
 /// Withdraws what was not sent, and says what still runs.
 fn interrupt(context: &mut Context<'_>, client: &Client, id: OrderId) -> anyhow::Result<Exit> {
-    let cancelled: Order = client
-        .call(Method::POST, &format!("{}/cancel", path(id)))
-        .with_context(|| format!("interrupted, and order {id} could not be withdrawn"))?;
+    let cancelled = withdraw(client, id)
+        .with_context(|| format!("interrupted, and order {id} could not be withdrawn"))
+        // Whoever pressed Ctrl-C is told by the exit code, whatever became of the rest.
+        .map_err(|error| anyhow::Error::new(Interrupted).context(format!("{error:#}")))?;
     context.hint("interrupted: what was not sent yet is withdrawn")?;
     account(context, &cancelled)?;
     still_runs(context, &cancelled)?;
     Ok(Exit::Interrupted)
+}
+
+/// Withdraws what was not sent; an order of which everything was sent stays as it is.
+///
+/// # Errors
+/// When the aggregator refuses for another reason, or is out of reach.
+pub fn withdraw(client: &Client, id: OrderId) -> Result<Order, ClientError> {
+    match client.call(Method::POST, &format!("{}/cancel", path(id))) {
+        Err(error) if error.code() == Some("conflict") => client.get(&path(id), &[]),
+        other => other,
+    }
 }
 
 /// Says what withdrawing does not stop.

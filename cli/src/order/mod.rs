@@ -11,7 +11,6 @@ use campanile_common::authority::{Action, Tier};
 use campanile_common::id::OrderId;
 use campanile_common::unit::ByteCount;
 use clap::{Args, Subcommand, ValueEnum};
-use ureq::http::Method;
 
 use crate::client::{Client, segment};
 use crate::context::Context;
@@ -270,8 +269,7 @@ pub fn copy(context: &mut Context<'_>, body: &mut dyn std::io::Read) -> std::io:
 
 fn cancel(context: &mut Context<'_>, arguments: &Cancel) -> anyhow::Result<Exit> {
     let client = profile::client_of_orders(context)?;
-    let path = follow::path(arguments.order);
-    let cancelled: Order = client.call(Method::POST, &format!("{path}/cancel"))?;
+    let cancelled = follow::withdraw(&client, arguments.order)?;
     follow::account(context, &cancelled)?;
     let running: Vec<String> = cancelled
         .targets

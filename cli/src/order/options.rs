@@ -37,7 +37,7 @@ pub struct Options {
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub queue: Option<Duration>,
     /// Why, for whoever approves or reads it
-    #[arg(long, value_name = "TEXT", default_value = "")]
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     pub reason: String,
     /// Order it at tier 3: it waits for as many operators as the authority demands
     #[arg(long)]

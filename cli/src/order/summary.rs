@@ -77,10 +77,12 @@ pub fn why(target: &OrderTarget) -> String {
         (Some(result), None) if result != state_name(target.state) => result.clone(),
         _ => String::new(),
     };
-    match (result.is_empty(), target.detail.is_empty()) {
-        (_, true) => result,
-        (true, false) => target.detail.clone(),
-        (false, false) => format!("{result}: {}", target.detail),
+    if target.detail.is_empty() || target.detail == result {
+        result
+    } else if result.is_empty() || target.detail.starts_with(&result) {
+        target.detail.clone()
+    } else {
+        format!("{result}: {}", target.detail)
     }
 }
 
@@ -182,6 +184,7 @@ mod tests {
         let mut failed = target(2, TargetState::Failed);
         failed.result = Some("exited".to_owned());
         failed.exit_code = Some(3);
+        failed.detail = "exit code 3".to_owned();
         let lines = problems(&[target(0, TargetState::Ok), denied, failed]);
         assert_eq!(
             lines,

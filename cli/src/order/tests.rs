@@ -129,3 +129,44 @@ fn an_order_shows_each_target_and_why() {
     assert!(text.contains("2 targeted: 1 ok, 1 denied"), "{text}");
     assert!(text.contains("node-2  denied") && text.contains("the role does not allow it"), "{text}");
 }
+
+#[test]
+fn what_still_runs_is_stopped_by_an_order_of_its_own() {
+    let folder = testing::operator();
+    let sent = std::sync::Arc::new(std::sync::Mutex::new(None));
+    let keep = std::sync::Arc::clone(&sent);
+    let choose = move |line: &str, body: &str| {
+        let json = |value: String| testing::answer("200 OK", &value);
+        let running = order(vec![target(1, TargetState::Running), target(2, TargetState::Ok)]);
+        if line.contains("/cancel ") {
+            let problem = r#"{"status":409,"code":"conflict","title":"Conflict","detail":"nothing left"}"#;
+            return testing::answer("409 Conflict", problem);
+        }
+        if line.starts_with("GET /api/v1/nodes?") {
+            let nodes = vec![testing::node(1), testing::node(2)];
+            let page = campanile_common::api::Page { items: nodes, next_cursor: None };
+            return json(serde_json::to_string(&page).unwrap());
+        }
+        if line.starts_with("POST /api/v1/orders ") {
+            *keep.lock().unwrap() = Some(body.to_owned());
+            let problem = r#"{"status":423,"code":"frozen","title":"Frozen","detail":"audit"}"#;
+            return testing::answer("423 Locked", problem);
+        }
+        json(serde_json::to_string(&running).unwrap())
+    };
+    let script = testing::Script::choosing(Box::new(choose));
+    let id = order(Vec::new()).order_id;
+    let (exit, _, err) = testing::campanile(&script, &folder, &["order", "cancel", &id.to_string()]);
+    assert_eq!(exit, Exit::Fine, "{err}");
+    assert!(err.contains("still runs on 1 nodes"), "{err}");
+    assert!(sent.lock().unwrap().is_none());
+
+    let line = ["order", "cancel", &id.to_string(), "--running"];
+    testing::campanile(&script, &folder, &line);
+    let request = sent.lock().unwrap().take().unwrap();
+    let request: campanile_common::api::OrderRequest = serde_json::from_str(&request).unwrap();
+    let (bytes, signatures) = request.order.decode().unwrap();
+    let stopping = SignedOrder { bytes, signatures }.read().unwrap();
+    assert_eq!(stopping.action, Action::Cancel { order: id });
+    assert_eq!(stopping.targets, Targets::Nodes(vec![node_id(1)]));
+}

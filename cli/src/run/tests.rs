@@ -2,61 +2,13 @@
 
 use std::sync::{Arc, Mutex};
 
-use campanile_common::api::{
-    Liveness, Node, NodeHealth, NodeState, Order, OrderRequest, OrderState, Page, TargetState,
-};
+use campanile_common::api::{Order, OrderRequest, OrderState, Page, TargetState};
 use campanile_common::authority::{Action, Role, SignedOrder, Tier};
-use campanile_common::fleet::FLEET_FILE;
-use campanile_common::time::Timestamp;
-use zeroize::Zeroizing;
 
 use crate::exit::Exit;
-use crate::fleet;
 use crate::keyring::WorkFactor;
 use crate::order::tests::{order, target};
-use crate::testing::{Script, answer, events};
-
-const PASSPHRASE: &str = "correct horse battery";
-
-fn node(number: usize) -> Node {
-    let target = target(number, TargetState::Ok);
-    Node {
-        node_id: target.node_id,
-        name: target.name,
-        labels: Default::default(),
-        state: NodeState::Active,
-        liveness: Liveness::Online,
-        status: NodeHealth::Healthy,
-        score: None,
-        causes: Vec::new(),
-        agent_version: None,
-        last_heartbeat: None,
-        facts: None,
-        enrolled_at: Timestamp::from_millis(1),
-        retired_at: None,
-        certificate_expires_at: Timestamp::from_millis(1),
-        revision: 1,
-    }
-}
-
-/// The operator's folder of a new fleet.
-fn operator() -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    fleet::create(&fleet::Plan {
-        name: "acme",
-        operator: "ada",
-        aggregator_dir: &folder.path().join("aggregator"),
-        operator_dir: folder.path(),
-        passphrase: &Zeroizing::new(PASSPHRASE.to_owned()),
-        work: WorkFactor::Fixed(2),
-        recovery_keys: 0,
-        now: crate::os::clock::now(),
-    })
-    .unwrap();
-    assert!(folder.path().join(FLEET_FILE).exists());
-    std::fs::write(folder.path().join("passphrase"), format!("{PASSPHRASE}\n")).unwrap();
-    folder
-}
+use crate::testing::{PASSPHRASE, Script, answer, campanile, events, node, operator};
 
 /// Plays an aggregator with two nodes whose orders end as `states` says; keeps what was ordered.
 fn aggregator(states: [TargetState; 2], as_proposal: bool) -> (Script, Arc<Mutex<Option<OrderRequest>>>) {
@@ -90,16 +42,6 @@ fn aggregator(states: [TargetState; 2], as_proposal: bool) -> (Script, Arc<Mutex
 fn read(request: &OrderRequest) -> SignedOrder {
     let (bytes, signatures) = request.order.decode().unwrap();
     SignedOrder { bytes, signatures }
-}
-
-fn campanile(script: &Script, folder: &tempfile::TempDir, line: &[&str]) -> (Exit, String, String) {
-    let mut environment = script.environment(folder.path());
-    let passphrase = folder.path().join("passphrase").to_str().unwrap().to_owned();
-    environment.variables.insert("CAMPANILE_PASSPHRASE_FILE".to_owned(), passphrase);
-    let (mut out, mut err) = (Vec::new(), Vec::new());
-    let line = ["campanile"].iter().chain(line).map(Into::into);
-    let exit = crate::run_with(line, &environment, &mut out, &mut err);
-    (exit, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
 }
 
 #[test]
@@ -214,4 +156,27 @@ fn an_unknown_node_is_named_with_the_close_ones() {
     let (exit, _, err) = campanile(&script, &folder, &["run", "node-3", "--", "true"]);
     assert_eq!(exit, Exit::Failed);
     assert!(err.contains("no active node `node-3`; did you mean"), "{err}");
+}
+
+#[test]
+fn an_unlocked_key_signs_without_a_passphrase() {
+    let folder = operator();
+    let (script, kept) = aggregator([TargetState::Ok, TargetState::Ok], false);
+    let encrypted = std::fs::read(folder.path().join(crate::keyring::KEY_FILE)).unwrap();
+    let key = crate::keyring::unlock(&encrypted, PASSPHRASE).unwrap();
+    // Only the agent knows the key now.
+    std::fs::write(folder.path().join("passphrase"), "another passphrase\n").unwrap();
+    let (exit, _, err) = campanile(&script, &folder, &["run", "node-1", "--", "true"]);
+    assert_eq!(exit, Exit::Failed);
+    assert!(err.contains("wrong passphrase"), "{err}");
+    let environment = script.environment(folder.path());
+    let served = crate::key::serve_for_tests(&environment, key);
+    let (exit, _, err) = campanile(&script, &folder, &["run", "node-1", "--", "true"]);
+    assert_eq!(exit, Exit::Fine, "{err}");
+    let authority = crate::authority::load(&environment).unwrap();
+    let request = kept.lock().unwrap().take().unwrap();
+    assert_eq!(read(&request).signers(&authority, Role::Change).len(), 1);
+    assert_eq!(campanile(&script, &folder, &["key", "lock"]).0, Exit::Fine);
+    served.join().unwrap();
+    assert_eq!(campanile(&script, &folder, &["key", "status"]).0, Exit::Failed);
 }

@@ -97,7 +97,7 @@ pub struct Add {
     /// What it is called
     name: String,
     /// Values of the routine's parameters
-    #[arg(value_name = "KEY=VALUE", requires = "routine")]
+    #[arg(value_name = "KEY=VALUE", requires = "routine", conflicts_with = "command")]
     arguments: Vec<String>,
     /// Five fields as in cron, or `@every 15m`
     #[arg(long)]
@@ -284,11 +284,8 @@ fn add(context: &mut Context<'_>, arguments: &Add) -> anyhow::Result<Exit> {
         writeln!(context.out, "would grant {what}")?;
         return Ok(Exit::Fine);
     }
-    if !composed.leaves.is_empty() {
-        return Err(UsageError("a schedule takes at most 1024 nodes; make several".to_owned()).into());
-    }
     let grant = submit::sign(context, &authority, &composed.order, &arguments.options.passphrase)?;
-    let request = request(arguments, grant);
+    let request = request(arguments, grant, composed.leaves);
     let schedule: Schedule = client.send(Method::POST, PATH, &request)?;
     show(context, &schedule)?;
     context.hint(&format!("granted {what}"))?;
@@ -331,7 +328,7 @@ fn standing(arguments: &Add) -> anyhow::Result<Standing> {
     })
 }
 
-fn request(arguments: &Add, grant: SignedText) -> ScheduleRequest {
+fn request(arguments: &Add, grant: SignedText, leaves: Vec<NodeId>) -> ScheduleRequest {
     ScheduleRequest {
         name: arguments.name.clone(),
         when: arguments.when.clone(),
@@ -346,6 +343,7 @@ fn request(arguments: &Add, grant: SignedText) -> ScheduleRequest {
             Overlap::Allow => OverlapPolicy::Allow,
         },
         grant,
+        nodes: leaves,
         dispatch: arguments.options.dispatch(),
     }
 }
@@ -354,7 +352,11 @@ fn request(arguments: &Add, grant: SignedText) -> ScheduleRequest {
 mod tests {
     use super::*;
     use crate::cli::{Cli, Command as Noun};
+    use crate::testing;
+    use campanile_common::api::Page;
+    use campanile_common::authority::{Role, SignedOrder};
     use clap::Parser as _;
+    use std::sync::{Arc, Mutex};
 
     fn standing_of(line: &[&str]) -> Standing {
         let line = ["campanile", "schedule", "add", "x"].iter().chain(line).chain(&["--", "true"]);
@@ -372,6 +374,36 @@ mod tests {
         assert_eq!(found.lateness_s, 900);
         let found = standing_of(&["--when", "*/2 * * * *"]);
         assert_eq!((found.interval_s, found.lateness_s), (120, 120), "never later than the next");
+    }
+
+    #[test]
+    fn a_grant_is_signed_for_the_nodes_and_the_time_that_were_said() {
+        let folder = testing::operator();
+        let kept = Arc::new(Mutex::new(None));
+        let keep = Arc::clone(&kept);
+        let choose = move |line: &str, body: &str| {
+            if line.starts_with("GET /api/v1/nodes?") {
+                let page = Page { items: vec![testing::node(1), testing::node(2)], next_cursor: None };
+                return testing::answer("200 OK", &serde_json::to_string(&page).unwrap());
+            }
+            assert!(line.starts_with("POST /api/v1/schedules "), "{line}");
+            *keep.lock().unwrap() = Some(serde_json::from_str::<ScheduleRequest>(body).unwrap());
+            let problem = r#"{"status":423,"code":"frozen","title":"Frozen","detail":"audit"}"#;
+            testing::answer("423 Locked", problem)
+        };
+        let script = testing::Script::choosing(Box::new(choose));
+        let line =
+            ["schedule", "add", "trim", "--when", "0 3 * * *", "--for", "30d", "-l", "a=b", "--", "fstrim"];
+        let (exit, _, err) = testing::campanile(&script, &folder, &line);
+        assert_eq!(exit, Exit::Frozen, "{err}");
+        let request = kept.lock().unwrap().take().unwrap();
+        let (bytes, signatures) = request.grant.decode().unwrap();
+        let signed = SignedOrder { bytes, signatures };
+        let authority = authority::load(&script.environment(folder.path())).unwrap();
+        assert_eq!(signed.signers(&authority, Role::Change).len(), 1);
+        let order = signed.read().unwrap();
+        assert_eq!(order.expires.since(order.not_before).as_secs(), 30 * 86_400 + 60);
+        assert_eq!(order.standing.unwrap().interval_s, 23 * 3600);
     }
 
     #[test]

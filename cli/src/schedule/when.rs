@@ -9,6 +9,17 @@ use crate::duration;
 /// Minutes of a day.
 const DAY: u32 = 24 * 60;
 
+/// Names for schedules, with the hours between two runs at least, less the hour that is left out in spring.
+const NAMED: [(&str, u64); 7] = [
+    ("@hourly", 1),
+    ("@daily", 23),
+    ("@midnight", 23),
+    ("@weekly", 7 * 24 - 1),
+    ("@monthly", 28 * 24 - 1),
+    ("@yearly", 365 * 24 - 1),
+    ("@annually", 365 * 24 - 1),
+];
+
 /// Text that is no schedule.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -31,6 +42,9 @@ pub(super) fn interval(text: &str) -> Result<Duration, WhenError> {
             return Err(fail("runs are a minute apart at least".to_owned()));
         }
         return Ok(every);
+    }
+    if let Some((_, hours)) = NAMED.iter().find(|(name, _)| *name == text) {
+        return Ok(Duration::from_secs(hours * 3600));
     }
     let fields: Vec<&str> = text.split_ascii_whitespace().collect();
     let [minutes, hours, days, months, weekdays] = fields.as_slice() else {
@@ -104,6 +118,7 @@ mod tests {
     fn the_least_time_between_two_runs() {
         assert_eq!(minutes("@every 15m"), 15);
         assert_eq!(minutes("*/15 * * * *"), 15);
+        assert_eq!(minutes("@daily"), 23 * 60);
         assert_eq!(minutes("0 * * * *"), 60);
         assert_eq!(minutes("0,50 * * * *"), 10);
         // A day and half a day, each less the hour that is left out in spring.
@@ -127,7 +142,7 @@ mod tests {
             "a * * * *",
             "@every 5",
             "@every 30s",
-            "@daily",
+            "@dayly",
         ] {
             let error = interval(text).unwrap_err().to_string();
             assert!(error.contains("@every 15m"), "{text}: {error}");
