@@ -8,6 +8,7 @@ mod batch;
 mod keep;
 mod load;
 mod request;
+mod session;
 #[cfg(test)]
 mod tests;
 
@@ -213,44 +214,6 @@ impl OrderTask {
         let dues = self.live.values().filter_map(|live| live.due);
         let work = dues.chain([self.keep_at]).min().unwrap_or(self.keep_at);
         self.store_retry.map_or(work, |retry| work.min(retry))
-    }
-
-    fn session_changed(&mut self, change: Result<SessionChange, broadcast::error::RecvError>) {
-        match change {
-            Ok(SessionChange { node, session }) => self.note_session(node, session),
-            Err(broadcast::error::RecvError::Lagged(_)) => {
-                let (here, receiver) = self.parts.sessions.subscribe();
-                self.sessions = receiver;
-                let left: Vec<NodeId> =
-                    self.here.keys().filter(|node| !here.contains_key(*node)).copied().collect();
-                left.into_iter().for_each(|node| self.note_session(node, None));
-                here.into_iter().for_each(|(node, session)| self.note_session(node, Some(session)));
-            }
-            // The sender lives as long as this task's own handle of it.
-            Err(broadcast::error::RecvError::Closed) => {}
-        }
-    }
-
-    fn note_session(&mut self, node: NodeId, session: Option<SessionAbilities>) {
-        let now = self.now();
-        match session {
-            Some(abilities) => {
-                self.here.insert(node, abilities);
-                self.gone.remove(&node);
-            }
-            None => {
-                self.here.remove(&node);
-                self.gone.insert(node, now.up);
-            }
-        }
-        self.under_way.remove(&node);
-        for run in self.by_node.get(&node).cloned().unwrap_or_default() {
-            let Some(live) = self.live.get_mut(&run) else { continue };
-            if let Ok(index) = live.nodes.binary_search(&node) {
-                live.course.session_changed(index, now);
-                self.touched.insert(run);
-            }
-        }
     }
 
     fn report(&mut self, report: DeliveryReport) {

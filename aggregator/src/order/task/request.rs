@@ -304,7 +304,7 @@ fn begin(record: &OrderRecord, node: NodeId) -> Timestamp {
     let span = u64::from(record.splay_seconds) * 1000;
     let digest = campanile_common::authority::sha256(&[record.order_id.as_bytes(), node.as_bytes()]);
     let [a, b, c, d, ..] = *digest.as_bytes();
-    let part = u64::from(u32::from_le_bytes([a, b, c, d])) * span >> 32;
+    let part = (u64::from(u32::from_le_bytes([a, b, c, d])) * span) >> 32;
     due + std::time::Duration::from_millis(part)
 }
 
