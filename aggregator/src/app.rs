@@ -23,24 +23,21 @@ use crate::access::Access;
 use crate::audit::Audit;
 use crate::cli::{Cli, Command};
 use crate::event::Events;
-use crate::http::{self, FleetInfo, LogLevelHandle, Readiness, Services};
+use crate::http::{self, AuthorityTerm, FleetInfo, LogLevelHandle, Readiness, Services};
 use crate::identity::{Ca, load_fleet};
 use crate::listener::{Context, Endpoint, ListenerTask};
 use crate::node::{NodeTask, NodeTaskSettings, Nodes, Registry, TokenPins};
-use crate::order::{InForce, OrderParts, OrderTask, OrderTaskParts, Outputs};
+use crate::order::Outputs;
 use crate::os::clock::Clock;
 use crate::os::file;
 use crate::os::log::{self, LogControl};
 use crate::os::process;
-use crate::schedule::ScheduleTask;
 use crate::series::{Ingest, IngestTask, RecentSeries};
 use crate::settings::{LogFormat, Settings};
 use crate::state::{Keys, SqliteStore, Store};
 
 /// Events of sessions that wait for the node task, which handles one in microseconds.
 const NODE_EVENTS_MAX: usize = 4096;
-/// Due runs of schedules that wait to be dispatched; past it schedules wait.
-const DUE_RUNS_MAX: usize = 16;
 /// How often a signed point of the audit chain goes to the agents.
 const CHECKPOINT_STEP: Duration = Duration::from_secs(60);
 /// How long everything may take to stop; systemd waits longer.
@@ -115,13 +112,11 @@ struct Parts {
     audit: Audit,
     nodes: Nodes,
     node_task: NodeTask,
-    order_task: OrderTask,
+    work: due_runs::Tasks,
     ingest_task: IngestTask,
     listener: ListenerTask,
     https: Https,
     follower: in_force::Follower,
-    schedule_task: ScheduleTask,
-    dispatcher: due_runs::Dispatcher,
 }
 
 /// What serves people.
@@ -137,44 +132,21 @@ impl Parts {
         let Stored { fleet, store, keys, audit, access, clock } = Stored::open(settings).await?;
         let ca = Arc::new(Ca::load(state_dir, fleet.fleet_id, settings.certificate_lifetime)?);
         let events = Events::default();
-        let in_force::Parts { authorities, catalogues, freezer, schedules } =
-            in_force::open(state_dir, &fleet, (&store, &keys), &audit, &events, &clock).await?;
+        let in_force = in_force::open(state_dir, &fleet, (&store, &keys), &audit, &events, &clock).await?;
         let (agents, people) = certificate::issue(&ca, &fleet, settings, &clock)?;
-        // Both before anything runs, so that a port in use is an error and not a half-started daemon.
-        let socket = TcpListener::bind(settings.listen)
-            .with_context(|| format!("cannot listen on TCP {}", settings.listen))?;
-        let reset_key = secret(state_dir, "reset.key")?;
-        let endpoint = Endpoint::bind(socket.local_addr()?, Arc::clone(&agents), &reset_key)?;
+        let (socket, endpoint) = bind(settings, &agents)?;
         let address = endpoint.address()?;
         let series = RecentSeries::default();
         let (ingest_task, ingest) = open_journal(state_dir, &series, &clock)?;
         let registry = Registry::open(Arc::clone(&store), keys.clone(), audit.clone(), clock.clone()).await?;
-        let (followed, term, pin) = in_force::followed(&authorities, &catalogues);
+        let (followed, term, pin) = in_force::followed(&in_force);
         let (nodes, node_task) =
             node_parts((settings, fleet.fleet_id), registry, &series, &events, &clock, &ca, pin);
-        let order_parts = OrderParts {
-            store,
-            keys,
-            registry: nodes.registry().clone(),
-            sessions: node_task.sessions(),
-            in_force: InForce {
-                authority: authorities.subscribe(),
-                catalogue: catalogues.subscribe(),
-                is_frozen: freezer.subscribe(),
-            },
-            outputs: open_outputs(state_dir)?,
-            clock: clock.clone(),
-        };
-        let (order_task, orders) = OrderTask::open(OrderTaskParts {
-            parts: order_parts,
-            audit: audit.clone(),
-            nodes: nodes.clone(),
-            events: events.clone(),
-        })
-        .await?;
-        let (due_sender, due_runs) = mpsc::channel(DUE_RUNS_MAX);
-        let schedule_task = ScheduleTask::new(schedules.clone(), freezer.subscribe(), due_sender);
-        let dispatcher = due_runs::Dispatcher::new(due_runs, orders.clone());
+        let (outputs, sessions) = (open_outputs(state_dir)?, node_task.sessions());
+        let work =
+            due_runs::open((store, keys), outputs, &audit, (&nodes, sessions), &events, &clock, &in_force)
+                .await?;
+        let in_force::Parts { authorities, catalogues, freezer, schedules } = in_force;
         let readiness = Readiness::waiting("starting");
         let services = Services {
             access: access.clone(),
@@ -184,22 +156,14 @@ impl Parts {
             catalogues: catalogues.clone(),
             freezer: freezer.clone(),
             schedules,
-            orders,
+            orders: work.orders,
             series: series.clone(),
             events,
-            fleet: FleetInfo {
-                name: fleet.fleet_name.clone(),
-                id: fleet.fleet_id,
-                aggregator_version: env!("CARGO_PKG_VERSION").to_owned(),
-                started_at: clock.now(),
-                authority: term,
-            },
+            fleet: fleet_info(&fleet, &clock, term),
             log_level: log_level_handle(log),
             readiness: readiness.clone(),
             clock: clock.clone(),
         };
-        let interval = settings.liveness.interval;
-        let catalogue = catalogues.subscribe_signed();
         let context = Context::new(
             fleet.clone(),
             Arc::clone(&ca),
@@ -209,8 +173,8 @@ impl Parts {
             series,
             ingest,
             clock.clone(),
-            interval,
-            catalogue,
+            settings.liveness.interval,
+            catalogues.subscribe_signed(),
         );
         let (agents, agents_receiver) = watch::channel(agents);
         let (people, tls) = watch::channel(people);
@@ -226,14 +190,31 @@ impl Parts {
             audit,
             nodes: nodes.clone(),
             node_task,
-            order_task,
+            work: work.tasks,
             ingest_task,
             listener,
             https: Https { socket, tls, services },
             follower: followed.with(nodes),
-            schedule_task,
-            dispatcher,
         })
+    }
+}
+
+/// The two sockets, both before anything runs, so that a port in use is an error and not a half-started daemon.
+fn bind(settings: &Settings, agents: &Arc<rustls::ServerConfig>) -> anyhow::Result<(TcpListener, Endpoint)> {
+    let socket = TcpListener::bind(settings.listen)
+        .with_context(|| format!("cannot listen on TCP {}", settings.listen))?;
+    let reset_key = secret(&settings.state_dir, "reset.key")?;
+    let endpoint = Endpoint::bind(socket.local_addr()?, Arc::clone(agents), &reset_key)?;
+    Ok((socket, endpoint))
+}
+
+fn fleet_info(fleet: &FleetFile, clock: &Clock, authority: watch::Receiver<AuthorityTerm>) -> FleetInfo {
+    FleetInfo {
+        name: fleet.fleet_name.clone(),
+        id: fleet.fleet_id,
+        aggregator_version: env!("CARGO_PKG_VERSION").to_owned(),
+        started_at: clock.now(),
+        authority,
     }
 }
 
@@ -289,12 +270,10 @@ async fn serve(settings: Settings, config: Option<&Path>, log: LogControl) -> an
     let mut edge: JoinSet<anyhow::Result<()>> = JoinSet::new();
     let mut core: JoinSet<()> = JoinSet::new();
     core.spawn(parts.node_task.run(stop_core.clone()));
-    core.spawn(parts.order_task.run(stop_core.clone()));
+    parts.work.spawn(&mut core, &stop_core);
     core.spawn(parts.ingest_task.run(stop_core.clone()));
     core.spawn(checkpoints(parts.audit, parts.access.clone(), parts.nodes, stop_core.clone()));
     core.spawn(parts.follower.run(stop_core.clone()));
-    core.spawn(parts.schedule_task.run(stop_core.clone()));
-    core.spawn(parts.dispatcher.run(stop_core.clone()));
     core.spawn(certificate::renew(
         parts.certificates,
         parts.ca,

@@ -1,21 +1,73 @@
-//! Hands the due runs of schedules to the orders, and tells when they are over.
+//! Orders and schedules: hands the due runs of schedules to the orders, and tells when they are over.
 
 use std::time::Duration;
 
 use campanile_common::api::{SignedText, TargetCounts};
 use campanile_common::authority::RunId;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use crate::order::{Orders, ScheduledRun};
-use crate::schedule::DueRun;
+use super::in_force;
+use crate::audit::Audit;
+use crate::event::Events;
+use crate::node::{Nodes, Sessions};
+use crate::order::{OrderParts, OrderTask, OrderTaskParts, Orders, Outputs, ScheduledRun};
+use crate::os::clock::Clock;
+use crate::schedule::{DueRun, ScheduleTask};
+use crate::state::{Keys, Store};
 
 /// How soon a schedule hears that its run is over.
 const LOOK_STEP: Duration = Duration::from_secs(1);
 
+/// Due runs of schedules that wait to be dispatched; past it schedules wait.
+const DUE_RUNS_MAX: usize = 16;
+/// The tasks of orders and schedules, none running.
+pub(super) struct Tasks {
+    orders: OrderTask,
+    schedules: ScheduleTask,
+    dispatcher: Dispatcher,
+}
+
+/// What dispatches orders.
+pub(super) struct Work {
+    pub(super) orders: Orders,
+    pub(super) tasks: Tasks,
+}
+
+/// Reads the orders in progress and connects schedules to them.
+pub(super) async fn open(
+    (store, keys): (Store, Keys),
+    outputs: Outputs,
+    audit: &Audit,
+    (nodes, sessions): (&Nodes, Sessions),
+    events: &Events,
+    clock: &Clock,
+    in_force: &in_force::Parts,
+) -> anyhow::Result<Work> {
+    let (registry, clock) = (nodes.registry().clone(), clock.clone());
+    let parts =
+        OrderParts { store, keys, registry, sessions, in_force: in_force.for_orders(), outputs, clock };
+    let (audit, nodes, events) = (audit.clone(), nodes.clone(), events.clone());
+    let (task, orders) = OrderTask::open(OrderTaskParts { parts, audit, nodes, events }).await?;
+    let (sender, due) = mpsc::channel(DUE_RUNS_MAX);
+    let schedules = ScheduleTask::new(in_force.schedules.clone(), in_force.freezer.subscribe(), sender);
+    let dispatcher = Dispatcher { due, orders: orders.clone(), running: Vec::new() };
+    Ok(Work { orders, tasks: Tasks { orders: task, schedules, dispatcher } })
+}
+
+impl Tasks {
+    /// Starts them.
+    pub(super) fn spawn(self, tasks: &mut JoinSet<()>, stop: &CancellationToken) {
+        tasks.spawn(self.orders.run(stop.clone()));
+        tasks.spawn(self.schedules.run(stop.clone()));
+        tasks.spawn(self.dispatcher.run(stop.clone()));
+    }
+}
+
 /// Stands between schedules and orders.
-pub(super) struct Dispatcher {
+struct Dispatcher {
     due: mpsc::Receiver<DueRun>,
     orders: Orders,
     /// Runs that are not over; at most as many as orders may be in progress.
@@ -23,12 +75,8 @@ pub(super) struct Dispatcher {
 }
 
 impl Dispatcher {
-    pub(super) const fn new(due: mpsc::Receiver<DueRun>, orders: Orders) -> Self {
-        Self { due, orders, running: Vec::new() }
-    }
-
     /// Works until cancelled.
-    pub(super) async fn run(mut self, stop: CancellationToken) {
+    async fn run(mut self, stop: CancellationToken) {
         let mut look = tokio::time::interval(LOOK_STEP);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {

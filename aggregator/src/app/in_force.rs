@@ -18,6 +18,7 @@ use crate::event::Events;
 use crate::freeze::Freezer;
 use crate::http::AuthorityTerm;
 use crate::node::Nodes;
+use crate::order;
 use crate::os::clock::Clock;
 use crate::schedule::{InForce, Schedules};
 use crate::state::{Keys, Store};
@@ -28,6 +29,17 @@ pub(super) struct Parts {
     pub(super) catalogues: Catalogues,
     pub(super) freezer: Freezer,
     pub(super) schedules: Schedules,
+}
+
+impl Parts {
+    /// What orders are held against.
+    pub(super) fn for_orders(&self) -> order::InForce {
+        order::InForce {
+            authority: self.authorities.subscribe(),
+            catalogue: self.catalogues.subscribe(),
+            is_frozen: self.freezer.subscribe(),
+        }
+    }
 }
 
 /// Reads all of it from the state folder.
@@ -72,15 +84,12 @@ pub(super) struct Follower {
 }
 
 /// What follows the authority, with the term that people see and the digest that new tokens pin.
-pub(super) fn followed(
-    authorities: &Authorities,
-    catalogues: &Catalogues,
-) -> (Followed, watch::Receiver<AuthorityTerm>, watch::Receiver<Digest>) {
+pub(super) fn followed(parts: &Parts) -> (Followed, watch::Receiver<AuthorityTerm>, watch::Receiver<Digest>) {
+    let (authorities, catalogues) = (parts.authorities.clone(), parts.catalogues.clone());
     let mut authority = authorities.subscribe();
     let current = Arc::clone(&authority.borrow_and_update());
     let (term, term_receiver) = watch::channel(term_of(&current));
     let (pin, pin_receiver) = watch::channel(current.digest());
-    let (authorities, catalogues) = (authorities.clone(), catalogues.clone());
     let catalogue = catalogues.subscribe_signed();
     (Followed { authorities, catalogues, authority, catalogue, term, pin }, term_receiver, pin_receiver)
 }
