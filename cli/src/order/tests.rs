@@ -41,6 +41,7 @@ pub(crate) fn order(targets: Vec<OrderTarget>) -> Order {
     let counts = summary::count(&targets);
     Order {
         order_id: OrderId::from_bytes([3; OrderId::BYTES]),
+        occurrence: None,
         kind: "run".to_owned(),
         action: "true".to_owned(),
         tier: 2,
