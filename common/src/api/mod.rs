@@ -7,9 +7,15 @@ mod health;
 mod node;
 mod order;
 mod problem;
+mod schedule;
+mod stewardship;
+mod trust;
 
 pub use access::*;
 pub use health::*;
 pub use node::*;
 pub use order::*;
 pub use problem::*;
+pub use schedule::*;
+pub use stewardship::*;
+pub use trust::*;

@@ -9,6 +9,7 @@
 //! Invariant: only [`SignedAuthority::verify_pinned`] and [`Authority::verify_next`] make an [`Authority`] out
 //! of bytes.
 
+mod action;
 mod catalogue;
 mod document;
 mod document_v1;
@@ -16,13 +17,15 @@ mod document_v1;
 mod fixture;
 mod keys;
 mod order;
+mod parameter;
 mod policy;
 mod target;
 mod verify;
 
+pub use action::{Action, Command, STDIN_BYTES_MAX, ServiceVerb, is_unit_name};
 pub use catalogue::{
-    COMMANDS_MAX, Catalogue, CatalogueCommand, CatalogueDocument, CatalogueError, Parameter, ParameterKind,
-    SERVICES_MAX, ServiceRule, SignedCatalogue,
+    COMMANDS_MAX, Catalogue, CatalogueCommand, CatalogueDocument, CatalogueError, SERVICES_MAX, ServiceRule,
+    SignedCatalogue,
 };
 pub use document::{
     Authority, AuthorityError, Document, OPERATORS_MAX, Operator, RECOVERY_KEYS_MAX, Role, Signature,
@@ -30,10 +33,10 @@ pub use document::{
 };
 pub use keys::{KeyError, OperatorKey, PublicKey};
 pub use order::{
-    Action, Command, Delivery, Limits, ORDER_BYTES_MAX, OUTPUT_BYTES_MAX, Order, OrderError, SIGNATURES_MAX,
-    STANDING_VALIDITY_MAX, STDIN_BYTES_MAX, ServiceVerb, SignedOrder, Standing, TIMEOUT_MAX, Targets, Tier,
-    VALIDITY_MAX, is_unit_name,
+    Delivery, Limits, ORDER_BYTES_MAX, OUTPUT_BYTES_MAX, Order, OrderError, SIGNATURES_MAX,
+    STANDING_VALIDITY_MAX, SignedOrder, Standing, TIMEOUT_MAX, Targets, Tier, VALIDITY_MAX,
 };
+pub use parameter::{Parameter, ParameterKind};
 pub use policy::{Class, CommandPattern, CommandRules, ExecutionLimits, Policy, UnitRules};
 pub use target::{InclusionProof, TARGETS_LISTED_MAX, TargetTree};
 pub use verify::{Denial, DenialCode, Facts, RunId, VerifiedOrder, verify};

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::order::{Action, Command, Tier};
+use super::action::{Action, Command};
+use super::order::Tier;
 use super::verify::{Denial, DenialCode};
 use crate::selector::glob_matches;
 

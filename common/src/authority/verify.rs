@@ -4,8 +4,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::action::{Action, Command};
 use super::catalogue::Catalogue;
-use super::order::{Action, Command, Delivery, Order, OrderError, Standing, Targets, Tier};
+use super::order::{Delivery, Order, OrderError, Standing, Targets, Tier};
 use super::policy::Policy;
 use super::{Authority, Role};
 use crate::id::{Digest, NodeId, OrderId};

@@ -1,3 +1,5 @@
+//! The chain of authorities.
+
 use super::*;
 use zeroize::Zeroizing;
 

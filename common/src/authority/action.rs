@@ -1,0 +1,162 @@
+//! What an order may ask of a node.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::order::{TEXT_BYTES_MAX, Tier};
+use crate::id::OrderId;
+
+/// Most bytes of a command's standard input, which travels inside the order.
+pub const STDIN_BYTES_MAX: usize = 32 * 1024;
+/// Most arguments of a command, and parameters of a routine.
+const ARGUMENTS_MAX: usize = 256;
+
+/// A command without a shell.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Command {
+    /// Program and arguments.
+    pub argv: Vec<String>,
+    /// As whom; none for the steward's own user, which is root on an installed node.
+    pub user: Option<String>,
+    /// What it reads from standard input.
+    pub stdin: Vec<u8>,
+}
+
+/// What may be done with a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ServiceVerb {
+    /// Start it.
+    Start,
+    /// Stop it.
+    Stop,
+    /// Stop and start it.
+    Restart,
+    /// Have it read its settings anew.
+    Reload,
+}
+
+impl ServiceVerb {
+    /// As systemctl calls it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Stop => "stop",
+            Self::Restart => "restart",
+            Self::Reload => "reload",
+        }
+    }
+}
+
+/// What a node is to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Action {
+    /// Run a free command. Tier 2 at least.
+    Run(Command),
+    /// Run a command of the catalogue. Tier 1 at least.
+    Routine {
+        /// Version of the catalogue that was read when this was ordered.
+        catalogue: u64,
+        /// Name of the command in it.
+        name: String,
+        /// Values of its parameters.
+        arguments: BTreeMap<String, String>,
+    },
+    /// Act on a unit of the service manager. Tier 1 where the catalogue lists it, else tier 2.
+    Service {
+        /// What to do with it.
+        verb: ServiceVerb,
+        /// Full name, e.g. `nginx.service`.
+        unit: String,
+        /// Wait this long for it to be active and to stay so; none to report as soon as the verb is done.
+        wait_healthy_ms: Option<u32>,
+    },
+    /// Stop another order that still runs. Tier 2 at least.
+    Cancel {
+        /// Which.
+        order: OrderId,
+    },
+}
+
+impl Action {
+    /// The lowest tier at which it may be ordered.
+    pub const fn tier_min(&self) -> Tier {
+        match self {
+            Self::Routine { .. } | Self::Service { .. } => Tier::Routine,
+            Self::Run(_) | Self::Cancel { .. } => Tier::Change,
+        }
+    }
+
+    /// The kind, as the API and logs name it.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Run(_) => "run",
+            Self::Routine { .. } => "routine",
+            Self::Service { .. } => "service",
+            Self::Cancel { .. } => "cancel",
+        }
+    }
+}
+
+impl fmt::Display for Action {
+    /// One line for people and audit logs; control characters and blanks in arguments are quoted.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Run(command) => {
+                if let Some(user) = &command.user {
+                    write!(f, "as {user}: ")?;
+                }
+                for (index, word) in command.argv.iter().enumerate() {
+                    let gap = if index == 0 { "" } else { " " };
+                    let is_plain = !word.is_empty()
+                        && word.chars().all(|c| c.is_ascii_graphic() && !"'\"\\$`;&|<>()*?".contains(c));
+                    if is_plain { write!(f, "{gap}{word}")? } else { write!(f, "{gap}{word:?}")? }
+                }
+                Ok(())
+            }
+            Self::Routine { name, arguments, .. } => {
+                write!(f, "{name}")?;
+                arguments.iter().try_for_each(|(key, value)| write!(f, " {key}={value:?}"))
+            }
+            Self::Service { verb, unit, .. } => write!(f, "{} {unit}", verb.as_str()),
+            Self::Cancel { order } => write!(f, "cancel order {order}"),
+        }
+    }
+}
+
+impl Action {
+    pub(super) fn check(&self) -> Result<(), &'static str> {
+        let rule = |holds: bool, rule| if holds { Ok(()) } else { Err(rule) };
+        let text = |text: &str| !text.is_empty() && text.len() <= TEXT_BYTES_MAX && !text.contains('\0');
+        match self {
+            Self::Run(command) => {
+                rule(command.argv.first().is_some_and(|program| text(program)), "it names no program")?;
+                rule(command.argv.len() <= ARGUMENTS_MAX, "its command has too many arguments")?;
+                rule(command.argv.iter().all(|word| !word.contains('\0')), "an argument holds a NUL")?;
+                rule(command.user.as_deref().is_none_or(text), "its user is empty or too long")?;
+                rule(command.stdin.len() <= STDIN_BYTES_MAX, "its standard input is too long")
+            }
+            Self::Routine { name, arguments, .. } => {
+                rule(text(name), "the routine's name is empty or too long")?;
+                rule(arguments.len() <= ARGUMENTS_MAX, "the routine has too many arguments")?;
+                let fits = |(key, value): (&String, &String)| text(key) && !value.contains('\0');
+                rule(arguments.iter().all(fits), "an argument of the routine is not acceptable")
+            }
+            Self::Service { unit, .. } => rule(is_unit_name(unit), "that is no name of a unit"),
+            Self::Cancel { .. } => Ok(()),
+        }
+    }
+}
+
+/// True for names that systemd takes, with their suffix: letters, digits and `:-_.@\`, at most 255.
+pub fn is_unit_name(name: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || ":-_.@\\".contains(c);
+    let suffix = name.rsplit_once('.').map(|(_, suffix)| suffix);
+    let kinds = ["service", "socket", "target", "timer", "mount", "path", "slice", "scope"];
+    name.len() <= 255
+        && !name.starts_with(['-', '.'])
+        && name.chars().all(allowed)
+        && suffix.is_some_and(|suffix| kinds.contains(&suffix))
+}
