@@ -36,6 +36,7 @@ pub fn node<T: Send>(client: &Client, nodes: &[Node], ask: impl Fn(&Client, &Nod
 pub fn exit(error: &ClientError) -> Exit {
     match error {
         ClientError::Denied { .. } => Exit::Denied,
+        ClientError::Frozen { .. } => Exit::Frozen,
         ClientError::Timeout { .. } => Exit::SomeSilent,
         other if matches!(other.code(), Some("unavailable" | "timeout" | "offline")) => Exit::SomeSilent,
         _ => Exit::SomeFailed,

@@ -50,7 +50,8 @@ impl Exit {
     /// The code for one target's failure among several.
     pub fn of_target(error: &anyhow::Error) -> Self {
         match Self::of_failure(error) {
-            Self::Denied => Self::Denied,
+            // A frozen fleet refuses every target alike.
+            refused @ (Self::Denied | Self::Frozen) => refused,
             _ if matches!(error.downcast_ref(), Some(ClientError::Timeout { .. })) => Self::SomeSilent,
             _ => Self::SomeFailed,
         }
@@ -138,6 +139,7 @@ mod tests {
         assert_eq!(Exit::of_failure(&denied), Exit::Denied);
         let frozen = anyhow::Error::from(ClientError::Frozen { detail: "audit".into() });
         assert_eq!(Exit::of_failure(&frozen), Exit::Frozen);
+        assert_eq!(Exit::of_all([Exit::of_target(&frozen), Exit::of_target(&frozen)]), Exit::Frozen);
         let unsigned = anyhow::Error::from(ClientError::Signatures { detail: "none".into() });
         assert_eq!(Exit::of_failure(&unsigned), Exit::Denied);
         let usage = anyhow::Error::from(UsageError("no".into()));

@@ -137,7 +137,7 @@ fn lint(context: &mut Context<'_>, file: &Path) -> anyhow::Result<Exit> {
     match source {
         Some(source) => {
             context.hint(&format!(
-                "{} commands, {} rules for units",
+                "commands: {}, rules for units: {}",
                 source.commands.len(),
                 source.services.len()
             ))?;
