@@ -1,6 +1,8 @@
 //! Decides what goes to the steward and where its answers go. Does no I/O: packets out are values in a queue, answers
 //! are handed back with the channel they belong in.
 
+mod offer;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use campanile_common::authority::{Denial, DenialCode, RunId};
@@ -10,11 +12,9 @@ use campanile_common::wire::v1::order::{Deliver, DeliveryMode, OrderReply, Outco
 use campanile_common::wire::v1::request::{AUDIT_ENTRIES_MAX, JOURNAL_LINES_MAX, Reply, Request};
 use tokio::sync::mpsc;
 
-use super::{Offer, Standing};
+use super::Standing;
 use crate::steward::protocol::{JournalQuery, StewardEvent, StewardRequest, Tag};
 
-/// Offers that cannot be right and wait for the steward.
-const SHOWN_MAX: usize = 64;
 /// Runs under way: as many as the aggregator may have streams for. One more ends at once, to be delivered again.
 const RUNS_MAX: usize = 16;
 /// Requests under way; further ones are refused.
@@ -57,6 +57,8 @@ pub(super) struct Relay {
     runs: BTreeMap<RunId, Run>,
     asks: BTreeMap<Tag, Ask>,
     next_tag: u64,
+    /// Something changed while the steward was asked what it has.
+    must_look: bool,
     /// Goes to the steward as soon as it takes it.
     queue: VecDeque<StewardRequest>,
     reports: VecDeque<RunId>,
@@ -82,6 +84,7 @@ impl Relay {
             runs: BTreeMap::new(),
             asks: BTreeMap::new(),
             next_tag: 1,
+            must_look: false,
             queue: VecDeque::new(),
             reports: VecDeque::new(),
             handed: VecDeque::new(),
@@ -145,12 +148,6 @@ impl Relay {
         if self.asks.remove(&tag).is_some() {
             self.queue.push_back(StewardRequest::Stop(tag));
         }
-    }
-
-    /// What the node was told of who may order what has changed, or the steward is new: asks what it has.
-    pub(super) fn look(&mut self) {
-        self.queue.push_back(StewardRequest::Describe(Tag(self.next_tag)));
-        self.remember(Ask::Describe);
     }
 
     /// A steward is there, and knows nothing of what was asked before.
@@ -258,6 +255,14 @@ impl Relay {
 
     /// Takes what the steward said: gives the answer to pass on, if it is one.
     pub(super) fn event(&mut self, event: StewardEvent, standing: &Standing) -> Option<Answer> {
+        let answer = self.take(event, standing);
+        if self.must_look {
+            self.look();
+        }
+        answer
+    }
+
+    fn take(&mut self, event: StewardEvent, standing: &Standing) -> Option<Answer> {
         match event {
             StewardEvent::Received(run, position) => {
                 let run = self.runs.get_mut(&run)?;
@@ -315,40 +320,6 @@ impl Relay {
             Ask::Passed(replies) => Some(Answer::Request(replies, reply)),
             Ask::Describe | Ask::Offer(_) => None,
         }
-    }
-
-    /// Offers what the steward lacks, in the order in which one hangs on the other.
-    fn offer(&mut self, standing: &Standing, authority: u64, catalogue: Option<u64>) {
-        for signed in standing.authority.iter() {
-            if signed.read().is_ok_and(|document| document.version > authority) {
-                self.queue.push_back(StewardRequest::Authority(Tag(self.next_tag), signed.clone()));
-                self.remember(Ask::Offer("the authority"));
-            }
-        }
-        if let Some(signed) = &standing.catalogue
-            && signed.read().is_ok_and(|document| Some(document.version) > catalogue)
-        {
-            self.queue.push_back(StewardRequest::Catalogue(Tag(self.next_tag), signed.clone()));
-            self.remember(Ask::Offer("the catalogue"));
-        }
-    }
-
-    /// Passes on what cannot be right; the steward says the same, and takes note.
-    pub(super) fn show(&mut self, offer: Offer) {
-        // A steward that is away or behind misses some: whoever floods a node has said enough.
-        if self.queue.len() >= SHOWN_MAX {
-            return;
-        }
-        let (request, what) = match offer {
-            Offer::Authority(signed) => {
-                (StewardRequest::Authority(Tag(self.next_tag), signed), "the authority")
-            }
-            Offer::Catalogue(signed) => {
-                (StewardRequest::Catalogue(Tag(self.next_tag), signed), "the catalogue")
-            }
-        };
-        self.queue.push_back(request);
-        self.remember(Ask::Offer(what));
     }
 
     /// Gives the newest tag its meaning.

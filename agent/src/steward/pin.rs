@@ -257,7 +257,7 @@ impl Pin {
     /// Moves to the authority's next version. True when the catalogue fell out of force with it. A version already
     /// in force changes nothing.
     pub(super) fn follow(&mut self, offered: SignedAuthority) -> Result<bool, PinError> {
-        if offered.digest() == self.authority.digest() || self.has_passed(&offered) {
+        if offered.digest() == self.authority.digest() {
             return Ok(false);
         }
         let next = self.authority.verify_next(offered).map_err(PinError::RefusedAuthority)?;
@@ -266,15 +266,6 @@ impl Pin {
         let Some(catalogue) = self.catalogue.take() else { return Ok(false) };
         self.catalogue = catalogue.signed().clone().verify(&self.authority, None).ok();
         Ok(self.catalogue.is_none())
-    }
-
-    /// True for an earlier version of our own chain: known, and no attempt to lead us back.
-    fn has_passed(&self, offered: &SignedAuthority) -> bool {
-        let Ok(document) = offered.read() else { return false };
-        let path = self.folder.join(AUTHORITY_FOLDER).join(format!("{:010}", document.version));
-        let known: Option<SignedAuthority> =
-            read(&path).ok().flatten().and_then(|bytes| codec::decode("SignedAuthority", &bytes).ok());
-        known.is_some_and(|known| known.digest() == offered.digest())
     }
 
     /// Takes a newer catalogue. The one on file comes back with other signatures, where it fell out of force.

@@ -200,7 +200,7 @@ fn a_service_is_restarted_and_waited_for() {
     let restart = order(Action::Service {
         verb: ServiceVerb::Restart,
         unit: "nginx.service".to_owned(),
-        wait_healthy_ms: Some(300),
+        wait_healthy_ms: Some(20_000),
     });
     let told = node.client().run(&restart);
     assert_eq!(told.outcome.result, RunResult::Exited { code: 0 });

@@ -77,7 +77,7 @@ fn a_demo_of_28_nodes_is_online_and_leaves_nothing_behind() {
         let line = fs::read_to_string(format!("/proc/{}/comm", pid.trim())).unwrap();
         assert_eq!(line.trim(), "campanile-agent");
     }
-    assert_eq!(processes_of(&dir).len(), 29);
+    assert_eq!(processes_of(&dir).len(), 57, "an agent and a steward a node, and the aggregator");
 
     run(&mut campanile(&[], &["dev", "down", "--dir", shown]), "").ok();
     assert_eq!(processes_of(&dir), Vec::<String>::new());

@@ -40,6 +40,11 @@ pub(crate) const IMPORT_EXCEPTIONS: &[Exception] = &[
         reason: "runs go to nodes through the handle of their sessions, which reports what comes of them",
     },
     Exception { path: "agent/src/order/relay.rs", what: "order imports steward", reason: STEWARD_PROTOCOL },
+    Exception {
+        path: "agent/src/order/relay/offer.rs",
+        what: "order imports steward",
+        reason: STEWARD_PROTOCOL,
+    },
     Exception { path: "agent/src/order/task.rs", what: "order imports steward", reason: STEWARD_PROTOCOL },
 ];
 const STEWARD_PROTOCOL: &str =

@@ -11,7 +11,7 @@ use campanile_common::authority::ServiceVerb;
 use crate::os::child::{self, ChildError};
 use crate::os::stopwatch::{Stopwatch, pause};
 
-/// How long a unit must stay active to count as healthy.
+/// How long a unit must stay active to count as healthy, or half the wait where that is shorter.
 const STABLE_FOR: Duration = Duration::from_secs(2);
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 const LOOK_DEADLINE: Duration = Duration::from_secs(10);
@@ -45,7 +45,12 @@ pub fn run(
             last.clone_from(&state);
             since = now;
         }
-        if state.starts_with("active ") && now.saturating_sub(since) >= STABLE_FOR.min(wait) {
+        if state.starts_with("failed ") {
+            // What restarts by itself is `activating` in between; this stays as it is.
+            println!("{unit}: failed after {:.1} s", now.as_secs_f64());
+            return Ok(1);
+        }
+        if state.starts_with("active ") && now.saturating_sub(since) >= STABLE_FOR.min(wait / 2) {
             println!("{unit}: healthy after {:.1} s", now.as_secs_f64());
             return Ok(0);
         }

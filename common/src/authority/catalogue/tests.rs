@@ -110,7 +110,8 @@ fn a_catalogue_falls_with_its_signers() {
 
 #[test]
 fn what_lint_must_find_is_found() {
-    let broken: [(fn(&mut CatalogueDocument), &str); 8] = [
+    type Damage = fn(&mut CatalogueDocument);
+    let broken: [(Damage, &str); 8] = [
         (|c| c.version = 0, "versions begin at 1"),
         (|c| c.expires = c.issued, "it expires before it was issued"),
         (|c| c.commands.get_mut("pack").unwrap().argv.clear(), "it names no program"),
