@@ -88,7 +88,15 @@ def swarm_orders(options):
                 [os.path.join(options.bin_dir, "swarm"), "--dir", fleet.folder, "--agents", str(SWARM), "--seconds",
                  "90"], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         fleet.children.append(child)
-        if not machine.wait_until(lambda: fleet.online() > SWARM, 240, 0.5):
+
+        def is_up():
+            try:
+                return fleet.online() > SWARM
+            except OSError:
+                # The swarm restarts the aggregator to tell it the interval.
+                return False
+
+        if not machine.wait_until(is_up, 240, 0.5):
             raise TimeoutError("the swarm did not come online")
         fleet.campanile_in("key", "unlock", "--for", "30m", seconds=60)
         settle(10)

@@ -166,7 +166,7 @@ pub struct Order {
     pub counts: TargetCounts,
     /// How it is spread over its targets.
     pub dispatch: DispatchOptions,
-    /// Its targets in order of their names; empty in lists.
+    /// Its targets in order of their names; empty in lists, and for more than 100 in the answer to a new order.
     #[serde(default)]
     pub targets: Vec<OrderTarget>,
 }

@@ -35,6 +35,9 @@ use crate::order::{Follow, FollowEvent};
 
 /// Events queued for one reader; each holds 16 KiB of output at most. Past it the reader is waited for.
 const QUEUE_EVENTS_MAX: usize = 16;
+/// Targets that the answer to a new order lists: it is kept to be repeated, and so has to be short. The order itself
+/// and its events list all of them.
+const ANSWERED_TARGETS_MAX: usize = 100;
 /// How often a silent stream shows that it lives; proxies cut idle connections after a minute.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// How soon a revoked session or token loses its streams.
@@ -161,7 +164,10 @@ pub(super) async fn submit(
         let target = format!("order:{}", draft.order().id);
         return Err(caller.denied(&shared, "order.submit", &target).await);
     }
-    let order = orders.submit(draft, not_permitted, &caller.actor.id).await?;
+    let mut order = orders.submit(draft, not_permitted, &caller.actor.id).await?;
+    if order.targets.len() > ANSWERED_TARGETS_MAX {
+        order.targets = Vec::new();
+    }
     Ok((StatusCode::CREATED, Json(order)))
 }
 
