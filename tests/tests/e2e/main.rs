@@ -14,6 +14,7 @@ mod everyday;
 mod fleet_of_28;
 mod liveness;
 mod operate;
+mod order_account;
 mod order_limits;
 mod order_storm;
 mod orders;
