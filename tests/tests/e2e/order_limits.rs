@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use campanile_common::authority::Order;
 use campanile_common::id::OrderId;
 use campanile_tests::support::{LocalFleet, SmallVolume, patience, run, until, within};
 use serde_json::{Value, json};
@@ -13,6 +14,8 @@ use super::clock::WallClock;
 
 /// What no process of ours may reach, however much a command writes.
 const RESIDENT_BYTES_MAX: u64 = 160 * 1024 * 1024;
+/// Validity of orders that are not to expire here.
+const LONG: Duration = Duration::from_secs(600);
 const GIGABYTE: u64 = 1_000_000_000;
 
 /// Resident memory of a process at its highest.
@@ -156,6 +159,8 @@ fn a_journal_that_was_set_back_starts_nothing_again() {
     copy(&state, &backup);
     fleet.run_steward("a");
 
+    // Signed before, sent after.
+    let early = fleet.order_to_run(&["a"], &["touch", fleet.path("early").to_str().unwrap()], LONG);
     // It starts, and nobody hears how it ends before the journal is set back.
     let gate = fleet.path("gate");
     let script =
@@ -178,4 +183,22 @@ fn a_journal_that_was_set_back_starts_nothing_again() {
         "{target}"
     );
     assert_eq!(fs::read_to_string(&starts).unwrap(), "x\n", "it never runs twice");
+
+    // The journal may have forgotten any order that was valid before it was set back: none of them is started.
+    let outcome = |order: &Order| {
+        let signed = order.sign(&[&fleet.operator_key()]).unwrap();
+        assert_eq!(fleet.submit(&signed, json!({})).unwrap().status, 201);
+        fleet.await_order(order.id).remove("a").unwrap()
+    };
+    let target = outcome(&early);
+    assert_eq!(
+        (&target["state"], &target["result"]),
+        (&json!("failed"), &json!("indeterminate")),
+        "{target}"
+    );
+    assert!(!fleet.path("early").exists());
+    let mut later = fleet.order_to_run(&["a"], &["/bin/true"], LONG);
+    later.not_before = later.expires - LONG;
+    let target = outcome(&later);
+    assert_eq!(target["state"], "ok", "what is valid only since then is started: {target}");
 }
