@@ -59,8 +59,14 @@ impl LocalFleet {
 
     /// Starts the steward of an enrolled node.
     pub fn run_steward(&mut self, node: &str) {
+        self.run_steward_in(node, &[]);
+    }
+
+    /// Starts the steward of an enrolled node with more environment variables.
+    pub fn run_steward_in(&mut self, node: &str, environment: &[(String, String)]) {
         let mut run = Process::new(program(AGENT));
         run.args(["steward", "--config"]).arg(self.node_path(node, "agent.toml"));
+        run.envs(environment.iter().cloned());
         let daemon =
             Daemon::start(&format!("steward of {node}"), &mut run, &self.node_path(node, "steward.log"));
         self.stewards.insert(node.to_owned(), daemon);

@@ -14,13 +14,13 @@ const LIBRARIES: [&str; 3] = [
 ];
 
 /// A wall clock that a process reads and the test sets; the monotonic one is left alone, as when a real clock jumps.
-struct WallClock {
+pub(super) struct WallClock {
     file: PathBuf,
     library: &'static str,
 }
 
 impl WallClock {
-    fn new(file: &Path) -> Option<Self> {
+    pub(super) fn new(file: &Path) -> Option<Self> {
         let library = LIBRARIES.into_iter().find(|library| Path::new(library).exists());
         if library.is_none() {
             eprintln!("SKIPPED: no clock to turn: libfaketime is missing (Debian: faketime)");
@@ -30,13 +30,13 @@ impl WallClock {
         Some(clock)
     }
 
-    fn jump(&self, offset: &str) {
+    pub(super) fn jump(&self, offset: &str) {
         let fresh = self.file.with_extension("fresh");
         fs::write(&fresh, format!("{offset}\n")).unwrap();
         fs::rename(fresh, &self.file).unwrap();
     }
 
-    fn environment(&self) -> Vec<(String, String)> {
+    pub(super) fn environment(&self) -> Vec<(String, String)> {
         let file = self.file.display().to_string();
         [
             ("LD_PRELOAD", self.library),

@@ -7,6 +7,7 @@ mod access;
 mod events;
 mod fleet;
 mod limits;
+mod orders;
 mod protocol;
 mod roles;
 mod wire;
