@@ -8,3 +8,4 @@ mod hostile;
 mod running;
 mod support;
 mod trust;
+mod units;

@@ -99,6 +99,7 @@ pub(crate) fn run_of(order: &Order) -> RunId {
 /// A folder with a pin, a policy and settings; the steward in it, when it runs.
 pub(crate) struct Node {
     folder: tempfile::TempDir,
+    program: PathBuf,
     steward: Option<Child>,
 }
 
@@ -110,15 +111,29 @@ impl Node {
 
     /// With more settings of the steward; `@` in them is the node's folder.
     pub(crate) fn with_settings(more: &str) -> Self {
+        Self::laid_out("never", env!("CARGO_BIN_EXE_campanile-agent").into(), more)
+    }
+
+    /// One whose commands run in units of the service manager that runs this machine; none, and a word about it, where
+    /// there is no such machine. `program` may be a copy of the agent.
+    pub(crate) fn in_units(program: PathBuf) -> Option<Self> {
+        let can = Path::new("/run/systemd/system").is_dir() && rustix::process::geteuid().is_root();
+        if !can {
+            eprintln!("SKIPPED: needs root on a machine that systemd runs");
+        }
+        can.then(|| Self::laid_out("auto", program, ""))
+    }
+
+    fn laid_out(units: &str, program: PathBuf, more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let more = more.replace('@', &folder.path().display().to_string());
-        let mut node = Self { folder, steward: None };
+        let mut node = Self { folder, program, steward: None };
         write_pin(&node.state(), FLEET, NODE, &[first_authority()]).unwrap();
         node.write_policy(OPEN_POLICY);
         let at = |name: &str| node.path(name).display().to_string();
         let settings = format!(
             "state_dir = \"{}\"\nlog_level = \"info\"\nlog_format = \"text\"\npolicy = \"{}\"\n[steward]\n\
-             state_dir = \"{}\"\nsocket = \"{}\"\nunits = \"never\"\n{more}",
+             state_dir = \"{}\"\nsocket = \"{}\"\nunits = \"{units}\"\n{more}",
             at("agent"),
             at("policy.toml"),
             at("state"),
@@ -143,7 +158,7 @@ impl Node {
 
     pub(crate) fn start(&mut self) {
         let log = std::fs::File::options().create(true).append(true).open(self.path("log")).unwrap();
-        let steward = Process::new(env!("CARGO_BIN_EXE_campanile-agent"))
+        let steward = Process::new(&self.program)
             .args(["steward", "--config"])
             .arg(self.path("agent.toml"))
             .stdin(Stdio::null())

@@ -93,8 +93,8 @@ impl Launcher {
         let mut command = match (&self.systemd_run, unit) {
             (Some(systemd_run), Some((name, limits))) => {
                 let mut command = Command::new(systemd_run);
-                // The service manager starts it, not we: it needs the name that the file has.
-                let program = std::fs::read_link(&self.program).unwrap_or_else(|_| self.program.clone());
+                // The service manager starts it, not we. Not the name that the file has: an upgrade removes it.
+                let program = format!("/proc/{}/exe", rustix::process::getpid());
                 command.args(unit::arguments(name, limits)).arg("--").arg(program);
                 command
             }

@@ -2,6 +2,12 @@
 
 use std::time::Duration;
 
+/// How long past its time a command's guard has before the service manager ends the unit. With `STOP_WITHIN` it is
+/// over before the steward gives up on the guard: else it would tell of an end that has not come.
+const OVERTIME: Duration = Duration::from_secs(10);
+/// How long what is ended has before it is killed.
+const STOP_WITHIN: Duration = Duration::from_secs(5);
+
 /// What the unit may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::steward) struct UnitLimits {
@@ -21,15 +27,15 @@ pub(super) fn arguments(name: &str, limits: &UnitLimits) -> Vec<String> {
         ["--quiet", "--pipe", "--wait", "--collect", "--service-type=exec"].map(str::to_owned).into();
     arguments.push(format!("--unit={name}"));
     arguments.push("--description=Order carried out by Campanile".to_owned());
-    let time = limits.time.as_secs() + 30;
+    let time = (limits.time + OVERTIME).as_millis();
     let properties = [
         format!("MemoryMax={}", limits.memory_bytes),
         "MemorySwapMax=0".to_owned(),
         format!("CPUQuota={}%", limits.cpu_percent),
         format!("TasksMax={}", limits.tasks),
-        format!("RuntimeMaxSec={time}"),
+        format!("RuntimeMaxSec={time}ms"),
         "KillMode=control-group".to_owned(),
-        "TimeoutStopSec=5".to_owned(),
+        format!("TimeoutStopSec={}", STOP_WITHIN.as_secs()),
         // The guard tells what the kernel killed.
         "OOMPolicy=continue".to_owned(),
         "LimitCORE=0".to_owned(),
@@ -56,10 +62,15 @@ mod tests {
             "-p MemoryMax=1048576",
             "-p CPUQuota=50%",
             "-p TasksMax=7",
-            "-p RuntimeMaxSec=90",
+            "-p RuntimeMaxSec=70000ms",
             "-p KillMode=control-group",
         ] {
             assert!(line.contains(part), "{part}: {line}");
         }
+    }
+
+    #[test]
+    fn a_unit_is_over_before_the_steward_gives_up_on_its_guard() {
+        assert!(OVERTIME + STOP_WITHIN < crate::steward::execute::GUARD_OVERTIME);
     }
 }
