@@ -216,7 +216,7 @@ fn steward_line(found: &StewardDescription) -> String {
 
 fn run_agent(settings: &Settings, config: Option<&Path>) -> anyhow::Result<()> {
     let level = log::start(settings.log_level, settings.log_format == LogFormat::Json);
-    let lock = Lock::take(&settings.state_dir)?;
+    let lock = Lock::take_after_predecessor(&settings.state_dir)?;
     let identity = Identity::load(&settings.state_dir)?;
     let instance = InstanceId::from_bytes(random::bytes());
     let limits = SpoolLimits { bytes: settings.spool_bytes, age: settings.spool_age };

@@ -1,6 +1,6 @@
 //! The `campanile` command: a client of the aggregator's HTTPS API, and the keeper of the operator's key.
 //!
-//! One file per noun. [`run`] is the whole program, so that tests can drive it.
+//! One file per noun. [`run()`] is the whole program, so that tests can drive it.
 
 pub mod api_token;
 pub mod approve;

@@ -3,11 +3,18 @@
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, Signal, getpid, kill_process};
 
+use super::stopwatch::{Stopwatch, pause};
+
 const LOCK_FILE: &str = "agent.lock";
+/// A process that was killed while it started a child leaves its lock to the child until that runs a program of its
+/// own: a moment, and on a busy machine a little more.
+const PREDECESSOR_PATIENCE: Duration = Duration::from_secs(3);
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Held while the agent runs; the kernel releases it however the process ends.
 #[derive(Debug)]
@@ -43,6 +50,22 @@ pub enum LockError {
 }
 
 impl Lock {
+    /// As [`Self::take`], for daemons that start right after their predecessor was killed.
+    ///
+    /// # Errors
+    /// When another agent keeps it, or it cannot be used.
+    pub fn take_after_predecessor(folder: &Path) -> Result<Self, LockError> {
+        let watch = Stopwatch::start();
+        loop {
+            match Self::take(folder) {
+                Err(LockError::Taken { .. }) if watch.elapsed() < PREDECESSOR_PATIENCE => {
+                    pause(LOOK_INTERVAL);
+                }
+                taken => return taken,
+            }
+        }
+    }
+
     /// Takes the state folder, making it if it is missing.
     ///
     /// # Errors
@@ -83,4 +106,21 @@ pub fn signal_holder(folder: &Path, signal: Signal) -> Result<(), LockError> {
     file.read_to_string(&mut text).map_err(|_| not_running())?;
     let pid = text.trim().parse().ok().and_then(Pid::from_raw).ok_or_else(not_running)?;
     kill_process(pid, signal).map_err(|_| not_running())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_that_is_let_go_in_a_moment_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let held = Lock::take(folder.path()).unwrap();
+        assert!(matches!(Lock::take(folder.path()), Err(LockError::Taken { .. })));
+        let path = folder.path().to_owned();
+        let waiting = std::thread::spawn(move || Lock::take_after_predecessor(&path).is_ok());
+        pause(LOOK_INTERVAL * 3);
+        drop(held);
+        assert!(waiting.join().unwrap());
+    }
 }

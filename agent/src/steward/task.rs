@@ -76,7 +76,7 @@ pub fn run(settings: &Settings) -> anyhow::Result<()> {
     let termination = Termination::await_signals()?;
     let steward = &settings.steward;
     prepare(&steward.state_dir)?;
-    let _lock = Lock::take(&steward.state_dir)?;
+    let _lock = Lock::take_after_predecessor(&steward.state_dir)?;
     process_tree::adopt_orphans()?;
     let own = user::own();
     let has_units = steward.units == UnitUse::Auto && own.uid == 0 && Path::new(SYSTEMD_FOLDER).is_dir();

@@ -20,7 +20,11 @@ struct Desk {
 
 impl Desk {
     async fn open() -> Self {
-        let site = site_with(NODES).await;
+        Self::open_with(NODES).await
+    }
+
+    async fn open_with(nodes: &[(u8, &str)]) -> Self {
+        let site = site_with(nodes).await;
         let by = first_admin(&site).await;
         let admin = token(&site, &by, AccessRole::Admin, "").await;
         Self { site, admin }
@@ -74,6 +78,18 @@ async fn an_order_is_submitted_shown_listed_and_withdrawn() {
     let query = AuditQuery { limit: 10, action: Some("order.cancel".to_owned()), ..AuditQuery::default() };
     let entries = desk.site.services.audit.list(query).await.unwrap();
     assert_eq!(entries[0].target, format!("order:{id}"));
+}
+
+#[tokio::test]
+async fn the_answer_to_an_order_for_many_nodes_stays_short() {
+    let numbers: Vec<u8> = (1..=120).collect();
+    let nodes: Vec<(u8, &str)> = numbers.iter().map(|number| (*number, "role=web")).collect();
+    let desk = Desk::open_with(&nodes).await;
+    let made = desk.accepted(&queued(1, &numbers)).await;
+    assert_eq!((&made["targets"], &made["counts"]["targeted"]), (&json!([]), &json!(120)));
+    let path = format!("/api/v1/orders/{}", made["orderId"].as_str().unwrap());
+    let shown = json_of(desk.get(&desk.admin, &path).await).await;
+    assert_eq!(shown["targets"].as_array().unwrap().len(), 120);
 }
 
 #[tokio::test]
