@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::action::{Command, ServiceVerb};
-use super::document::{Signature, signers};
+use super::document::{Signature, countersign, signers};
 use super::keys::OperatorKey;
 use super::order::ORDER_BYTES_MAX;
 use super::parameter::{Parameter, ParameterKind, Piece, split};
@@ -279,9 +279,7 @@ impl SignedCatalogue {
 
     /// Adds a signature. Whether it counts is the verifier's to say.
     pub fn add_signature(&mut self, key: &OperatorKey) {
-        let id = key.public().id();
-        self.signatures.retain(|signature| signature.key != id);
-        self.signatures.push(Signature { key: id, bytes: key.sign(&[SIGNATURE_DOMAIN, &self.bytes]) });
+        countersign(&mut self.signatures, key, SIGNATURE_DOMAIN, &self.bytes);
     }
 
     /// The keys that validly signed, of those of `authority` in the role for catalogues.

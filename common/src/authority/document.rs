@@ -279,9 +279,7 @@ impl SignedAuthority {
 
     /// Adds a signature. Whether it counts is the verifier's to say.
     pub fn add_signature(&mut self, key: &OperatorKey) {
-        let id = key.public().id();
-        self.signatures.retain(|signature| signature.key != id);
-        self.signatures.push(Signature { key: id, bytes: key.sign(&[SIGNATURE_DOMAIN, &self.bytes]) });
+        countersign(&mut self.signatures, key, SIGNATURE_DOMAIN, &self.bytes);
     }
 
     /// The keys that validly signed, of those in `judge`'s role for the authority.
@@ -305,6 +303,13 @@ impl SignedAuthority {
     pub fn is_signature_of(&self, signature: &Signature, key: &PublicKey) -> bool {
         signature.key == key.id() && key.verifies(&[SIGNATURE_DOMAIN, &self.bytes], &signature.bytes)
     }
+}
+
+/// Puts the key's signature over `domain` and `bytes` among `signatures`, in the place of an earlier one of the same key.
+pub(super) fn countersign(signatures: &mut Vec<Signature>, key: &OperatorKey, domain: &[u8], bytes: &[u8]) {
+    let id = key.public().id();
+    signatures.retain(|signature| signature.key != id);
+    signatures.push(Signature { key: id, bytes: key.sign(&[domain, bytes]) });
 }
 
 /// The keys in `judge`'s role whose signature over `domain` and `bytes` is among `signatures`, each once.

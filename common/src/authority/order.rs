@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::action::Action;
-use super::document::Signature;
+use super::document::{Signature, countersign};
 use super::keys::OperatorKey;
 use super::sha256;
 use super::target::{InclusionProof, TARGETS_LISTED_MAX};
@@ -262,9 +262,7 @@ impl SignedOrder {
 
     /// Adds a signature. Whether it counts is the verifier's to say.
     pub fn add_signature(&mut self, key: &OperatorKey) {
-        let id = key.public().id();
-        self.signatures.retain(|signature| signature.key != id);
-        self.signatures.push(Signature { key: id, bytes: key.sign(&[SIGNATURE_DOMAIN, &self.bytes]) });
+        countersign(&mut self.signatures, key, SIGNATURE_DOMAIN, &self.bytes);
     }
 
     /// The keys that validly signed, of those in `authority` with `role`.
