@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::summary::summary;
-use super::waiting::{self, Held, Meeting, Offer, WAITING_MAX, Waiting, WaitingRecord};
-use super::{AuthorityChain, OpenError, SubmitError, done, ledger};
+use super::waiting::{self, Desk, Held, Meeting, Offer, Short, Waiting};
+use super::{AuthorityChain, CONFLICT, OpenError, SubmitError, done, ledger};
 use crate::audit::Audit;
 use crate::event::Events;
 use crate::os::clock::Clock;
@@ -204,49 +204,19 @@ impl Authorities {
                 current.document().version
             ))),
             Weighed::Short { needed, .. } => {
-                if held.is_none() && all.len() >= WAITING_MAX {
-                    return Err(SubmitError::Conflict("too many versions wait for signatures".to_owned()));
-                }
-                let names = signed_by(current, &offer);
-                let mut record = WaitingRecord::new(
-                    (document.version, summary(current.document(), &document)),
-                    &offer,
-                    actor,
-                    now,
-                    document.expires,
-                );
-                let mut action = "authority.propose";
-                if let Some(held) = joined {
-                    record = WaitingRecord { signed: record.signed, ..held.record.clone() };
-                    action = "authority.sign";
-                }
-                self.keep(actor, action, held, &record, &names).await?;
-                let proposal = shared.waiting.to_api(&record, names, needed);
-                shared.events.publish("order.proposed", None, &serde_json::json!({ "id": proposal.id }));
-                Ok(Submitted {
-                    in_force: false,
-                    id: proposal.id,
-                    signed_by: proposal.signed_by,
-                    signatures_needed: proposal.signatures_needed,
-                })
+                let short = Short {
+                    version: document.version,
+                    summary: summary(current.document(), &document),
+                    expires: document.expires,
+                    offer: &offer,
+                    names: signed_by(current, &offer),
+                    needed,
+                    held,
+                    is_joined: joined.is_some(),
+                };
+                let desk = Desk { audit: &shared.audit, events: &shared.events, actor, now };
+                shared.waiting.hold(&desk, short, all.len()).await
             }
-        }
-    }
-
-    async fn keep(
-        &self,
-        actor: &str,
-        action: &'static str,
-        held: Option<&Held>,
-        record: &WaitingRecord,
-        names: &[String],
-    ) -> Result<(), SubmitError> {
-        let (compare, write) = self.shared.waiting.replacement(held, record);
-        let detail = format!("{}; signed by {}", record.summary, names.join(", "));
-        let entry = done(actor, action, format!("authority/{}", record.version), detail);
-        match self.shared.audit.commit(vec![compare], vec![write], entry).await? {
-            Committed::Done(_) => Ok(()),
-            Committed::Conflict => Err(SubmitError::Conflict(CONFLICT.to_owned())),
         }
     }
 
@@ -290,8 +260,6 @@ impl Authorities {
         submitted(self.shared.waiting.id(next.document().version), names, &self.current())
     }
 }
-
-const CONFLICT: &str = "somebody else changed it at the same moment; read it again";
 
 fn submitted(id: String, signed_by: Vec<String>, judge: &Authority) -> Submitted {
     let needed = u16::try_from(judge.threshold(Role::Authority)).unwrap_or(u16::MAX);

@@ -11,8 +11,8 @@ use campanile_common::id::Digest;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use super::waiting::{self, Held, Meeting, Offer, WAITING_MAX, Waiting, WaitingRecord};
-use super::{SubmitError, done};
+use super::waiting::{self, Desk, Held, Meeting, Offer, Short, Waiting};
+use super::{CONFLICT, SubmitError, done};
 use crate::audit::Audit;
 use crate::event::Events;
 use crate::os::clock::Clock;
@@ -249,44 +249,19 @@ impl Catalogues {
                 authority.document().version
             ))),
             Weighed::Short { needed, .. } => {
-                if held.is_none() && all.len() >= WAITING_MAX {
-                    return Err(SubmitError::Conflict("too many versions wait for signatures".to_owned()));
-                }
-                let names = names(authority, &offer);
-                let title = (document.version, summary(&document));
-                let mut record = WaitingRecord::new(title, &offer, actor, now, document.expires);
-                let mut action = "catalogue.propose";
-                if let Some(held) = joined {
-                    record = WaitingRecord { signed: record.signed, ..held.record.clone() };
-                    action = "catalogue.sign";
-                }
-                self.keep(actor, action, held, &record, &names).await?;
-                let proposal = shared.waiting.to_api(&record, names, needed);
-                shared.events.publish("order.proposed", None, &serde_json::json!({ "id": proposal.id }));
-                Ok(Submitted {
-                    in_force: false,
-                    id: proposal.id,
-                    signed_by: proposal.signed_by,
-                    signatures_needed: proposal.signatures_needed,
-                })
+                let short = Short {
+                    version: document.version,
+                    summary: summary(&document),
+                    expires: document.expires,
+                    offer: &offer,
+                    names: names(authority, &offer),
+                    needed,
+                    held,
+                    is_joined: joined.is_some(),
+                };
+                let desk = Desk { audit: &shared.audit, events: &shared.events, actor, now };
+                shared.waiting.hold(&desk, short, all.len()).await
             }
-        }
-    }
-
-    async fn keep(
-        &self,
-        actor: &str,
-        action: &'static str,
-        held: Option<&Held>,
-        record: &WaitingRecord,
-        names: &[String],
-    ) -> Result<(), SubmitError> {
-        let (compare, write) = self.shared.waiting.replacement(held, record);
-        let detail = format!("{}; signed by {}", record.summary, names.join(", "));
-        let entry = done(actor, action, format!("catalogue/{}", record.version), detail);
-        match self.shared.audit.commit(vec![compare], vec![write], entry).await? {
-            Committed::Done(_) => Ok(()),
-            Committed::Conflict => Err(SubmitError::Conflict(CONFLICT.to_owned())),
         }
     }
 
@@ -337,8 +312,6 @@ impl Catalogues {
         }
     }
 }
-
-const CONFLICT: &str = "somebody else changed it at the same moment; read it again";
 
 fn signed(offer: &Offer) -> SignedCatalogue {
     SignedCatalogue { bytes: offer.bytes.clone(), signatures: offer.signatures.clone() }

@@ -95,6 +95,9 @@ impl From<CatalogueError> for SubmitError {
 }
 
 /// An audit record of something that was done.
+/// Why nothing was changed when the store had another revision.
+const CONFLICT: &str = "somebody else changed it at the same moment; read it again";
+
 fn done(actor: &str, action: &'static str, target: String, detail: String) -> audit::Record {
     audit::Record { actor: actor.to_owned(), action, target, outcome: AuditOutcome::Ok, detail }
 }

@@ -2,18 +2,22 @@
 
 use std::time::Duration;
 
-use campanile_common::api::{Proposal, ProposalKind, SignedText};
+use campanile_common::api::{Proposal, ProposalKind, SignedText, Submitted};
 use campanile_common::authority::{SIGNATURES_MAX, Signature};
 use campanile_common::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::SubmitError;
-use crate::state::{Compare, Keys, Range, Record, Revision, StateError, Store, Write, from_json, to_json};
+use super::{CONFLICT, SubmitError, done};
+use crate::audit::Audit;
+use crate::event::Events;
+use crate::state::{
+    Committed, Compare, Keys, Range, Record, Revision, StateError, Store, Write, from_json, to_json,
+};
 
 /// How long a version waits for signatures, unless it expires before.
 const WAIT_MAX: Duration = Duration::from_secs(7 * 86_400);
 /// Most versions of one kind that wait.
-pub(super) const WAITING_MAX: usize = 16;
+const WAITING_MAX: usize = 16;
 
 /// Bytes with signatures, of either kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,30 +80,30 @@ impl Waiting {
         Self { store, keys, kind }
     }
 
-    fn folder(&self) -> &'static str {
+    fn noun(&self) -> &'static str {
         match self.kind {
-            ProposalKind::Authority => "authority-proposal",
-            ProposalKind::Catalogue => "catalogue-proposal",
+            ProposalKind::Authority => "authority",
+            ProposalKind::Catalogue => "catalogue",
             ProposalKind::Order => unreachable!("orders keep their own proposals"),
         }
+    }
+
+    fn folder(&self) -> String {
+        format!("{}-proposal", self.noun())
     }
 
     /// What a waiting version is called.
     pub(super) fn id(&self, version: u64) -> String {
-        match self.kind {
-            ProposalKind::Authority => format!("authority-{version}"),
-            ProposalKind::Catalogue => format!("catalogue-{version}"),
-            ProposalKind::Order => unreachable!("orders keep their own proposals"),
-        }
+        format!("{}-{version}", self.noun())
     }
 
     pub(super) fn key(&self, version: u64) -> String {
-        self.keys.of(self.folder(), &format!("{version:020}"))
+        self.keys.of(&self.folder(), &format!("{version:020}"))
     }
 
     /// All that wait, also those that waited too long.
     pub(super) async fn all(&self) -> Result<Vec<Held>, StateError> {
-        let prefix = self.keys.prefix(self.folder());
+        let prefix = self.keys.prefix(&self.folder());
         let range = Range { prefix, after: None, limit: 2 * WAITING_MAX, descending: false };
         let entries = self.store.range(range).await?;
         let held = entries
@@ -123,7 +127,7 @@ impl Waiting {
     }
 
     /// What stores `record` in the place of `held`.
-    pub(super) fn replacement(&self, held: Option<&Held>, record: &WaitingRecord) -> (Compare, Write) {
+    fn replacement(&self, held: Option<&Held>, record: &WaitingRecord) -> (Compare, Write) {
         let key = self.key(record.version);
         let compare = match held {
             Some(held) => Compare::At(key.clone(), held.revision),
@@ -145,6 +149,70 @@ impl Waiting {
             signatures_needed: u16::try_from(needed).unwrap_or(u16::MAX),
             signed: record.signed.clone(),
         }
+    }
+}
+
+/// A version that lacks signatures, and how it stands to the one of its number that waits already.
+pub(super) struct Short<'a> {
+    pub(super) version: u64,
+    pub(super) summary: String,
+    pub(super) expires: Timestamp,
+    /// Its bytes with the signatures that count.
+    pub(super) offer: &'a Offer,
+    /// Whose signatures they are.
+    pub(super) names: Vec<String>,
+    /// How many it takes.
+    pub(super) needed: usize,
+    /// The one that waits under its number, whose place it takes.
+    pub(super) held: Option<&'a Held>,
+    /// True when they are the same bytes: then it keeps its proposer.
+    pub(super) is_joined: bool,
+}
+
+/// Where a waiting version is noted and told, by whom and when.
+pub(super) struct Desk<'a> {
+    pub(super) audit: &'a Audit,
+    pub(super) events: &'a Events,
+    pub(super) actor: &'a str,
+    pub(super) now: Timestamp,
+}
+
+impl Waiting {
+    /// Keeps a version until it has the signatures it takes; `waiting` is how many there are of its kind.
+    pub(super) async fn hold(
+        &self,
+        desk: &Desk<'_>,
+        short: Short<'_>,
+        waiting: usize,
+    ) -> Result<Submitted, SubmitError> {
+        if short.held.is_none() && waiting >= WAITING_MAX {
+            return Err(SubmitError::Conflict("too many versions wait for signatures".to_owned()));
+        }
+        let title = (short.version, short.summary);
+        let mut record = WaitingRecord::new(title, short.offer, desk.actor, desk.now, short.expires);
+        if let Some(held) = short.held.filter(|_| short.is_joined) {
+            record = WaitingRecord { signed: record.signed, ..held.record.clone() };
+        }
+        let action = match (self.kind, short.is_joined) {
+            (ProposalKind::Authority, false) => "authority.propose",
+            (ProposalKind::Authority, true) => "authority.sign",
+            (_, false) => "catalogue.propose",
+            (_, true) => "catalogue.sign",
+        };
+        let (compare, write) = self.replacement(short.held, &record);
+        let detail = format!("{}; signed by {}", record.summary, short.names.join(", "));
+        let entry = done(desk.actor, action, format!("{}/{}", self.noun(), record.version), detail);
+        if desk.audit.commit(vec![compare], vec![write], entry).await? == Committed::Conflict {
+            return Err(SubmitError::Conflict(CONFLICT.to_owned()));
+        }
+        let proposal = self.to_api(&record, short.names, short.needed);
+        desk.events.publish("order.proposed", None, &serde_json::json!({ "id": proposal.id }));
+        Ok(Submitted {
+            in_force: false,
+            id: proposal.id,
+            signed_by: proposal.signed_by,
+            signatures_needed: proposal.signatures_needed,
+        })
     }
 }
 
