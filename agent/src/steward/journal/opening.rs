@@ -54,7 +54,28 @@ impl Journal {
             .open(&path)
             .map_err(|source| JournalError::Write { path: path.clone(), source })?;
         let sequence = header.sequence + count.saturating_sub(u64::from(header.carried));
-        let mut journal = Self {
+        let mut journal = Self::with(path, file, limits, header, (sequence, length, index));
+        let cut = journal.cut_end(u64_of(bytes.len()), &end, id, now)?;
+        Ok((journal, Opening { is_new: false, cut }))
+    }
+
+    fn create(path: PathBuf, limits: JournalLimits, header: Header) -> Result<Self, JournalError> {
+        let file = rewrite::write(&path, &header, &[])
+            .and_then(|file| sync_folder(&path).map(|()| file))
+            .map_err(|source| JournalError::Write { path: path.clone(), source })?;
+        let read = (header.sequence, u64_of(HEADER_BYTES), Index::default());
+        Ok(Self::with(path, file, limits, header, read))
+    }
+
+    /// A journal with the newest sequence, the length and the index that were read.
+    fn with(
+        path: PathBuf,
+        file: File,
+        limits: JournalLimits,
+        header: Header,
+        (sequence, length, index): (u64, u64, Index),
+    ) -> Self {
+        Self {
             path,
             file,
             limits,
@@ -65,31 +86,7 @@ impl Journal {
             index,
             reserved: BTreeMap::new(),
             failure: None,
-        };
-        let cut = journal.cut_end(u64_of(bytes.len()), &end, id, now)?;
-        Ok((journal, Opening { is_new: false, cut }))
-    }
-
-    fn create(path: PathBuf, limits: JournalLimits, header: Header) -> Result<Self, JournalError> {
-        let index = Index::default();
-        let file = rewrite::write(&path, &header, &[])
-            .and_then(|file| sync_folder(&path).map(|()| file))
-            .map_err(|source| JournalError::Write { path: path.clone(), source })?;
-        let length = u64_of(HEADER_BYTES);
-        let reserved = BTreeMap::new();
-        let sequence = header.sequence;
-        Ok(Self {
-            path,
-            file,
-            limits,
-            header,
-            sequence,
-            length,
-            rewritten: length,
-            index,
-            reserved,
-            failure: None,
-        })
+        }
     }
 
     /// Cuts off what a crash left of the last write.
