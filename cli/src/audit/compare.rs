@@ -120,7 +120,7 @@ pub(super) fn node(
         if known.contains(ended.order.to_string().as_str()) {
             orders += 1;
         } else {
-            let state = crate::order::summary::state_name(ended.state);
+            let state = ended.state.as_str();
             problems.push(format!(
                 "the aggregator says order {} ended there ({state}), its own chain does not tell of it",
                 ended.order

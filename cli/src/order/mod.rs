@@ -138,13 +138,13 @@ const TARGETS: [Column<OrderTarget>; 6] = [
 ];
 
 fn state(order: &Order) -> Cell {
-    match order.state {
-        OrderState::Proposed => Cell::new("proposed").toned(Tone::Warning),
-        OrderState::Running => Cell::new("running"),
-        OrderState::Done if order.counts.ok == order.counts.targeted => Cell::new("done").toned(Tone::Good),
-        OrderState::Done => Cell::new("done").toned(Tone::Bad),
-        OrderState::Cancelled => Cell::new("cancelled").toned(Tone::Warning),
-    }
+    let tone = match order.state {
+        OrderState::Running => Tone::Plain,
+        OrderState::Done if order.counts.ok == order.counts.targeted => Tone::Good,
+        OrderState::Done => Tone::Bad,
+        OrderState::Proposed | OrderState::Cancelled => Tone::Warning,
+    };
+    Cell::new(order.state.as_str()).toned(tone)
 }
 
 fn short_counts(order: &Order) -> String {

@@ -63,7 +63,7 @@ pub fn problems(targets: &[OrderTarget]) -> Vec<String> {
     bad.into_iter()
         .map(|target| {
             let why = why(target);
-            let line = format!("  {:width$}  {:<7}  {why}", target.name, state_name(target.state));
+            let line = format!("  {:width$}  {:<7}  {why}", target.name, target.state.as_str());
             plain(line.trim_end())
         })
         .collect()
@@ -74,7 +74,7 @@ pub fn why(target: &OrderTarget) -> String {
     let result = match (&target.result, target.exit_code) {
         (_, Some(code)) if target.state != TargetState::Ok => format!("exit code {code}"),
         // The state says it already.
-        (Some(result), None) if result != state_name(target.state) => result.clone(),
+        (Some(result), None) if result != target.state.as_str() => result.clone(),
         _ => String::new(),
     };
     if target.detail.is_empty() || target.detail == result {
@@ -86,21 +86,6 @@ pub fn why(target: &OrderTarget) -> String {
     }
 }
 
-/// A state as people read it.
-pub const fn state_name(state: TargetState) -> &'static str {
-    match state {
-        TargetState::Waiting => "waiting",
-        TargetState::Sent => "sent",
-        TargetState::Running => "running",
-        TargetState::Queued => "queued",
-        TargetState::Ok => "ok",
-        TargetState::Failed => "failed",
-        TargetState::Silent => "silent",
-        TargetState::Denied => "denied",
-        TargetState::Skipped => "skipped",
-    }
-}
-
 /// A state with its tone.
 pub fn state_cell(state: TargetState) -> Cell {
     let tone = match state {
@@ -109,7 +94,7 @@ pub fn state_cell(state: TargetState) -> Cell {
         TargetState::Denied | TargetState::Skipped | TargetState::Queued => Tone::Warning,
         TargetState::Waiting | TargetState::Sent | TargetState::Running => Tone::Plain,
     };
-    Cell::new(state_name(state)).toned(tone)
+    Cell::new(state.as_str()).toned(tone)
 }
 
 /// Without what a terminal would obey: texts come from nodes.

@@ -55,6 +55,18 @@ pub enum OrderState {
     Cancelled,
 }
 
+impl OrderState {
+    /// As JSON writes it, and people read it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Proposed => "proposed",
+            Self::Running => "running",
+            Self::Done => "done",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
 /// What has become of one target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -78,6 +90,23 @@ pub enum TargetState {
     Denied,
     /// Never sent: withdrawn, or the order stopped before its turn.
     Skipped,
+}
+
+impl TargetState {
+    /// As JSON writes it, and people read it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Sent => "sent",
+            Self::Running => "running",
+            Self::Queued => "queued",
+            Self::Ok => "ok",
+            Self::Failed => "failed",
+            Self::Silent => "silent",
+            Self::Denied => "denied",
+            Self::Skipped => "skipped",
+        }
+    }
 }
 
 /// One target of an order.
@@ -186,4 +215,29 @@ pub struct OutputPiece {
     pub offset: u64,
     /// The bytes, in standard base64.
     pub data: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_are_called_as_json_writes_them() {
+        for state in [OrderState::Proposed, OrderState::Running, OrderState::Done, OrderState::Cancelled] {
+            assert_eq!(serde_json::json!(state), state.as_str());
+        }
+        for state in [
+            TargetState::Waiting,
+            TargetState::Sent,
+            TargetState::Running,
+            TargetState::Queued,
+            TargetState::Ok,
+            TargetState::Failed,
+            TargetState::Silent,
+            TargetState::Denied,
+            TargetState::Skipped,
+        ] {
+            assert_eq!(serde_json::json!(state), state.as_str());
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! What the aggregator knows of the fleet and of itself.
 
-use campanile_common::api::{Liveness, OrderState, TargetState};
+use campanile_common::api::Liveness;
 
 use super::exposition::{Exposition, Kind, Number, label};
 use super::requests::RequestCounts;
@@ -98,7 +98,7 @@ fn write_orders(out: &mut Exposition, figures: &Figures) {
         for ((kind, state), count) in &figures.orders {
             let mut labels = String::new();
             label(&mut labels, "kind", kind);
-            label(&mut labels, "state", order_state(*state));
+            label(&mut labels, "state", state.as_str());
             family.sample(&labels, *count);
         }
     }
@@ -106,7 +106,7 @@ fn write_orders(out: &mut Exposition, figures: &Figures) {
     if let Some(mut family) = out.family("campanile_order_targets_total", Kind::Counter, help) {
         for (state, count) in &figures.targets {
             let mut labels = String::new();
-            label(&mut labels, "state", target_state(*state));
+            label(&mut labels, "state", state.as_str());
             family.sample(&labels, *count);
         }
     }
@@ -116,29 +116,6 @@ fn write_orders(out: &mut Exposition, figures: &Figures) {
         "Orders with targets that are not accounted for.",
         figures.in_flight,
     );
-}
-
-const fn order_state(state: OrderState) -> &'static str {
-    match state {
-        OrderState::Proposed => "proposed",
-        OrderState::Running => "running",
-        OrderState::Done => "done",
-        OrderState::Cancelled => "cancelled",
-    }
-}
-
-const fn target_state(state: TargetState) -> &'static str {
-    match state {
-        TargetState::Waiting => "waiting",
-        TargetState::Sent => "sent",
-        TargetState::Running => "running",
-        TargetState::Queued => "queued",
-        TargetState::Ok => "ok",
-        TargetState::Failed => "failed",
-        TargetState::Silent => "silent",
-        TargetState::Denied => "denied",
-        TargetState::Skipped => "skipped",
-    }
 }
 
 /// One family with one sample per visible node that has a value.
