@@ -233,15 +233,25 @@ pub(crate) struct Told {
 }
 
 impl Client {
+    /// A connection that is answered. A steward that was killed while it started a guard leaves its listening socket
+    /// open in the guard until that has replaced its program; what is connected to that is reset, and tries again.
     pub(crate) fn connect(path: &Path) -> Self {
-        let mut socket = PacketSocket::connect(path);
-        eventually("the steward listens", || {
-            if socket.is_err() {
-                socket = PacketSocket::connect(path);
-            }
-            socket.is_ok()
+        let mut answered = None;
+        eventually("the steward answers", || {
+            answered = PacketSocket::connect(path).ok().and_then(Self::asked);
+            answered.is_some()
         });
-        Self { socket: socket.unwrap(), buffer: vec![0; PACKET_BYTES_MAX] }
+        answered.unwrap()
+    }
+
+    /// The connection, once whoever is at its other end has described itself.
+    fn asked(socket: PacketSocket) -> Option<Self> {
+        let mut client = Self { socket, buffer: vec![0; PACKET_BYTES_MAX] };
+        let question = StewardRequest::Describe(Tag(0)).to_packet().unwrap();
+        if !client.socket.send(&question).ok()? {
+            return None;
+        }
+        matches!(client.next()?, StewardEvent::Description(..)).then_some(client)
     }
 
     pub(crate) fn send(&self, request: &StewardRequest) {
