@@ -2,6 +2,7 @@
 
 pub mod app;
 pub mod cli;
+pub mod config;
 pub mod identity;
 pub mod link;
 pub mod metrics;

@@ -1,5 +1,6 @@
 //! The agent's settings: a TOML file, drop-ins beside it, checked values. The only reader of either.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -29,6 +30,28 @@ struct RawSettings {
     filesystem: RawFilesystem,
     #[serde(default)]
     steward: RawSteward,
+    #[serde(default)]
+    config: RawConfig,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawConfig {
+    root: Option<PathBuf>,
+    check_interval_s: Option<u64>,
+    #[serde(default)]
+    programs: BTreeMap<String, PathBuf>,
+}
+
+/// Settings of the part that makes this node what its configuration says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigSettings {
+    /// Everything that is configured lies beneath it; `/` on an installed node.
+    pub root: PathBuf,
+    /// How often the node is compared with its configuration, beside being watched.
+    pub check_interval: Duration,
+    /// Programs by their usual name (`apt-get`, `nft`...) that are somewhere else.
+    pub programs: BTreeMap<String, PathBuf>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -120,6 +143,8 @@ pub struct Settings {
     pub policy: PathBuf,
     /// Settings of the steward.
     pub steward: StewardSettings,
+    /// Settings of the configuration.
+    pub config: ConfigSettings,
 }
 
 /// Settings that cannot be used.
@@ -199,6 +224,24 @@ impl RawSettings {
             filesystem_exclude: self.filesystem.exclude.unwrap_or_default(),
             policy: self.policy.unwrap_or_else(|| "/etc/campanile/policy.toml".into()),
             steward: self.steward.with_defaults(),
+            config: self.config.check()?,
+        })
+    }
+}
+
+impl RawConfig {
+    fn check(self) -> Result<ConfigSettings, SettingsError> {
+        let check_interval_s = self.check_interval_s.unwrap_or(600);
+        within("config.check_interval_s", check_interval_s, 1, 86_400, "give 1 to 86400 (a day)")?;
+        let root = self.root.unwrap_or_else(|| "/".into());
+        if !root.is_absolute() {
+            let value = format!("`{}`", root.display());
+            return Err(SettingsError::Range { key: "config.root", value, rule: "give an absolute path" });
+        }
+        Ok(ConfigSettings {
+            root,
+            check_interval: Duration::from_secs(check_interval_s),
+            programs: self.programs,
         })
     }
 }

@@ -205,7 +205,10 @@ impl Relay {
             | StewardRequest::Journal(tag, _)
             | StewardRequest::Audit(tag, ..)
             | StewardRequest::Stop(tag) => self.last(tag, Reply::Failed(problem.to_owned())),
-            StewardRequest::Reported(_) => None,
+            StewardRequest::Reported(_)
+            | StewardRequest::Offer(..)
+            | StewardRequest::Piece(..)
+            | StewardRequest::Reached(_) => None,
         }
     }
 
@@ -312,6 +315,10 @@ impl Relay {
                 self.asks.remove(&tag);
                 None
             }
+            StewardEvent::Want(..)
+            | StewardEvent::Ready(_)
+            | StewardEvent::Config(_)
+            | StewardEvent::Reach(_) => None,
         }
     }
 

@@ -6,8 +6,10 @@
 
 use campanile_common::authority::RunId;
 use campanile_common::authority::{Denial, SignedAuthority, SignedCatalogue};
+use campanile_common::id::Digest;
 use campanile_common::wire::codec::{self, CodecError};
 use campanile_common::wire::frame::{self, Frame, FrameDecoder, FrameError};
+use campanile_common::wire::v1::config::{ConfigOffer, ConfigReport, PartPiece};
 use campanile_common::wire::v1::order::{Deliver, JournalPosition, Outcome, OutputChunk};
 use campanile_common::wire::v1::request::{StewardDescription, UnitState};
 use serde::{Deserialize, Serialize};
@@ -45,6 +47,12 @@ pub enum StewardRequest {
     Stop(Tag),
     /// Entries of the audit chain after a sequence. Answer: `Audit`.
     Audit(Tag, u64, u16),
+    /// A generation for this node. Answers: `Want` as often as it takes, then `Ready` or `Refused`.
+    Offer(Tag, ConfigOffer),
+    /// A piece of a wanted part. No answer of its own.
+    Piece(Tag, PartPiece),
+    /// The aggregator was reached by a session that began after `Reach` with this number. No answer.
+    Reached(u64),
 }
 
 /// Which part of a unit's journal.
@@ -85,6 +93,16 @@ pub enum StewardEvent {
     Denied(Tag, Denial),
     /// Entries of the audit chain, each in JSON.
     Audit(Tag, Vec<String>),
+    /// Parts of an offered generation that are not here, at most [`WANTED_MAX`].
+    ///
+    /// [`WANTED_MAX`]: campanile_common::wire::v1::config::WANTED_MAX
+    Want(Tag, Vec<Digest>),
+    /// All parts of an offered generation are here.
+    Ready(Tag),
+    /// How this node stands to its configuration: told to every connection when it begins and when it changes.
+    Config(Box<ConfigReport>),
+    /// End the session and begin a new one; answer with `Reached` and this number once it stands.
+    Reach(u64),
 }
 
 /// A packet that is none of this protocol.

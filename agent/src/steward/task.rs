@@ -330,6 +330,10 @@ impl Task {
                 let look = observe::journal(&self.programs, &self.launcher, policy, number, tag, &query);
                 return self.begin_look(number, look);
             }
+            StewardRequest::Offer(tag, _) => {
+                StewardEvent::Refused(tag, "this steward takes no generations".to_owned())
+            }
+            StewardRequest::Piece(..) | StewardRequest::Reached(_) => return,
             StewardRequest::Stop(tag) => {
                 return self.leave(|look| look.connection == number && look.tag == tag);
             }

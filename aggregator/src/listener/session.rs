@@ -259,6 +259,8 @@ impl Driver<'_> {
                     let (node, agent_version) = (self.peer.node, self.agent_version.clone());
                     self.context.nodes.tell(NodeEvent::Facts { node, agent_version, facts }).await;
                 }
+                // Wired with the aggregator's part of the configuration.
+                AggregatorEffect::Config(_) => {}
                 AggregatorEffect::Renew(request) => match self.renew(&request).await {
                     Ok(message) => effects.extend(self.apply(AggregatorEvent::Send(message))),
                     Err(problem) => tracing::warn!(node = %self.peer.node, problem, "renewal refused"),

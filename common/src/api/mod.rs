@@ -3,6 +3,7 @@
 //! Fields are camelCase, times RFC 3339 in UTC, a figure without a source is null.
 
 mod access;
+mod config;
 mod health;
 mod node;
 mod order;
@@ -12,6 +13,7 @@ mod stewardship;
 mod trust;
 
 pub use access::*;
+pub use config::*;
 pub use health::*;
 pub use node::*;
 pub use order::*;

@@ -6,10 +6,12 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::order::{TEXT_BYTES_MAX, Tier};
-use crate::id::OrderId;
+use crate::id::{Digest, OrderId};
 
 /// Most bytes of a command's standard input, which travels inside the order.
 pub const STDIN_BYTES_MAX: usize = 32 * 1024;
+/// Shortest and longest time within which a node is to confirm that it reaches its aggregator.
+const CONFIRM_WITHIN_S: std::ops::RangeInclusive<u32> = 5..=3600;
 /// Most arguments of a command, and parameters of a routine.
 const ARGUMENTS_MAX: usize = 256;
 
@@ -78,6 +80,37 @@ pub enum Action {
         /// Which.
         order: OrderId,
     },
+    /// Plan or apply a generation of the configuration. Tier 2 at least.
+    Config {
+        /// Its digest.
+        generation: Digest,
+        /// What is done with it.
+        mode: ConfigMode,
+    },
+}
+
+/// What is done with a generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ConfigMode {
+    /// Say what applying would change, and change nothing.
+    Plan,
+    /// Make the node what it says.
+    Apply {
+        /// Every change is confirmed by a new session to the aggregator, or undone.
+        is_confirmed: bool,
+        /// How long that may take.
+        confirm_within_s: u32,
+    },
+}
+
+impl ConfigMode {
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Plan => "plan",
+            Self::Apply { .. } => "apply",
+        }
+    }
 }
 
 impl Action {
@@ -85,7 +118,7 @@ impl Action {
     pub const fn tier_min(&self) -> Tier {
         match self {
             Self::Routine { .. } | Self::Service { .. } => Tier::Routine,
-            Self::Run(_) | Self::Cancel { .. } => Tier::Change,
+            Self::Run(_) | Self::Cancel { .. } | Self::Config { .. } => Tier::Change,
         }
     }
 
@@ -96,6 +129,7 @@ impl Action {
             Self::Routine { .. } => "routine",
             Self::Service { .. } => "service",
             Self::Cancel { .. } => "cancel",
+            Self::Config { .. } => "config",
         }
     }
 }
@@ -122,6 +156,9 @@ impl fmt::Display for Action {
             }
             Self::Service { verb, unit, .. } => write!(f, "{} {unit}", verb.as_str()),
             Self::Cancel { order } => write!(f, "cancel order {order}"),
+            Self::Config { generation, mode } => {
+                write!(f, "{} generation {:.12}", mode.as_str(), generation.to_string())
+            }
         }
     }
 }
@@ -145,7 +182,11 @@ impl Action {
                 rule(arguments.iter().all(fits), "an argument of the routine is not acceptable")
             }
             Self::Service { unit, .. } => rule(is_unit_name(unit), "that is no name of a unit"),
-            Self::Cancel { .. } => Ok(()),
+            Self::Cancel { .. } | Self::Config { mode: ConfigMode::Plan, .. } => Ok(()),
+            Self::Config { mode: ConfigMode::Apply { confirm_within_s, .. }, .. } => rule(
+                CONFIRM_WITHIN_S.contains(confirm_within_s),
+                "it is to be confirmed within 5 s to an hour",
+            ),
         }
     }
 }

@@ -306,14 +306,14 @@ impl SignedAuthority {
 }
 
 /// Puts the key's signature over `domain` and `bytes` among `signatures`, in the place of an earlier one of the same key.
-pub(super) fn countersign(signatures: &mut Vec<Signature>, key: &OperatorKey, domain: &[u8], bytes: &[u8]) {
+pub(crate) fn countersign(signatures: &mut Vec<Signature>, key: &OperatorKey, domain: &[u8], bytes: &[u8]) {
     let id = key.public().id();
     signatures.retain(|signature| signature.key != id);
     signatures.push(Signature { key: id, bytes: key.sign(&[domain, bytes]) });
 }
 
 /// The keys in `judge`'s role whose signature over `domain` and `bytes` is among `signatures`, each once.
-pub(super) fn signers(
+pub(crate) fn signers(
     judge: &Document,
     role: Role,
     domain: &[u8],

@@ -22,7 +22,7 @@ mod policy;
 mod target;
 mod verify;
 
-pub use action::{Action, Command, STDIN_BYTES_MAX, ServiceVerb, is_unit_name};
+pub use action::{Action, Command, ConfigMode, STDIN_BYTES_MAX, ServiceVerb, is_unit_name};
 pub use catalogue::{
     COMMANDS_MAX, Catalogue, CatalogueCommand, CatalogueDocument, CatalogueError, SERVICES_MAX, ServiceRule,
     SignedCatalogue,
@@ -31,6 +31,7 @@ pub use document::{
     Authority, AuthorityError, Document, OPERATORS_MAX, Operator, RECOVERY_KEYS_MAX, Role, Signature,
     SignedAuthority,
 };
+pub(crate) use document::{countersign, signers};
 pub use keys::{KeyError, OperatorKey, PublicKey};
 pub use order::{
     Delivery, Limits, ORDER_BYTES_MAX, OUTPUT_BYTES_MAX, Order, OrderError, SIGNATURES_MAX,

@@ -276,6 +276,7 @@ impl Policy {
             }
             // Whoever may start commands may stop them.
             Action::Cancel { .. } if self.classes.contains(&Class::Shell) => Class::Shell,
+            Action::Config { .. } => Class::Config,
             Action::Routine { .. } | Action::Service { .. } | Action::Cancel { .. } => Class::Command,
         }
     }
@@ -308,6 +309,9 @@ impl Policy {
             if !patterns.is_empty() {
                 lines.push(format!("runs, when an operator signs: {}", patterns.join("; ")));
             }
+        }
+        if self.classes.contains(&Class::Config) {
+            lines.push("takes the fleet's configuration, when an operator signs it".to_owned());
         }
         if self.classes.contains(&Class::Shell) {
             lines.push("runs any command that an operator signs".to_owned());

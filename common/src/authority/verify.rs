@@ -50,6 +50,8 @@ pub enum DenialCode {
     Replayed,
     /// The order of events says that this node's journal was set back.
     JournalSetBack,
+    /// The generation of the configuration is not here, not signed, or older than one that was accepted.
+    Generation,
     /// The journal cannot be written.
     Storage,
     /// Too many orders run here.
@@ -79,6 +81,7 @@ impl DenialCode {
             Self::PolicyUser => "policy_user",
             Self::Replayed => "replayed",
             Self::JournalSetBack => "journal_set_back",
+            Self::Generation => "generation",
             Self::Storage => "storage",
             Self::Busy => "busy",
             Self::NoSteward => "no_steward",
@@ -278,7 +281,7 @@ fn command(order: &Order, facts: &Facts<'_>) -> Result<Option<Command>, Denial> 
         .filter(|catalogue| facts.now < catalogue.document().expires);
     match &order.action {
         Action::Run(command) => Ok(Some(command.clone())),
-        Action::Cancel { .. } => Ok(None),
+        Action::Cancel { .. } | Action::Config { .. } => Ok(None),
         Action::Service { verb, unit, .. } => {
             if order.tier > Tier::Routine {
                 return Ok(None);

@@ -7,6 +7,7 @@ use crate::authority::{SignedAuthority, SignedCatalogue};
 use crate::time::Timestamp;
 use crate::wire::frame::Frame;
 use crate::wire::hello::{Hello, Opening, VERSION_MAX, VERSION_MIN, Welcome};
+use crate::wire::v1::config::ConfigReport;
 use crate::wire::v1::control::{Ack, Checkpoint, Control, Facts, GoodbyeReason};
 
 /// What happens to the agent's end.
@@ -16,6 +17,8 @@ pub enum AgentEvent {
     Frame(Frame),
     /// The node's facts are to be told.
     Facts(Facts),
+    /// The node stands otherwise to its configuration: tell.
+    Config(Box<ConfigReport>),
     /// A new key wants a certificate (DER request).
     Renew(Vec<u8>),
     /// The agent ends the session.
@@ -111,8 +114,11 @@ impl AgentSession {
             }
             (Phase::Open, AgentEvent::Facts(facts)) => self.send(&Control::Facts(facts)),
             (Phase::Open, AgentEvent::Renew(request)) => self.send(&Control::Renew(request)),
+            (Phase::Open, AgentEvent::Config(report)) => self.send(&Control::Config(report)),
             // Told again after the next opening.
-            (Phase::Opening { .. }, AgentEvent::Facts(_) | AgentEvent::Renew(_)) => Vec::new(),
+            (Phase::Opening { .. }, AgentEvent::Facts(_) | AgentEvent::Renew(_) | AgentEvent::Config(_)) => {
+                Vec::new()
+            }
         }
     }
 
@@ -143,7 +149,7 @@ impl AgentSession {
             Control::Goodbye { reason, return_after_ms } => {
                 self.end(End::Goodbye { reason, return_after: Duration::from_millis(return_after_ms.into()) })
             }
-            Control::Facts(_) | Control::Renew(_) => {
+            Control::Facts(_) | Control::Renew(_) | Control::Config(_) => {
                 self.end(End::Protocol("an agent's message from the aggregator".to_owned()))
             }
         }

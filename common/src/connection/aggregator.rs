@@ -9,6 +9,7 @@ use crate::wire::frame::Frame;
 use crate::wire::hello::{
     Hello, Opening, Refusal, RefusalCode, VERSION_MAX, VERSION_MIN, Welcome, choose_version,
 };
+use crate::wire::v1::config::ConfigReport;
 use crate::wire::v1::control::{Control, Facts, GoodbyeReason};
 
 /// What happens to the aggregator's end.
@@ -43,6 +44,8 @@ pub enum AggregatorEffect {
     Established,
     /// The node told what it is.
     Facts(Facts),
+    /// How the node stands to its configuration.
+    Config(Box<ConfigReport>),
     /// The node wants a certificate for a new key (DER request).
     Renew(Vec<u8>),
     /// Close the connection; nothing follows.
@@ -167,6 +170,7 @@ impl AggregatorSession {
         match message {
             Control::Facts(facts) => vec![AggregatorEffect::Facts(facts)],
             Control::Renew(request) => vec![AggregatorEffect::Renew(request)],
+            Control::Config(report) => vec![AggregatorEffect::Config(report)],
             Control::Goodbye { reason, .. } => {
                 self.end(End::Goodbye { reason, return_after: Duration::ZERO })
             }

@@ -8,6 +8,9 @@ use serde::de::DeserializeOwned;
 
 use super::frame::BODY_BYTES_MAX;
 
+/// Most bytes that decoding a long document may claim.
+const LONG_BYTES_MAX: usize = 16 * 1024 * 1024;
+
 /// A body that cannot be encoded or decoded.
 #[derive(Debug, thiserror::Error)]
 pub enum CodecError {
@@ -65,6 +68,39 @@ pub fn encode<T: Serialize>(what: &'static str, value: &T) -> Result<Vec<u8>, Co
         return Err(CodecError::TooLong { what, length: bytes.len() });
     }
     Ok(bytes)
+}
+
+/// Encodes `value` for a document that travels in pieces, of at most `bytes_max` bytes.
+///
+/// # Errors
+/// When the encoding is longer.
+pub fn encode_long<T: Serialize>(
+    what: &'static str,
+    value: &T,
+    bytes_max: usize,
+) -> Result<Vec<u8>, CodecError> {
+    let bytes = bincode::serde::encode_to_vec(value, bincode::config::standard())
+        .map_err(|source| CodecError::Encode { what, source })?;
+    if bytes.len() > bytes_max { Err(CodecError::TooLong { what, length: bytes.len() }) } else { Ok(bytes) }
+}
+
+/// Decodes a document that travelled in pieces. Nothing is allocated beyond a small multiple of its length: the codec
+/// claims at most [`LONG_BYTES_MAX`].
+///
+/// # Errors
+/// When it has more than `bytes_max` bytes, is no such value, or goes on behind it.
+pub fn decode_long<T: DeserializeOwned>(
+    what: &'static str,
+    bytes: &[u8],
+    bytes_max: usize,
+) -> Result<T, CodecError> {
+    if bytes.len() > bytes_max {
+        return Err(CodecError::TooLong { what, length: bytes.len() });
+    }
+    let configuration = bincode::config::standard().with_limit::<LONG_BYTES_MAX>();
+    let (value, used) = bincode::serde::decode_from_slice(bytes, configuration)
+        .map_err(|source| CodecError::Decode { what, source })?;
+    if used == bytes.len() { Ok(value) } else { Err(CodecError::Trailing { what, left: bytes.len() - used }) }
 }
 
 /// Decodes one value that takes up all of `bytes`; `what` names it in errors.

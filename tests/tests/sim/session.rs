@@ -333,7 +333,9 @@ impl World {
                 AggregatorEffect::Facts(_) => {
                     assert!(held.aggregator.is_begun, "facts before the session stands")
                 }
-                AggregatorEffect::Renew(_) => panic!("nobody renews here"),
+                AggregatorEffect::Renew(_) | AggregatorEffect::Config(_) => {
+                    panic!("nobody renews or is configured here")
+                }
                 AggregatorEffect::End(end) => {
                     if let SessionEnd::Protocol(problem) = &end {
                         panic!("protocol error at the aggregator: {problem}");

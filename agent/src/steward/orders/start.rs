@@ -148,7 +148,10 @@ impl Orders {
                 spec.stdin.clone_from(&command.stdin);
             }
             // Cancelling runs nothing, and is done elsewhere.
-            (Action::Run(_) | Action::Routine { .. } | Action::Cancel { .. }, None) => {}
+            (
+                Action::Run(_) | Action::Routine { .. } | Action::Cancel { .. } | Action::Config { .. },
+                None,
+            ) => {}
         }
         spec
     }

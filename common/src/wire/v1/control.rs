@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::config::ConfigReport;
 use super::{MessageError, check_version, to_frame};
 use crate::authority::{SignedAuthority, SignedCatalogue};
 use crate::id::{Digest, InstanceId};
@@ -108,6 +109,8 @@ pub enum Control {
     Checkpoint(Checkpoint),
     /// Aggregator: the newest catalogue.
     Catalogue(SignedCatalogue),
+    /// Agent: how the node stands to its configuration.
+    Config(Box<ConfigReport>),
     /// Either: the session ends; `return_after_ms` tells an agent when to come back.
     Goodbye {
         /// Why.
@@ -133,6 +136,7 @@ impl Control {
             Self::Authority(signed) => to_frame(20, codec::encode("Authority", signed)),
             Self::Checkpoint(checkpoint) => to_frame(21, codec::encode("Checkpoint", checkpoint)),
             Self::Catalogue(signed) => to_frame(23, codec::encode("Catalogue", signed)),
+            Self::Config(report) => to_frame(24, codec::encode("ConfigReport", report)),
             Self::Goodbye { reason, return_after_ms } => {
                 to_frame(22, codec::encode("Goodbye", &(reason, return_after_ms)))
             }
@@ -155,6 +159,7 @@ impl Control {
             20 => codec::decode("Authority", body).map(Self::Authority),
             21 => codec::decode("Checkpoint", body).map(Self::Checkpoint),
             23 => codec::decode("Catalogue", body).map(Self::Catalogue),
+            24 => codec::decode("ConfigReport", body).map(Self::Config),
             22 => codec::decode("Goodbye", body)
                 .map(|(reason, return_after_ms)| Self::Goodbye { reason, return_after_ms }),
             kind => return Err(MessageError::Kind { kind, stream: STREAM }),

@@ -1,5 +1,6 @@
 //! Version 1 of the protocol. Frozen once released: a change is a new version with a conversion.
 
+pub mod config;
 pub mod control;
 pub mod enroll;
 pub mod order;
