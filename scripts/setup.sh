@@ -67,6 +67,9 @@ for part in build "$@"; do
             need_promtool
             # Turns the clock of one process in the end-to-end tests.
             need faketime faketime
+            # A node that shuts itself out, in a network of its own.
+            need nft nftables
+            need ip iproute2
             ;;
         browser)
             need chromium chromium

@@ -32,6 +32,8 @@ pub struct FleetOptions {
     pub aggregator_state: Option<PathBuf>,
     /// Nodes have agents and no stewards: they take no orders.
     pub without_stewards: bool,
+    /// More lines of every node's `[config]`.
+    pub config_settings: String,
 }
 
 /// A fleet in a temporary folder. Dropped, all its processes are killed and the folder is removed.
@@ -186,13 +188,18 @@ impl LocalFleet {
             self.write_policy(node, POLICY_OPEN);
         }
         let (steward, socket) = (self.node_path(node, "steward"), self.steward_socket(node));
+        // What the node configures: a machine of its own as far as files go.
+        let root = self.node_path(node, "root");
+        fs::create_dir_all(root.join("etc")).expect("the folder is ours");
         let text = format!(
             "state_dir = {}\npolicy = {}\nlog_format = \"text\"\n{more}\n[steward]\nstate_dir = {}\nsocket = {}\n\
-             units = \"never\"\n",
+             units = \"never\"\n[config]\nroot = {}\n{}\n",
             quoted(&state),
             quoted(&policy),
             quoted(&steward),
-            quoted(&socket)
+            quoted(&socket),
+            quoted(&root),
+            self.options.config_settings
         );
         fs::write(self.node_path(node, "agent.toml"), text).expect("the folder is ours");
     }

@@ -7,6 +7,7 @@
 
 mod certificate;
 mod clock;
+mod config_lockout;
 mod damage;
 mod disk;
 mod events;
