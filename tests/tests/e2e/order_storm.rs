@@ -4,7 +4,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::hash::{BuildHasher as _, RandomState};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -12,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use campanile_common::authority::{Action, Command, Limits, SignedOrder};
 use campanile_common::id::OrderId;
+use campanile_tests::random::{self, Random};
 use campanile_tests::support::{Api, LocalFleet, patience, until, within};
 use serde_json::{Value, json};
 
@@ -25,25 +25,6 @@ const SUBMITTERS: usize = 4;
 const VALIDITY: Duration = Duration::from_secs(3600);
 /// Of one command: what hangs for want of an answer is to be seen within the test.
 const TIMEOUT_MS: u32 = 15_000;
-
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (mixed ^ (mixed >> 31)) % limit
-    }
-}
-
-fn seed() -> u64 {
-    match std::env::var("CAMPANILE_SEED") {
-        Ok(text) => text.parse().expect("CAMPANILE_SEED is a whole number"),
-        Err(_) => RandomState::new().hash_one("campanile"),
-    }
-}
 
 /// An order that appends its id to a file.
 struct Noted {
@@ -181,9 +162,9 @@ fn account(order: &Noted, shown: &Value, started: usize) -> Vec<String> {
 
 #[test]
 fn a_thousand_orders_survive_kills_of_every_process() {
-    let seed = seed();
+    let seed = random::seed();
     println!("CAMPANILE_SEED={seed}");
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     let mut fleet = LocalFleet::start();
     fleet.add_nodes(&NODES);
     let orders = prepare(&fleet);

@@ -11,14 +11,13 @@ mod memory;
 mod messages;
 mod mutate;
 mod orders;
-mod random;
 
 use campanile_common::sample::{SERIES_LABELS_MAX, SERIES_MAX, Sample, TEXT_BYTES_MAX};
 use campanile_common::wire::frame::{BODY_BYTES_MAX, Frame, FrameDecoder, FrameError};
 use campanile_common::wire::v1::sample::{Block, SampleDecoder};
 
+use campanile_tests::random::{self, Random};
 use messages::Message;
-use random::Random;
 
 /// Frames of a whole run when nobody asks for more.
 const FRAMES: u64 = 1_000_000;
@@ -127,7 +126,7 @@ fn decode(bytes: &[u8], random: &mut Random, mut each: impl FnMut(&Frame)) -> En
     let mut decoder = FrameDecoder::default();
     let mut rest = bytes;
     while !rest.is_empty() {
-        let (piece, after) = rest.split_at(1 + random.below(rest.len()));
+        let (piece, after) = rest.split_at(1 + random.index(rest.len()));
         rest = after;
         decoder.push(piece);
         loop {
@@ -245,7 +244,7 @@ fn mutated_streams_of_samples_give_samples_that_fit_their_schema_or_none() {
 
 /// One frame in four is left whole, so that decoders with a state get into one.
 fn mutated_or_good(random: &mut Random, good: &[Vec<u8>]) -> Vec<u8> {
-    if random.below(4) == 0 { random.one_of(good).clone() } else { mutate::mutated(random, good) }
+    if random.index(4) == 0 { random.one_of(good).clone() } else { mutate::mutated(random, good) }
 }
 
 /// The first `length` bytes of a frame ask for more, and say how much is missing once they can know.

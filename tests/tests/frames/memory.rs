@@ -4,9 +4,9 @@ use std::process::{Command, Output};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::random::Random;
 use crate::{Outcomes, good_frames, mutate, take};
 use campanile_common::wire::v1::sample::SampleDecoder;
+use campanile_tests::random::Random;
 
 /// What decoders may use beyond what the process used before. A frame's body is 64 KiB; the largest values
 /// for their bytes are labels of two empty texts, 48 bytes in memory for 2 on the wire.
@@ -56,7 +56,7 @@ fn no_lie_about_a_length_costs_more_memory_than_a_frame_may() {
         assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"), "the child found its test");
         return;
     }
-    let seed = crate::random::seed();
+    let seed = campanile_tests::random::seed();
     println!("CAMPANILE_SEED={seed}");
     let good = good_frames();
     limit_memory();

@@ -2,7 +2,7 @@
 
 use campanile_common::wire::frame::{BODY_BYTES_MAX, HEADER_BYTES};
 
-use crate::random::Random;
+use campanile_tests::random::Random;
 
 /// Longest body of random bytes; long ones decode like short ones and cost more.
 const RANDOM_BODY_BYTES_MAX: usize = 200;
@@ -13,9 +13,9 @@ const KINDS: [u8; 25] =
 
 /// Bytes without any form; half of them begin as a frame does.
 pub(crate) fn garbage(random: &mut Random) -> Vec<u8> {
-    let count = random.below(64);
+    let count = random.index(64);
     let mut bytes = random.bytes(count);
-    if random.below(2) == 0 {
+    if random.index(2) == 0 {
         bytes.splice(0..0, [0xCA, 0x3B]);
     }
     bytes
@@ -24,24 +24,24 @@ pub(crate) fn garbage(random: &mut Random) -> Vec<u8> {
 /// A well-formed header of any version and kind before a random body.
 pub(crate) fn random_body(random: &mut Random) -> Vec<u8> {
     // Short ones by far the most: a body that a message fills to its last byte is short.
-    let longest = 1 + random.below(RANDOM_BODY_BYTES_MAX);
-    let count = random.below(longest) / (1 + random.below(8));
+    let longest = 1 + random.index(RANDOM_BODY_BYTES_MAX);
+    let count = random.index(longest) / (1 + random.index(8));
     let mut body = random.bytes(count);
     // Small numbers are lengths and variants that fit; pure noise rarely gets past a first field.
-    if random.below(2) == 0 {
+    if random.index(2) == 0 {
         for byte in &mut body {
             *byte &= 0x07;
         }
     }
-    let version = if random.below(16) == 0 { random.byte() } else { u8::from(random.below(4) != 0) };
-    let kind = if random.below(8) == 0 { random.byte() } else { *random.one_of(&KINDS) };
+    let version = if random.index(16) == 0 { random.byte() } else { u8::from(random.index(4) != 0) };
+    let kind = if random.index(8) == 0 { random.byte() } else { *random.one_of(&KINDS) };
     framed(version, kind, &body)
 }
 
 /// A good frame with something broken.
 pub(crate) fn mutated(random: &mut Random, good: &[Vec<u8>]) -> Vec<u8> {
     let mut bytes = random.one_of(good).clone();
-    for _ in 0..=random.below(3) {
+    for _ in 0..=random.index(3) {
         mutate_once(random, &mut bytes, good);
     }
     bytes
@@ -51,8 +51,8 @@ fn mutate_once(random: &mut Random, bytes: &mut Vec<u8>, good: &[Vec<u8>]) {
     if bytes.len() <= HEADER_BYTES {
         bytes.extend_from_slice(random.one_of(good).as_slice());
     }
-    let body = HEADER_BYTES + random.below(bytes.len() - HEADER_BYTES);
-    match random.below(10) {
+    let body = HEADER_BYTES + random.index(bytes.len() - HEADER_BYTES);
+    match random.index(10) {
         0 => flip(random, bytes),
         1 => bytes[body] = random.byte(),
         2 => bytes.truncate(body),
@@ -61,7 +61,7 @@ fn mutate_once(random: &mut Random, bytes: &mut Vec<u8>, good: &[Vec<u8>]) {
         5 => bytes[3] = *random.one_of(&KINDS),
         6 => {
             // A body that goes on behind its message.
-            let extra = 1 + random.below(9);
+            let extra = 1 + random.index(9);
             bytes.extend(random.bytes(extra));
             fix_length(bytes);
         }
@@ -77,7 +77,7 @@ fn mutate_once(random: &mut Random, bytes: &mut Vec<u8>, good: &[Vec<u8>]) {
         }
         _ => {
             let other = random.one_of(good).clone();
-            let from = HEADER_BYTES + random.below(other.len() - HEADER_BYTES);
+            let from = HEADER_BYTES + random.index(other.len() - HEADER_BYTES);
             bytes.truncate(body);
             bytes.extend_from_slice(&other[from..]);
             fix_length(bytes);
@@ -86,15 +86,15 @@ fn mutate_once(random: &mut Random, bytes: &mut Vec<u8>, good: &[Vec<u8>]) {
 }
 
 fn flip(random: &mut Random, bytes: &mut [u8]) {
-    let index = random.below(bytes.len());
-    bytes[index] ^= 1 << random.below(8);
+    let index = random.index(bytes.len());
+    bytes[index] ^= 1 << random.index(8);
 }
 
 fn lie_about_length(random: &mut Random, bytes: &mut [u8]) {
-    let length = match random.below(4) {
+    let length = match random.index(4) {
         0 => u32::MAX,
         1 => u32::try_from(BODY_BYTES_MAX + 1).expect("a frame's limit has 17 bits"),
-        2 => u32::try_from(random.below(BODY_BYTES_MAX)).expect("a frame's limit has 17 bits"),
+        2 => u32::try_from(random.index(BODY_BYTES_MAX)).expect("a frame's limit has 17 bits"),
         _ => u32::from_le_bytes([random.byte(), random.byte(), random.byte(), random.byte()]),
     };
     bytes[4..HEADER_BYTES].copy_from_slice(&length.to_le_bytes());
@@ -103,7 +103,7 @@ fn lie_about_length(random: &mut Random, bytes: &mut [u8]) {
 /// A variable-length number of the codec: 251 to 254 announce 2, 4, 8 or 16 bytes.
 fn huge_number(random: &mut Random) -> Vec<u8> {
     let (mark, width) = *random.one_of(&[(251_u8, 2), (252, 4), (253, 8), (254, 16)]);
-    let fill = if random.below(2) == 0 { 0xFF } else { random.byte() };
+    let fill = if random.index(2) == 0 { 0xFF } else { random.byte() };
     let mut number = vec![mark];
     number.extend(std::iter::repeat_n(fill, width));
     number

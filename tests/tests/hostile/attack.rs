@@ -14,11 +14,12 @@ use campanile_common::wire::codec;
 use campanile_common::wire::v1::control::Control;
 use campanile_common::wire::v1::order::{Deliver, DeliveryMode, JournalPosition, RunResult};
 use campanile_common::wire::v1::request::{Reply, Request};
+use campanile_tests::random::{self, Random};
 use campanile_tests::support::until;
 
 use crate::envelope::{deliver, order, signed, standing};
 use crate::impostor::Impostor;
-use crate::mutate::{Random, mutated};
+use crate::mutate::mutated;
 use crate::victim::{Victim, now};
 
 /// What is delivered, and the reason that the node must give.
@@ -347,7 +348,7 @@ fn a_stolen_aggregator_runs_nothing() {
 
 /// Delivers mutated envelopes; gives how many.
 fn mutate_all(victim: &Victim, impostor: &Impostor) -> u64 {
-    let seed = Random::seed();
+    let seed = random::seed();
     eprintln!("CAMPANILE_SEED={seed}");
     let mut random = Random::new(seed);
     let count = crate::mutations(crate::OVER_THE_LINK);

@@ -8,6 +8,7 @@ use campanile_common::api::{AuditEntry, AuditOutcome};
 use campanile_common::audit::verify_entries;
 use campanile_common::authority::{SignedAuthority, SignedCatalogue, Tier};
 use campanile_common::wire::v1::order::RunResult;
+use campanile_tests::random::{self, Random};
 use campanile_tests::support::within;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{
@@ -16,7 +17,7 @@ use rustix::net::{
 };
 
 use crate::envelope::{deliver, order, signed};
-use crate::mutate::{Random, mutated};
+use crate::mutate::mutated;
 use crate::victim::{NODE, Victim};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -91,7 +92,7 @@ fn victim_without_run() -> Victim {
 fn mutated_envelopes_on_the_stewards_socket_run_nothing() {
     let victim = victim_without_run();
     let intruder = Intruder::connect(&victim);
-    let seed = Random::seed();
+    let seed = random::seed();
     eprintln!("CAMPANILE_SEED={seed}");
     let mut random = Random::new(seed);
     let mut honest = order(&victim, Tier::Change, "mutated");

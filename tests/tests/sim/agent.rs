@@ -18,9 +18,9 @@ use campanile_common::wire::v1::control::GoodbyeReason;
 
 use crate::net::{End, IDLE_TIMEOUT, KEEP_ALIVE, Quality};
 use crate::oracle;
-use crate::random::Random;
 use crate::session::Link;
 use crate::world::{Event, FLEET, World};
+use campanile_tests::random::Random;
 
 pub(crate) const INTERVAL: u64 = 1000;
 /// A spool holds this when nothing is to be evicted.

@@ -13,7 +13,6 @@ mod aggregator;
 mod fault;
 mod net;
 mod oracle;
-mod random;
 mod session;
 mod trace;
 mod world;

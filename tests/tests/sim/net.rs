@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 
-use crate::random::Random;
+use campanile_tests::random::Random;
 
 /// Silence after which an end gives a connection up.
 pub(crate) const IDLE_TIMEOUT: u64 = 2000;

@@ -9,7 +9,7 @@ use campanile_common::id::{InstanceId, NodeId};
 use campanile_common::sample::{Gap, GapReason, Position, Sample, Schema};
 use campanile_common::time::Timestamp;
 
-use crate::random::mix;
+use campanile_tests::random::mix;
 
 /// What became of a tick.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

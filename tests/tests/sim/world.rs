@@ -13,9 +13,9 @@ use crate::aggregator::Aggregator;
 use crate::fault::Fault;
 use crate::net::{End, Stream};
 use crate::oracle::Oracle;
-use crate::random::Random;
 use crate::session::Link;
 use crate::trace::Trace;
+use campanile_tests::random::Random;
 
 pub(crate) const AGENTS: usize = 28;
 pub(crate) const FLEET: FleetId = FleetId::from_bytes([7; 16]);
@@ -108,7 +108,7 @@ pub(crate) struct Outcome {
 
 impl World {
     pub(crate) fn new(seed: u64, folder: &Path, is_shown: bool) -> Self {
-        let mut random = Random::new(seed);
+        let mut random = Random::of_case(0, seed);
         let series = |name: &str| Series {
             name: name.to_owned(),
             labels: Vec::new(),
