@@ -9,6 +9,7 @@ pub mod authority;
 pub mod catalogue;
 pub mod cli;
 pub mod client;
+pub mod config;
 pub mod confirm;
 pub mod conn;
 pub mod context;
@@ -39,7 +40,6 @@ pub mod run;
 pub mod schedule;
 pub mod signer;
 pub mod status;
-pub mod suggest;
 pub mod svc;
 pub mod targets;
 pub mod token;
@@ -48,6 +48,8 @@ pub mod watch;
 
 #[cfg(test)]
 mod testing;
+
+pub use campanile_common::suggest;
 
 use std::ffi::OsString;
 use std::io;
@@ -122,6 +124,7 @@ fn dispatch(context: &mut Context<'_>, command: &Command) -> anyhow::Result<Exit
         Command::Approve(verb) => approve::run(context, verb),
         Command::Schedule(verb) => schedule::run(context, verb),
         Command::Catalogue(verb) => catalogue::run(context, verb),
+        Command::Config(verb) => config::run(context, verb),
         Command::Freeze(options) => freeze::freeze(context, options),
         Command::Unfreeze(options) => freeze::unfreeze(context, options),
         Command::Ps(arguments) => ps::run(context, arguments),
