@@ -266,8 +266,8 @@ mod tests {
     #[test]
     fn what_is_read_at_the_start_alone_is_named() {
         let at_start = load("").unwrap();
-        let other =
-            load("listen = \"127.0.0.1:1\"\nlog_level = \"debug\"\n[thresholds.cpu]\nwarning = 1.0").unwrap();
+        let other = load("listen = \"127.0.0.1:1\"\nlog_level = \"debug\"\n[thresholds.cpu]\nwarning = 60.0")
+            .unwrap();
         assert_eq!(other.waiting(&at_start), ["listen", "addresses"], "level and thresholds change at once");
     }
 
