@@ -7,8 +7,8 @@ import signal
 import subprocess
 import time
 
-import machine
 import config
+import machine
 import orders
 from figures import Figure, median, percentile, spread
 from fleet import Fleet, rounds, settle
