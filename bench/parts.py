@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 
+import config
 import machine
 import orders
 from figures import Figure, median, percentile, spread
@@ -243,6 +244,8 @@ PARTS = {
     "envelope": (orders.envelope, ("order.verify",)),
     "orders": (orders.orders, ("ping.resident", "ping.process", "run.process", "order.agent_cpu",
                                "order.steward_cpu", "order.aggregator_cpu")),
+    "config": (config.config, ("config.push", "config.unchanged", "config.steward_cpu", "config.drift",
+                               "config.plan_all", "config.plan_none")),
     "orders-1000": (orders.swarm_orders, ("order.swarm_cpu", "order.swarm_time")),
     "swarm-1000": (lambda options: swarm(options, 1000), ("swarm.1000.memory", "swarm.1000.cpu")),
     "swarm-5000": (lambda options: swarm(options, 5000), ("swarm.5000.memory", "swarm.5000.cpu")),

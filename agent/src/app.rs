@@ -5,6 +5,7 @@
 mod doctor;
 mod duty;
 mod hub;
+mod reload;
 mod witness;
 
 use std::io::Read as _;
@@ -38,6 +39,7 @@ use crate::settings::{LogFormat, Settings};
 use crate::steward::pin;
 use duty::AgentDuties;
 use hub::{Hub, Renewal};
+use reload::Reloader;
 use witness::Witness;
 
 /// Name of the file that `log-level` leaves for the running agent, in its state folder.
@@ -225,7 +227,7 @@ fn run_agent(settings: &Settings, config: Option<&Path>) -> anyhow::Result<()> {
         tracing::warn!(path = %path.display(), "spool segment damaged: what is behind the damage is lost");
     }
     let agent = Agent { settings: settings.clone(), identity, instance, spool };
-    let ended = runtime()?.block_on(agent.run(config, &level));
+    let ended = runtime()?.block_on(agent.run(config, level));
     drop(lock);
     ended
 }
@@ -238,7 +240,7 @@ struct Agent {
 }
 
 impl Agent {
-    async fn run(self, config: Option<&Path>, level: &LogLevel) -> anyhow::Result<()> {
+    async fn run(self, config: Option<&Path>, level: LogLevel) -> anyhow::Result<()> {
         let Self { settings, identity, instance, spool } = self;
         let stop = CancellationToken::new();
         let sampler = sampler(&settings, instance);
@@ -261,6 +263,7 @@ impl Agent {
             duties: Arc::new(duties),
         };
         let link_settings = LinkSettings { instance, interval: settings.interval, facts };
+        let reloader = Reloader::new(config, settings.clone(), level, metrics_sender.clone())?;
         let hub = Hub {
             witness,
             orders: order_handle,
@@ -276,18 +279,15 @@ impl Agent {
         tasks.spawn(link::run(link_settings, channels, stop.clone()));
         tasks.spawn(hub.run(link_events));
         tasks.spawn(orders.run(stop.clone()));
+        tasks.spawn(reloader.run(stop.clone()));
         drop(sd_notify::notify(&[sd_notify::NotifyState::Ready]));
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut hangup = signal(SignalKind::hangup())?;
-        let ended = loop {
-            tokio::select! {
-                _ = terminate.recv() => break Ok(()),
-                _ = interrupt.recv() => break Ok(()),
-                _ = hangup.recv() => reload(config, &settings.state_dir, level),
-                Some(ended) = tasks.join_next() => {
-                    break Err(anyhow::anyhow!("a part of the agent ended unexpectedly: {ended:?}"));
-                }
+        let ended = tokio::select! {
+            _ = terminate.recv() => Ok(()),
+            _ = interrupt.recv() => Ok(()),
+            Some(ended) = tasks.join_next() => {
+                Err(anyhow::anyhow!("a part of the agent ended unexpectedly: {ended:?}"))
             }
         };
         drop(sd_notify::notify(&[sd_notify::NotifyState::Stopping]));
@@ -300,20 +300,6 @@ impl Agent {
         }
         tracing::info!("agent stopped");
         ended
-    }
-}
-
-/// Takes over the log level: from `log-level`'s file, else from the settings file.
-fn reload(config: Option<&Path>, state_dir: &Path, level: &LogLevel) {
-    let file = state_dir.join(LOG_LEVEL_FILE);
-    let asked = std::fs::read_to_string(&file).ok().and_then(|text| text.trim().parse().ok());
-    drop(std::fs::remove_file(&file));
-    match asked.map_or_else(|| Settings::load(config).map(|settings| settings.log_level), Ok) {
-        Ok(new) => {
-            level.set(new);
-            tracing::info!(level = %new, "log level changed");
-        }
-        Err(error) => tracing::error!(%error, "settings not reloaded: the ones in force stay"),
     }
 }
 

@@ -165,6 +165,16 @@ pub enum SettingsError {
     },
 }
 
+impl SettingsError {
+    /// One line: which file, where in it, what is wrong.
+    pub fn brief(&self) -> String {
+        match self {
+            Self::File(error) => error.brief(),
+            Self::Range { .. } => self.to_string(),
+        }
+    }
+}
+
 impl Settings {
     /// Reads `path` and its drop-ins (`agent.d/*.toml` beside `agent.toml`, later names win). Without a path, the
     /// usual file, or the defaults where there is none.
@@ -183,6 +193,35 @@ impl Settings {
             },
         };
         raw.check()
+    }
+
+    /// Keys that differ from those the agent was started with and are only read at its start.
+    pub fn waiting(&self, at_start: &Self) -> Vec<&'static str> {
+        // Taken apart, so that a new setting has to be put on one of the two sides.
+        let Self {
+            state_dir,
+            proc_root,
+            sys_root,
+            interval: _,
+            log_level: _,
+            log_format,
+            spool_bytes: _,
+            spool_age: _,
+            filesystem_exclude: _,
+            policy,
+            steward,
+            config,
+        } = self;
+        let differ = [
+            ("state_dir", *state_dir != at_start.state_dir),
+            ("proc_root", *proc_root != at_start.proc_root),
+            ("sys_root", *sys_root != at_start.sys_root),
+            ("log_format", *log_format != at_start.log_format),
+            ("policy", *policy != at_start.policy),
+            ("steward", *steward != at_start.steward),
+            ("config", *config != at_start.config),
+        ];
+        differ.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect()
     }
 }
 
@@ -313,6 +352,24 @@ mod tests {
     fn a_value_outside_its_range_says_what_it_may_be() {
         let text = full_text(&load("interval_ms = 5\n").unwrap_err());
         assert_eq!(text, "setting `interval_ms` is 5; give 100 (ten times a second) to 3600000 (an hour)");
+    }
+
+    #[test]
+    fn what_is_read_at_the_start_alone_is_named() {
+        let (before, after) = (load("").unwrap(), load("interval_ms = 2000\nlog_format = \"text\"").unwrap());
+        assert_eq!(after.waiting(&before), ["log_format"], "the interval changes at once");
+        let steward = load("[steward]\nrun_user = \"x\"\n[config]\ncheck_interval_s = 5").unwrap();
+        assert_eq!(steward.waiting(&before), ["steward", "config"]);
+        assert!(before.waiting(&before).is_empty());
+    }
+
+    #[test]
+    fn a_problem_is_told_on_one_line_with_its_place() {
+        let brief = load("interval_ms = 1000\nspool.byte_max = 1\n").unwrap_err().brief();
+        assert!(brief.contains("agent.toml: line 2, column 7: unknown field `byte_max`"), "{brief}");
+        assert!(!brief.contains('\n'));
+        let brief = Settings::load(Some(Path::new("/nonexistent/agent.toml"))).unwrap_err().brief();
+        assert!(brief.starts_with("/nonexistent/agent.toml cannot be read: "), "{brief}");
     }
 
     #[test]

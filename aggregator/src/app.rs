@@ -4,6 +4,7 @@ mod certificate;
 mod due_runs;
 mod in_force;
 mod local;
+mod reload;
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
@@ -35,6 +36,7 @@ use crate::os::process;
 use crate::series::{Ingest, IngestTask, RecentSeries};
 use crate::settings::{LogFormat, Settings};
 use crate::state::{Keys, SqliteStore, Store};
+use reload::Reloader;
 
 /// Events of sessions that wait for the node task, which handles one in microseconds.
 const NODE_EVENTS_MAX: usize = 4096;
@@ -117,6 +119,7 @@ struct Parts {
     listener: ListenerTask,
     https: Https,
     follower: in_force::Follower,
+    reloader: Reloader,
 }
 
 /// What serves people.
@@ -127,7 +130,7 @@ struct Https {
 }
 
 impl Parts {
-    async fn build(settings: &Settings, log: &LogControl) -> anyhow::Result<Self> {
+    async fn build(settings: &Settings, config: Option<&Path>, log: &LogControl) -> anyhow::Result<Self> {
         let state_dir = &settings.state_dir;
         let Stored { fleet, store, keys, audit, access, clock } = Stored::open(settings).await?;
         let ca = Arc::new(Ca::load(state_dir, fleet.fleet_id, settings.certificate_lifetime)?);
@@ -148,6 +151,8 @@ impl Parts {
                 .await?;
         let in_force::Parts { authorities, catalogues, freezer, schedules } = in_force;
         let readiness = Readiness::waiting("starting");
+        let (reloader, settings_error) =
+            Reloader::new(config, settings.clone(), log.clone(), nodes.clone(), events.clone())?;
         let services = Services {
             access: access.clone(),
             audit: audit.clone(),
@@ -161,6 +166,7 @@ impl Parts {
             events,
             fleet: fleet_info(&fleet, &clock, term),
             log_level: log_level_handle(log),
+            settings_error,
             readiness: readiness.clone(),
             clock: clock.clone(),
         };
@@ -195,6 +201,7 @@ impl Parts {
             listener,
             https: Https { socket, tls, services },
             follower: followed.with(nodes),
+            reloader,
         })
     }
 }
@@ -263,7 +270,7 @@ async fn serve(settings: Settings, config: Option<&Path>, log: LogControl) -> an
     else {
         anyhow::bail!("another aggregator serves from {}; stop it first", state_dir.display());
     };
-    let parts = Parts::build(&settings, &log).await?;
+    let parts = Parts::build(&settings, config, &log).await?;
     let Https { socket, tls, services } = parts.https;
     // Sessions first, then what they report to, so that nothing acknowledged is lost on the way down.
     let (stop_edge, stop_core) = (CancellationToken::new(), CancellationToken::new());
@@ -274,6 +281,7 @@ async fn serve(settings: Settings, config: Option<&Path>, log: LogControl) -> an
     core.spawn(parts.ingest_task.run(stop_core.clone()));
     core.spawn(checkpoints(parts.audit, parts.access.clone(), parts.nodes, stop_core.clone()));
     core.spawn(parts.follower.run(stop_core.clone()));
+    core.spawn(parts.reloader.run(stop_core.clone()));
     core.spawn(certificate::renew(
         parts.certificates,
         parts.ca,
@@ -292,7 +300,7 @@ async fn serve(settings: Settings, config: Option<&Path>, log: LogControl) -> an
     parts.readiness.set_ready();
     tracing::info!(address = %parts.address, version = env!("CARGO_PKG_VERSION"), "aggregator ready");
     drop(sd_notify::notify(&[sd_notify::NotifyState::Ready]));
-    let ended = wait(config, &log, &mut edge, &mut core).await;
+    let ended = wait(&mut edge, &mut core).await;
     parts.readiness.set_waiting("stopping");
     drop(sd_notify::notify(&[sd_notify::NotifyState::Stopping]));
     stop_edge.cancel();
@@ -314,30 +322,17 @@ fn log_level_handle(log: &LogControl) -> LogLevelHandle {
 }
 
 /// Until a signal says stop, or a part ends that should not.
-async fn wait(
-    config: Option<&Path>,
-    log: &LogControl,
-    edge: &mut JoinSet<anyhow::Result<()>>,
-    core: &mut JoinSet<()>,
-) -> anyhow::Result<()> {
+async fn wait(edge: &mut JoinSet<anyhow::Result<()>>, core: &mut JoinSet<()>) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
-            _ = hangup.recv() => match Settings::load(config).map(|settings| log.set(&settings.log_level)) {
-                Ok(Ok(())) => tracing::info!(level = log.get(), "log level reloaded"),
-                Ok(Err(error)) => tracing::error!(%error, "settings not reloaded"),
-                Err(error) => tracing::error!(%error, "settings not reloaded: the ones in force stay"),
-            },
-            Some(ended) = edge.join_next() => {
-                return ended.context("a listener failed")?.and(Err(anyhow::anyhow!("a listener ended")));
-            }
-            Some(ended) = core.join_next() => {
-                return Err(anyhow::anyhow!("a part of the aggregator ended unexpectedly: {ended:?}"));
-            }
+    tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+        Some(ended) = edge.join_next() => {
+            ended.context("a listener failed")?.and(Err(anyhow::anyhow!("a listener ended")))
+        }
+        Some(ended) = core.join_next() => {
+            Err(anyhow::anyhow!("a part of the aggregator ended unexpectedly: {ended:?}"))
         }
     }
 }

@@ -98,6 +98,17 @@ pub enum SettingsError {
     },
 }
 
+impl SettingsError {
+    /// One line: which file, where in it, what is wrong.
+    pub fn brief(&self) -> String {
+        match self {
+            Self::File(error) => error.brief(),
+            Self::LogLevel(error) => format!("{self}: {error}"),
+            Self::Range { .. } => self.to_string(),
+        }
+    }
+}
+
 impl Settings {
     /// Reads `path` and its drop-ins (`aggregator.d/*.toml` beside `aggregator.toml`, later names win). Without a path,
     /// the usual file, or the defaults where there is none.
@@ -116,6 +127,37 @@ impl Settings {
             },
         };
         raw.check()
+    }
+
+    /// Keys that differ from those the aggregator was started with and are only read at its start.
+    pub fn waiting(&self, at_start: &Self) -> Vec<&'static str> {
+        // Taken apart, so that a new setting has to be put on one of the two sides.
+        let Self {
+            state_dir,
+            listen,
+            addresses,
+            log_level: _,
+            log_format,
+            liveness,
+            certificate_lifetime,
+            thresholds: _,
+        } = self;
+        let differ = [
+            ("state_dir", *state_dir != at_start.state_dir),
+            ("listen", *listen != at_start.listen),
+            ("addresses", *addresses != at_start.addresses),
+            ("log_format", *log_format != at_start.log_format),
+            ("liveness", liveness.interval != at_start.liveness.interval),
+            ("certificates", *certificate_lifetime != at_start.certificate_lifetime),
+        ];
+        differ.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect()
+    }
+
+    /// When nodes are late and offline while the aggregator goes on: as written, unless the interval itself differs.
+    /// Agents keep the interval that they were told, so the limits that belong to another would call them all late.
+    pub fn liveness_now(&self, at_start: &Self) -> LivenessSettings {
+        let fits = self.liveness.interval == at_start.liveness.interval;
+        if fits { self.liveness } else { at_start.liveness }
     }
 
     /// Hosts of [`Settings::addresses`], for the certificate.
@@ -219,6 +261,24 @@ mod tests {
         assert_eq!(settings.liveness.late, Duration::from_secs(2));
         assert_eq!(settings.liveness.offline, Duration::from_secs(3));
         assert_eq!(settings.certificate_lifetime, Duration::from_secs(48 * 3600));
+    }
+
+    #[test]
+    fn what_is_read_at_the_start_alone_is_named() {
+        let at_start = load("").unwrap();
+        let other = load("listen = \"127.0.0.1:1\"\nlog_level = \"debug\"\n[thresholds.cpu]\nwarning = 60.0")
+            .unwrap();
+        assert_eq!(other.waiting(&at_start), ["listen", "addresses"], "level and thresholds change at once");
+    }
+
+    #[test]
+    fn limits_of_another_interval_wait_with_it() {
+        let at_start = load("").unwrap();
+        let slower = load("liveness = { offline_ms = 9000 }").unwrap();
+        assert_eq!(slower.liveness_now(&at_start).offline, Duration::from_secs(9));
+        let other = load("liveness = { interval_ms = 200 }").unwrap();
+        assert_eq!(other.liveness_now(&at_start), at_start.liveness);
+        assert_eq!(other.waiting(&at_start), ["liveness"]);
     }
 
     #[test]

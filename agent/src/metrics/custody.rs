@@ -10,7 +10,7 @@ use campanile_common::sample::{Gap, Position, Sample};
 use campanile_common::wire::v1::control::{Ack, Lane};
 use tokio::sync::mpsc;
 
-use super::spool::Spool;
+use super::spool::{Spool, SpoolLimits};
 
 /// Items of one back-fill batch: ten minutes at one sample a second.
 const BATCH_ITEMS: usize = 600;
@@ -29,6 +29,11 @@ impl Custody {
     /// Begins without a session.
     pub fn new(spool: Spool) -> Self {
         Self { outbox: Outbox::default(), spool, live: None, is_spool_failing: false }
+    }
+
+    /// Keeps to other limits of the spool from the next write on.
+    pub fn set_limits(&mut self, limits: SpoolLimits) {
+        self.spool.set_limits(limits);
     }
 
     /// A new sample.

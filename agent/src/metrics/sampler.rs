@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use campanile_common::id::InstanceId;
-use campanile_common::sample::{Position, Sample, Scale};
+use campanile_common::sample::{Position, Sample, Scale, TEXT_BYTES_MAX};
 use campanile_common::time::Timestamp;
 use campanile_common::wire::v1::control::Facts;
 
@@ -44,7 +44,13 @@ static COLLECTORS: &[Family] = &[
 static TOTALS: &[Family] = &[
     Family::gauge("campanile_agent_series", Scale::ONE),
     Family::gauge("campanile_agent_series_dropped", Scale::ONE),
+    Family::gauge("campanile_agent_settings_valid", Scale::ONE),
 ];
+/// There only while settings are refused.
+static SETTINGS_ERROR: &[Family] = &[Family::gauge("campanile_agent_settings_error", Scale::ONE)];
+/// Different errors told of in one run: whoever mends a file by trying has so many tries before only the figure is
+/// left that something is wrong.
+const SETTINGS_ERRORS_MAX: usize = 64;
 
 /// Where to look and what to leave out.
 #[derive(Clone)]
@@ -110,6 +116,9 @@ pub struct Sampler {
     readings: Readings,
     totals: Scalars,
     successes: Devices,
+    /// Why the settings as written are refused; none while they are in force.
+    settings_error: Option<String>,
+    settings_errors: Devices,
 }
 
 /// A collector and how it did.
@@ -159,7 +168,27 @@ impl Sampler {
             collectors,
             readings: Readings::default(),
             totals: Scalars::new(TOTALS),
+            settings_error: None,
+            settings_errors: Devices::new(SETTINGS_ERROR, SETTINGS_ERRORS_MAX),
         }
+    }
+
+    /// Leaves out these mount points, beside those that are always left out, from the next round on.
+    pub fn exclude_mounts(&mut self, more: &[String]) {
+        let all: Vec<String> =
+            EXCLUDE_DEFAULT.map(str::to_owned).into_iter().chain(more.iter().cloned()).collect();
+        for watched in &mut self.collectors {
+            watched.collector.exclude_mounts(&all);
+        }
+        self.settings.filesystem_exclude = all;
+    }
+
+    /// Samples tell from now on why settings are refused, or that they are not.
+    pub fn set_settings_error(&mut self, error: Option<String>) {
+        self.settings_error = error.map(|mut error| {
+            error.truncate(error.floor_char_boundary(TEXT_BYTES_MAX));
+            error
+        });
     }
 
     /// One round. `sequence` is the tick number. Never blocks on a hanging file system.
@@ -185,6 +214,7 @@ impl Sampler {
         let (series, dropped) = (count(self.readings.series()), count(self.readings.dropped()));
         self.totals.set(&mut self.readings, 0, series);
         self.totals.set(&mut self.readings, 1, dropped);
+        self.totals.set(&mut self.readings, 2, self.settings_error.is_none().into());
         let (schema, readings) = self.readings.take();
         let position = Position { instance: self.settings.instance, sequence };
         Sample { position, time: now, schema, readings }
@@ -215,6 +245,7 @@ impl Sampler {
 
     fn forget(&mut self) {
         self.totals.forget();
+        self.settings_errors.forget();
         self.successes.forget();
         for watched in &mut self.collectors {
             watched.collector.forget();
@@ -225,6 +256,13 @@ impl Sampler {
     fn claim_places(&mut self) {
         self.totals.set(&mut self.readings, 0, 0);
         self.totals.set(&mut self.readings, 1, 0);
+        self.totals.set(&mut self.readings, 2, 0);
+        if let Some(error) = &self.settings_error
+            && let Some(slot) =
+                self.settings_errors.slot(&mut self.readings, error, |error| vec![("error", error)])
+        {
+            self.readings.set(slot, 0, 1);
+        }
         self.successes.rewind();
         for watched in &self.collectors {
             let name = watched.collector.name();

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::custody::Custody;
 use super::sampler::Sampler;
-use super::spool::Spool;
+use super::spool::{Spool, SpoolLimits};
 use crate::os::clock;
 
 /// What the link tells the metrics task.
@@ -36,6 +36,21 @@ pub enum MetricsEvent {
     NextBatch(oneshot::Sender<Vec<LaneItem>>),
     /// The aggregator wants another interval between samples.
     Interval(Duration),
+    /// Settings changed.
+    Settings(MetricsSettings),
+    /// Why the settings as written are refused, or that they no longer are.
+    SettingsError(Option<String>),
+}
+
+/// Settings that change while samples are taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MetricsSettings {
+    /// Time between two samples until an aggregator says otherwise.
+    pub interval: Duration,
+    /// Of the spool.
+    pub limits: SpoolLimits,
+    /// Mount points that are not sampled.
+    pub filesystem_exclude: Vec<String>,
 }
 
 /// The metrics task.
@@ -45,6 +60,8 @@ pub struct MetricsTask {
     custody: Custody,
     instance: InstanceId,
     interval: Duration,
+    /// An aggregator said which interval it wants; the settings have no say any more.
+    is_interval_told: bool,
     /// Spreads the fleet's ticks over the interval, and keeps them away from full seconds.
     phase: Duration,
     events: mpsc::Receiver<MetricsEvent>,
@@ -60,7 +77,15 @@ impl MetricsTask {
         phase: Duration,
         events: mpsc::Receiver<MetricsEvent>,
     ) -> Self {
-        Self { sampler, custody: Custody::new(spool), instance, interval, phase, events }
+        Self {
+            sampler,
+            custody: Custody::new(spool),
+            instance,
+            interval,
+            is_interval_told: false,
+            phase,
+            events,
+        }
     }
 
     /// Samples until cancelled; then everything unacknowledged is in the spool.
@@ -75,11 +100,13 @@ impl MetricsTask {
                 biased;
                 () = stop.cancelled() => break,
                 event = self.events.recv() => match event {
-                    Some(MetricsEvent::Interval(interval)) if interval != self.interval => {
-                        (started, first_tick) = (due, next_tick);
-                        self.interval = interval;
+                    Some(event) => {
+                        let before = self.interval;
+                        self.handle(event);
+                        if self.interval != before {
+                            (started, first_tick) = (due, next_tick);
+                        }
                     }
-                    Some(event) => self.handle(event),
                     None => break,
                 },
                 () = tokio::time::sleep_until(due) => {
@@ -122,7 +149,15 @@ impl MetricsTask {
                     self.custody.forget_batch();
                 }
             }
-            MetricsEvent::Interval(_) => {}
+            MetricsEvent::Interval(interval) => (self.interval, self.is_interval_told) = (interval, true),
+            MetricsEvent::Settings(settings) => {
+                if !self.is_interval_told {
+                    self.interval = settings.interval;
+                }
+                self.custody.set_limits(settings.limits);
+                self.sampler.exclude_mounts(&settings.filesystem_exclude);
+            }
+            MetricsEvent::SettingsError(error) => self.sampler.set_settings_error(error),
         }
     }
 }

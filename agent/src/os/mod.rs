@@ -23,3 +23,4 @@ pub mod statvfs;
 pub mod stopwatch;
 pub mod termination;
 pub mod user;
+pub mod watch;

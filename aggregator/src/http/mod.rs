@@ -161,6 +161,8 @@ pub struct Services {
     pub fleet: FleetInfo,
     /// Level of the log.
     pub log_level: LogLevelHandle,
+    /// Why the settings as written are refused; none while they are in force.
+    pub settings_error: watch::Receiver<Option<String>>,
     /// Whether the aggregator can do its work.
     pub readiness: Readiness,
     /// The time.

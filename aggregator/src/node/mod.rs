@@ -169,6 +169,11 @@ impl Nodes {
         self.tell(NodeEvent::Broadcast(message)).await;
     }
 
+    /// Judges nodes by other settings from now on.
+    pub async fn set_settings(&self, settings: NodeTaskSettings) {
+        self.tell(NodeEvent::Settings(settings)).await;
+    }
+
     /// Renames or labels; `revision` must still be the node's, where given.
     ///
     /// # Errors

@@ -10,6 +10,8 @@ use campanile_common::wire::v1::order::{Deliver, JournalPosition, Outcome, Outpu
 use campanile_common::wire::v1::request::{Reply, Request};
 use tokio::sync::{mpsc, oneshot};
 
+use super::task::NodeTaskSettings;
+
 /// Figures of a session's connection.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct LinkStats {
@@ -195,4 +197,6 @@ pub enum NodeEvent {
     },
     /// Send a message to every connected agent.
     Broadcast(Control),
+    /// Judge by other settings from now on.
+    Settings(NodeTaskSettings),
 }

@@ -36,7 +36,7 @@ const JUDGE_STEP: Duration = Duration::from_secs(1);
 const CULPRITS: u16 = 5;
 
 /// Settings of the task.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct NodeTaskSettings {
     /// When silent nodes are late and offline.
     pub liveness: LivenessSettings,
@@ -197,6 +197,12 @@ impl NodeTask {
             NodeEvent::Ask { node, request, answer } => self.ask(node, request, answer),
             NodeEvent::AskStream { node, request, replies } => self.ask_stream(node, request, replies),
             NodeEvent::Deliver { node, slip } => self.deliver(node, slip),
+            NodeEvent::Settings(settings) => {
+                for live in self.live.values_mut() {
+                    live.judge.set_thresholds(Arc::clone(&settings.thresholds));
+                }
+                self.settings = settings;
+            }
             NodeEvent::Broadcast(message) => {
                 for session in self.live.values().filter_map(|live| live.session.as_ref()) {
                     drop(session.commands.try_send(SessionCommand::Send(message.clone())));

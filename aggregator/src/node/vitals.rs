@@ -83,6 +83,7 @@ struct Gathered<'a> {
     processes: Option<f64>,
     failed_units: Vec<&'a Wanted>,
     failed_collectors: Vec<&'a Wanted>,
+    settings_errors: Vec<&'a Wanted>,
     is_clock_synchronised: Option<bool>,
     clock_offset_seconds: Option<f64>,
 }
@@ -99,7 +100,8 @@ impl<'a> Gathered<'a> {
             Role::Processes => self.processes = Some(value),
             Role::FailedUnit if value > 0.0 => self.failed_units.push(wanted),
             Role::CollectorSuccess if value <= 0.0 => self.failed_collectors.push(wanted),
-            Role::FailedUnit | Role::CollectorSuccess => {}
+            Role::SettingsError if value > 0.0 => self.settings_errors.push(wanted),
+            Role::FailedUnit | Role::CollectorSuccess | Role::SettingsError => {}
             Role::ClockSynchronised => self.is_clock_synchronised = Some(value > 0.0),
             Role::ClockOffset => self.clock_offset_seconds = Some(value),
         }
@@ -121,6 +123,7 @@ impl<'a> Gathered<'a> {
             processes: self.processes,
             failed_units: named(self.failed_units, "name"),
             failed_collectors: named(self.failed_collectors, "collector"),
+            settings_errors: named(self.settings_errors, "error"),
             is_clock_synchronised: self.is_clock_synchronised,
             clock_offset_seconds: self.clock_offset_seconds,
             ..Vitals::default()

@@ -7,3 +7,4 @@ pub mod log;
 pub mod process;
 pub mod random;
 pub mod settings_file;
+pub mod watch;

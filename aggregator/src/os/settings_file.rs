@@ -28,6 +28,26 @@ pub enum FileError {
     },
 }
 
+impl FileError {
+    /// One line: which file, where in it, what is wrong.
+    pub fn brief(&self) -> String {
+        match self {
+            Self::Read { path, source } => format!("{} cannot be read: {source}", path.display()),
+            Self::Malformed { path, source } => {
+                let shown = source.to_string();
+                let first = shown.lines().next().unwrap_or_default();
+                let place = first.strip_prefix("TOML parse error at ").map(|place| format!("{place}: "));
+                format!(
+                    "{}: {}{}",
+                    path.display(),
+                    place.unwrap_or_default(),
+                    source.message().replace('\n', ", ")
+                )
+            }
+        }
+    }
+}
+
 /// Reads `path`, then every `*.toml` in the folder of the same name ending in `.d`, in order of their names; a later
 /// value wins, tables merge. Each file is checked by itself, so that an error names its file and line.
 ///

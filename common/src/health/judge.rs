@@ -131,6 +131,12 @@ impl Judge {
         }
     }
 
+    /// Judges by other thresholds from the next observation on; what is pending or firing is measured against them
+    /// then.
+    pub fn set_thresholds(&mut self, thresholds: Arc<Thresholds>) {
+        self.thresholds = thresholds;
+    }
+
     /// Takes in what is known of the node now. To be called at least every two seconds: time beyond that does not
     /// count towards `for` and clear times. `vitals` are the newest there are; of a node that is not online they
     /// are not looked at.

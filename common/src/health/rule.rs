@@ -22,6 +22,7 @@ pub(super) enum Rule {
     ClockUnsynchronised,
     FailedUnit,
     FailedCollector,
+    RefusedSettings,
 }
 
 impl Rule {
@@ -39,6 +40,7 @@ impl Rule {
             Self::ClockOffset | Self::ClockSkew | Self::ClockUnsynchronised => "clock",
             Self::FailedUnit => "systemd",
             Self::FailedCollector => "collector",
+            Self::RefusedSettings => "settings",
         }
     }
 
@@ -50,6 +52,7 @@ impl Rule {
             Self::ClockOffset => "offset".to_owned(),
             Self::ClockSkew => "skew".to_owned(),
             Self::ClockUnsynchronised => "synchronisation".to_owned(),
+            Self::RefusedSettings => "agent".to_owned(),
             Self::Cpu
             | Self::Memory
             | Self::Disk
@@ -64,7 +67,10 @@ impl Rule {
 
     /// Whether there is a measured value to show beside a limit.
     pub(super) fn has_value(self) -> bool {
-        !matches!(self, Self::ClockUnsynchronised | Self::FailedUnit | Self::FailedCollector)
+        !matches!(
+            self,
+            Self::ClockUnsynchronised | Self::FailedUnit | Self::FailedCollector | Self::RefusedSettings
+        )
     }
 
     /// One line for people.
@@ -88,6 +94,9 @@ impl Rule {
             }
             Self::ClockUnsynchronised => "clock is not synchronised".to_owned(),
             Self::FailedUnit => format!("systemd unit {part} failed"),
+            Self::RefusedSettings => {
+                format!("the agent's settings are refused, the last good ones stay in force: {part}")
+            }
             Self::FailedCollector => format!("the agent's {part} collector gives no values"),
         }
     }
@@ -140,6 +149,9 @@ pub(super) fn visit<'a>(
     }
     for unit in &vitals.failed_units {
         see(Rule::FailedUnit, unit, 1.0, thresholds.failed_unit.limits());
+    }
+    for error in &vitals.settings_errors {
+        see(Rule::RefusedSettings, error, 1.0, thresholds.refused_settings.limits());
     }
     for collector in &vitals.failed_collectors {
         see(Rule::FailedCollector, collector, 1.0, thresholds.failed_collector.limits());

@@ -110,6 +110,8 @@ pub struct Thresholds {
     pub(super) failed_unit: Condition,
     /// A collector of the agent gives nothing.
     pub(super) failed_collector: Condition,
+    /// The agent refuses its settings as they are written.
+    pub(super) refused_settings: Condition,
 }
 
 /// What fills slowly fires soon, what peaks in ordinary work fires late; short enough that a person who watches
@@ -150,6 +152,7 @@ impl Default for Thresholds {
             clock_unsynchronised: Condition { for_s: 600, clear_for_s: 30 },
             failed_unit: Condition { for_s: 10, clear_for_s: 10 },
             failed_collector: Condition { for_s: 30, clear_for_s: 30 },
+            refused_settings: Condition { for_s: 1, clear_for_s: 1 },
         }
     }
 }
@@ -282,6 +285,7 @@ struct RawThresholds {
     clock_unsynchronised: RawCondition,
     failed_unit: RawCondition,
     failed_collector: RawCondition,
+    refused_settings: RawCondition,
 }
 
 impl TryFrom<RawThresholds> for Thresholds {
@@ -318,6 +322,10 @@ impl TryFrom<RawThresholds> for Thresholds {
                 .failed_collector
                 .over(default.failed_collector)
                 .check("failed_collector")?,
+            refused_settings: raw
+                .refused_settings
+                .over(default.refused_settings)
+                .check("refused_settings")?,
         })
     }
 }

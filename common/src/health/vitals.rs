@@ -24,6 +24,8 @@ pub struct Vitals {
     pub failed_units: Vec<String>,
     /// Names of the agent's collectors that gave nothing.
     pub failed_collectors: Vec<String>,
+    /// Why the agent refuses its settings as they are written; empty while it does not.
+    pub settings_errors: Vec<String>,
     /// Whether the kernel holds the node's clock to be synchronised.
     pub is_clock_synchronised: Option<bool>,
     /// What the node's own time service still has to correct, in seconds.

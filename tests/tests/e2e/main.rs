@@ -21,4 +21,5 @@ mod order_storm;
 mod orders;
 mod reference;
 mod settings;
+mod settings_reload;
 mod storm;

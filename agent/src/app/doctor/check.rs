@@ -76,7 +76,11 @@ fn fail(name: &'static str, detail: impl Into<String>, advice: impl Into<String>
 pub(super) fn settings(problem: Option<&str>) -> Check {
     match problem {
         None => ok("settings", "can be used"),
-        Some(problem) => fail("settings", problem, "correct the file; the rest was not looked at"),
+        Some(problem) => fail(
+            "settings",
+            problem,
+            "correct the file; a running agent keeps its last good settings until then; the rest was not looked at",
+        ),
     }
 }
 

@@ -277,6 +277,12 @@ impl Collector for Filesystem {
         Ok(if is_first { Outcome::Absent } else { Outcome::Complete })
     }
 
+    fn exclude_mounts(&mut self, exclude: &[String]) {
+        exclude.clone_into(&mut self.exclude);
+        // Mounts are found anew in the next round.
+        self.walk_due = Duration::ZERO;
+    }
+
     fn forget(&mut self) {
         self.devices.forget();
         self.stuck_count.forget();

@@ -91,6 +91,9 @@ pub trait Collector: Send {
     /// When there are none; the sampler then also drops those given before the failure.
     fn collect(&mut self, round: &mut Round<'_>, readings: &mut Readings) -> Result<Outcome, CollectError>;
 
+    /// Leaves out other mount points from now on. A collector that knows of none has nothing to do.
+    fn exclude_mounts(&mut self, _exclude: &[String]) {}
+
     /// Gives up all places in the schema; asks for new ones from the next round on.
     fn forget(&mut self);
 }

@@ -106,6 +106,11 @@ enum Reach {
 }
 
 impl Spool {
+    /// Keeps to other limits from the next write on.
+    pub fn set_limits(&mut self, limits: SpoolLimits) {
+        self.limits = limits;
+    }
+
     /// Opens the spool in `folder`, reading what an earlier run left. A damaged segment is kept up to the damage; what
     /// was behind it cannot be counted by tick and is lost; the paths of such segments are returned to be logged.
     ///

@@ -7,6 +7,14 @@ const TEXTS: &[(&str, &str)] = &[
     ("campanile_agent_collector_success", "Whether a collector of the agent succeeded in this round."),
     ("campanile_agent_cpu_seconds_total", "Processor time the agent used."),
     ("campanile_agent_resident_memory_bytes", "Resident memory of the agent."),
+    (
+        "campanile_agent_settings_error",
+        "1 while the agent refuses its settings as written, with the reason; absent else.",
+    ),
+    (
+        "campanile_agent_settings_valid",
+        "1 while the agent's settings as written are in force, 0 while they are refused.",
+    ),
     ("campanile_agent_spool_bytes", "Bytes of samples waiting in the agent's spool."),
     ("campanile_agent_spool_samples", "Samples waiting in the agent's spool."),
     ("node_boot_time_seconds", "Node boot time, in unixtime."),

@@ -19,6 +19,7 @@ pub(super) struct Facts<'a> {
     pub(super) event_streams: usize,
     pub(super) orders: Figures,
     pub(super) is_frozen: bool,
+    pub(super) are_settings_valid: bool,
 }
 
 /// Writes all of it but what depends on the host series.
@@ -68,6 +69,12 @@ fn write_fleet(out: &mut Exposition, facts: &Facts<'_>) {
         Kind::Gauge,
         "1 while every change is refused, else 0.",
         u8::from(facts.is_frozen),
+    );
+    out.single(
+        "campanile_aggregator_settings_valid",
+        Kind::Gauge,
+        "1 while the aggregator's settings as written are in force, 0 while they are refused.",
+        u8::from(facts.are_settings_valid),
     );
     let authority = *facts.fleet.authority.borrow();
     out.single(

@@ -50,6 +50,7 @@ fn whole_text() -> String {
         requests: &counts,
         event_streams: 2,
         orders,
+        are_settings_valid: true,
         is_frozen: true,
     };
     let mut out = Exposition::with_capacity(0);

@@ -132,6 +132,7 @@ pub(super) async fn site_with(nodes: &[(u8, &str)]) -> Site {
         series: RecentSeries::default(),
         events,
         fleet: fleet_facts(),
+        settings_error: watch::channel(None).1,
         log_level: LogLevelHandle::new(
             move || level.lock().unwrap().clone(),
             move |wanted| match wanted {

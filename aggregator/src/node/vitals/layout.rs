@@ -35,6 +35,7 @@ pub(super) enum Role {
     Processes,
     FailedUnit,
     CollectorSuccess,
+    SettingsError,
     ClockSynchronised,
     ClockOffset,
 }
@@ -123,6 +124,7 @@ fn role(series: &Series, mountpoints: &mut Vec<String>, devices: &mut Vec<String
         "node_systemd_unit_state" if series.label("state") == Some("failed") => Some(Role::FailedUnit),
         "node_timex_sync_status" => Some(Role::ClockSynchronised),
         "node_timex_offset_seconds" => Some(Role::ClockOffset),
+        "campanile_agent_settings_error" => Some(Role::SettingsError),
         "campanile_agent_collector_success" => Some(Role::CollectorSuccess),
         _ => None,
     }

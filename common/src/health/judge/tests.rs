@@ -114,6 +114,7 @@ fn each_rule_fires_at_its_limit() {
         (with(|v| v.is_clock_synchronised = Some(false)), "clock", "synchronisation", Severity::Warning),
         (with(|v| v.failed_units.push("a.service".into())), "systemd", "a.service", Severity::Warning),
         (with(|v| v.failed_collectors.push("zfs".into())), "collector", "zfs", Severity::Warning),
+        (with(|v| v.settings_errors.push("line 3".into())), "settings", "agent", Severity::Warning),
     ] {
         let verdict = Bench::new().hold(700, &vitals);
         let seen: Vec<_> = verdict
