@@ -244,7 +244,7 @@ pub(super) fn agent_settings(layout: &Layout, node: &str) -> String {
 pub(super) const NODE_POLICY: &str = "\
 # Written by `campanile dev up`: this node takes every order. Change it and see what is denied.
 highest_tier = 3
-classes = [\"observe\", \"backup\", \"command\", \"shell\"]
+classes = [\"observe\", \"backup\", \"command\", \"config\", \"shell\"]
 
 [units]
 observe = [\"*\"]
