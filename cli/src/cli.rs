@@ -5,8 +5,9 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    api_token, approve, audit, catalogue, conn, dev, fleet, freeze, health, key, log_level, login, logs,
-    node, operator, order, people, ping, ps, reference, routine, run, schedule, status, svc, token, top,
+    api_token, approve, audit, catalogue, config, conn, dev, fleet, freeze, health, key, log_level, login,
+    logs, node, operator, order, people, ping, ps, reference, routine, run, schedule, secret, status, svc,
+    token, top,
 };
 
 /// How results are printed.
@@ -93,6 +94,12 @@ pub enum Command {
     /// What may be ordered without a key
     #[command(subcommand)]
     Catalogue(catalogue::Verb),
+    /// What nodes should be: plan, apply, compare, roll back
+    #[command(subcommand)]
+    Config(config::Verb),
+    /// Values that only their nodes can read
+    #[command(subcommand)]
+    Secret(secret::Verb),
     /// Refuse every change until `unfreeze`
     Freeze(freeze::Options),
     /// End the freeze

@@ -67,6 +67,40 @@ pub fn read(path: &Path) -> Result<Vec<u8>, FileError> {
     }
 }
 
+/// Reads a file of at most `most` bytes.
+///
+/// # Errors
+/// When it is not there, not readable, or longer.
+pub fn read_up_to(path: &Path, most: usize) -> Result<Vec<u8>, FileError> {
+    let error = |source| FileError::Read { path: path.to_owned(), source };
+    let mut bytes = Vec::new();
+    let limit = u64::try_from(most).unwrap_or(u64::MAX).saturating_add(1);
+    File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes)).map_err(error)?;
+    if bytes.len() > most {
+        let text = format!("it is longer than {most} bytes");
+        return Err(error(io::Error::new(io::ErrorKind::FileTooLarge, text)));
+    }
+    Ok(bytes)
+}
+
+/// Files of a folder that end so, in the order of their names; none where the folder is missing.
+///
+/// # Errors
+/// When the folder cannot be read.
+pub fn list(folder: &Path, extension: &str) -> Result<Vec<PathBuf>, FileError> {
+    let error = |source| FileError::Read { path: folder.to_owned(), source };
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(source) if source.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(source) => return Err(error(source)),
+    };
+    let paths: io::Result<Vec<PathBuf>> = entries.map(|entry| Ok(entry?.path())).collect();
+    let mut paths = paths.map_err(error)?;
+    paths.retain(|path| path.extension().is_some_and(|found| found == extension));
+    paths.sort();
+    Ok(paths)
+}
+
 /// Reads a small text file.
 ///
 /// # Errors
