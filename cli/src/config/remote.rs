@@ -269,18 +269,3 @@ pub(crate) fn nodes(client: &Client, selector: Option<&Selector>) -> anyhow::Res
     nodes.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(nodes)
 }
-
-/// The layers of a generation by their index, each fetched once, for those that are asked for.
-pub(crate) fn layers(
-    client: &Client,
-    parts: &[LayerPart],
-    wanted: &[u16],
-) -> anyhow::Result<BTreeMap<u16, Layer>> {
-    wanted
-        .iter()
-        .map(|index| {
-            let part = parts.get(usize::from(*index)).context("the generation names a layer it lacks")?;
-            Ok((*index, layer(client, part)?))
-        })
-        .collect()
-}

@@ -215,4 +215,4 @@ pub(super) fn drift(context: &mut Context<'_>, arguments: &Drift) -> anyhow::Res
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -154,14 +154,18 @@ fn parse_name(text: &str) -> Result<String, String> {
 /// When it fails.
 pub fn run(context: &mut Context<'_>, verb: &Verb) -> anyhow::Result<Exit> {
     match verb {
-        Verb::Set(arguments) => set(context, arguments),
+        Verb::Set(arguments) => set(context, arguments, read_value),
         Verb::Ls => list(context),
         Verb::Rotate(arguments) => rotate(context, arguments),
         Verb::Rm(arguments) => remove(context, arguments),
     }
 }
 
-fn set(context: &mut Context<'_>, arguments: &Set) -> anyhow::Result<Exit> {
+fn set(
+    context: &mut Context<'_>,
+    arguments: &Set,
+    value: impl FnOnce() -> anyhow::Result<Zeroizing<Vec<u8>>>,
+) -> anyhow::Result<Exit> {
     let session = Session::open(context, &arguments.change.order.passphrase)?;
     let work = Work::begin(&session)?;
     let name = &arguments.change.name;
@@ -173,7 +177,7 @@ fn set(context: &mut Context<'_>, arguments: &Set) -> anyhow::Result<Exit> {
             return Err(UsageError(text).into());
         }
     };
-    let value = read_value()?;
+    let value = value()?;
     work.seal(context, &arguments.change, &value, &selector, arguments.accept_new_keys, "set")
 }
 
@@ -365,4 +369,4 @@ fn checked(mut value: Zeroizing<Vec<u8>>) -> anyhow::Result<Zeroizing<Vec<u8>>> 
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

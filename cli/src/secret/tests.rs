@@ -1,5 +1,17 @@
 use super::*;
 use campanile_common::config::part_digest;
+use clap::Parser as _;
+
+/// `secret set` with a value that does not come from standard input, which tests share.
+pub(crate) fn set_from(context: &mut Context<'_>, line: &[&str], value: &[u8]) -> Exit {
+    let line = ["campanile"].iter().chain(line);
+    let crate::cli::Command::Secret(Verb::Set(arguments)) =
+        crate::cli::Cli::try_parse_from(line).unwrap().command
+    else {
+        panic!("no `secret set`")
+    };
+    set(context, &arguments, || checked(Zeroizing::new(value.to_vec()))).unwrap()
+}
 
 #[test]
 fn names_can_be_written_in_templates_and_files() {

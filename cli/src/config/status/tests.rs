@@ -7,7 +7,7 @@ fn head(number: u64) -> ConfigHead {
     ConfigHead { number, digest: part_digest(&number.to_be_bytes()) }
 }
 
-fn node(number: usize) -> NodeConfig {
+pub(crate) fn node(number: usize) -> NodeConfig {
     let node = crate::testing::node(number);
     NodeConfig {
         node: node.node_id,
