@@ -12,6 +12,7 @@ use similar::TextDiff;
 use super::release::path;
 use super::remote;
 use super::view::{diff_line, named};
+use crate::cli::Output;
 use crate::client::Client;
 use crate::context::Context;
 use crate::exit::Exit;
@@ -73,8 +74,13 @@ pub(super) fn run(context: &mut Context<'_>, arguments: &Diff) -> anyhow::Result
         files: files(&client, &before, &after)?,
         notes: notes(&before, &after),
     };
-    let paths: Vec<&str> = compared.files.iter().map(|file| file.path.as_str()).collect();
-    render::object(context, &compared, &paths.join("\n"), |context| {
+    if context.global.output == Output::Name {
+        for file in &compared.files {
+            writeln!(context.out, "{}", summary::plain(&file.path))?;
+        }
+        return Ok(Exit::Fine);
+    }
+    render::object(context, &compared, "", |context| {
         let colours = context.environment.colours();
         for file in &compared.files {
             write_file(context, file, colours)?;

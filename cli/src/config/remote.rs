@@ -1,7 +1,6 @@
 //! What the aggregator keeps of configuration, read and submitted. It is a store and no authority: whatever a new
 //! generation is built upon is verified here first, and every part by its digest.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, mpsc};
 use std::thread;

@@ -58,6 +58,9 @@ pub(crate) struct WaveOptions {
     /// Stop when more than so many nodes did not end well; the rest is skipped
     #[arg(long, value_name = "N")]
     pub(crate) max_fail: Option<u32>,
+    /// How long the nodes of a wave must be well before the next begins
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration::parse)]
+    pub(crate) wave_pause: Duration,
     /// Undo every change, not only those of network, firewall, ssh and the agent, unless the node reaches its
     /// aggregator by a new session afterwards
     #[arg(long)]
@@ -102,8 +105,17 @@ impl WaveOptions {
     }
 
     fn dispatch(&self, parallel: Option<u32>, nodes: usize) -> DispatchOptions {
-        let _ = nodes;
-        DispatchOptions { parallel, batch: self.batch.clone(), max_fail: self.max_fail, queue: false }
+        let mut ends: Vec<String> = self.waves(nodes).iter().map(ToString::to_string).collect();
+        // The aggregator knows that the rest is the last.
+        ends.pop();
+        let wave_pause_s = u32::try_from(self.wave_pause.as_secs()).unwrap_or(u32::MAX);
+        DispatchOptions {
+            parallel,
+            max_fail: self.max_fail,
+            wave_pause_s: if ends.is_empty() { 0 } else { wave_pause_s },
+            waves: ends,
+            ..DispatchOptions::default()
+        }
     }
 }
 
@@ -131,13 +143,16 @@ pub(crate) struct Work<'a> {
     pub(crate) waves: usize,
     /// How long each may take.
     pub(crate) timeout: Duration,
+    /// How long lies between two waves.
+    pub(crate) pause: Duration,
 }
 
 impl<'a> Work<'a> {
     /// Planning a generation, on all nodes at once.
     pub(crate) fn plan(nodes: &'a [Node], generation: ConfigHead, options: &OrderOptions) -> Self {
         let dispatch = DispatchOptions { parallel: options.parallel, ..DispatchOptions::default() };
-        Self { nodes, generation, mode: ConfigMode::Plan, dispatch, waves: 1, timeout: options.timeout }
+        let (timeout, pause) = (options.timeout, Duration::ZERO);
+        Self { nodes, generation, mode: ConfigMode::Plan, dispatch, waves: 1, timeout, pause }
     }
 
     /// Applying it, in waves.
@@ -154,6 +169,7 @@ impl<'a> Work<'a> {
             dispatch: waves.dispatch(options.parallel, nodes.len()),
             waves: waves.waves(nodes.len()).len(),
             timeout: options.timeout,
+            pause: waves.wave_pause,
         }
     }
 }
@@ -238,7 +254,8 @@ impl Session {
             limits: Limits { timeout_ms, output_bytes: OUTPUT_BYTES_MAX },
             standing: None,
             // Nodes of later waves must find the order still valid.
-            valid_for: (2 * SLACK + work.timeout.saturating_mul(waves)).min(VALIDITY_MAX - 2 * SLACK),
+            valid_for: (2 * SLACK + (work.timeout + work.pause).saturating_mul(waves))
+                .min(VALIDITY_MAX - 2 * SLACK),
             reason: "",
         };
         draft.compose(&self.authority, submit::new_id(), clock::now())
@@ -316,6 +333,14 @@ mod tests {
         assert_eq!(ends(&["--canary", "2", "--batch", "25%"], 28), [2, 9, 16, 23, 28]);
         assert_eq!(ends(&["--batch", "10"], 28), [10, 20, 28]);
         assert_eq!(ends(&["--canary", "5", "--batch", "1%"], 3), [3]);
+    }
+
+    #[test]
+    fn the_aggregator_is_told_where_waves_end_but_for_the_last() {
+        let dispatch = waves(&["--canary", "1", "--batch", "50%", "--wave-pause", "0s"]).dispatch(None, 4);
+        assert_eq!((dispatch.waves, dispatch.wave_pause_s), (vec!["1".to_owned(), "3".to_owned()], 0));
+        assert_eq!(waves(&[]).dispatch(Some(2), 4).waves, Vec::<String>::new());
+        assert_eq!(waves(&["--canary", "1"]).dispatch(None, 4).wave_pause_s, 10);
     }
 
     #[test]

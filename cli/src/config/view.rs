@@ -12,6 +12,7 @@ use campanile_common::id::{NodeId, OrderId};
 use data_encoding::BASE64;
 use serde::Serialize;
 
+use crate::cli::Output;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::order::follow::Sink;
@@ -253,19 +254,19 @@ impl Outcome {
 
     /// Prints it: as one object for programs, in groups for people, with an account of all nodes beside it.
     pub(crate) fn print(&self, context: &mut Context<'_>) -> anyhow::Result<()> {
-        let touched: Vec<&str> = self
-            .nodes
-            .iter()
-            .filter(|node| matches!(node.fate, Fate::Pending | Fate::Applied))
-            .map(|node| node.name.as_str())
-            .collect();
-        render::object(context, self, &touched.join("\n"), |context| {
-            let colours = context.environment.colours();
-            for group in groups(&self.nodes) {
-                write_group(context.out, &group, colours).context("cannot print the result")?;
+        if context.global.output == Output::Name {
+            for node in self.nodes.iter().filter(|node| matches!(node.fate, Fate::Pending | Fate::Applied)) {
+                writeln!(context.out, "{}", summary::plain(&node.name))?;
             }
-            Ok(())
-        })?;
+        } else {
+            render::object(context, self, "", |context| {
+                let colours = context.environment.colours();
+                for group in groups(&self.nodes) {
+                    write_group(context.out, &group, colours).context("cannot print the result")?;
+                }
+                Ok(())
+            })?;
+        }
         context.out.flush()?;
         context.hint(&self.account())?;
         Ok(())
