@@ -41,7 +41,6 @@ pub mod schedule;
 pub mod secret;
 pub mod signer;
 pub mod status;
-pub mod suggest;
 pub mod svc;
 pub mod targets;
 pub mod token;
@@ -50,6 +49,8 @@ pub mod watch;
 
 #[cfg(test)]
 mod testing;
+
+pub use campanile_common::suggest;
 
 use std::ffi::OsString;
 use std::io;
