@@ -39,9 +39,11 @@ pub struct Plan {
 
 /// Plans.
 pub(super) fn run(context: &mut Context<'_>, arguments: &Plan) -> anyhow::Result<Exit> {
-    let content = super::read::bundle(context, &arguments.dir)?;
+    // Mistakes that show without the fleet are told before anybody is asked for a passphrase.
+    super::read::bundle(context, &arguments.dir, &[])?;
     let session = Session::open(context, &arguments.order.passphrase)?;
     let all = session.nodes()?;
+    let content = super::read::bundle(context, &arguments.dir, &all)?;
     let nodes = chosen(&all, arguments.selector.selector.as_ref(), arguments.order.expect)?;
     let head = session.head(arguments.forget_secrets)?;
     let body = Body::of_layers(content.layer_parts(), head.as_ref(), &all);

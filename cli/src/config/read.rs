@@ -1,77 +1,91 @@
-//! Reading a bundle for what is done online.
+//! Reading a bundle for what is done online: whatever is wrong with it is told before anybody is asked for anything.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
-use campanile_common::config::{FilePart, Layer, LayerKind, PART_BYTES_MAX, part_digest};
-use serde_json::{Map, Value};
+use campanile_common::api::Node;
+use campanile_common::config::{BundleSource, FilePart, LintError, Listed, PART_BYTES_MAX, part_digest};
 
 use super::content::{Content, ContentLayer};
 use crate::context::Context;
 use crate::os::file;
 
-/// Reads a bundle; what is wrong with it is told before anything is asked of anybody.
+/// Longest file of TOML: a layer is no larger.
+const DOCUMENT_BYTES_MAX: usize = campanile_common::config::LAYER_BYTES_MAX;
+
+/// Reads a bundle that is without a mistake in any one layer, and in what its layers come to for each of `nodes`.
 ///
 /// # Errors
-/// When something is wrong with it.
-pub(super) fn bundle(_: &mut Context<'_>, dir: &Path) -> anyhow::Result<Content> {
-    let mut layers = Vec::new();
-    let fleet = dir.join("fleet.toml");
-    if !fleet.exists() {
+/// When it cannot be read, or anything is wrong with it; each mistake is printed.
+pub(super) fn bundle(context: &mut Context<'_>, dir: &Path, nodes: &[Node]) -> anyhow::Result<Content> {
+    let source = source(dir)?;
+    let bundle = match source.read() {
+        Ok(bundle) => bundle,
+        Err(errors) => return Err(refused(context, dir, errors)?),
+    };
+    let mut errors = Vec::new();
+    for node in nodes {
+        let id = node.node_id.to_string();
+        errors.extend(bundle.check_node(&Listed { id: &id, name: &node.name, labels: &node.labels }));
+    }
+    if !errors.is_empty() {
+        return Err(refused(context, dir, errors)?);
+    }
+    let layers = bundle.layers.into_iter().map(|layer| ContentLayer {
+        kind: layer.kind,
+        name: layer.name,
+        selector: layer.selector,
+        priority: layer.priority,
+        layer: layer.layer,
+    });
+    Ok(Content::of_layers(layers.collect(), dir))
+}
+
+/// Prints what is wrong, each mistake once.
+fn refused(
+    context: &mut Context<'_>,
+    dir: &Path,
+    mut errors: Vec<LintError>,
+) -> anyhow::Result<anyhow::Error> {
+    errors.sort();
+    errors.dedup();
+    for error in &errors {
+        context.hint(&error.to_string())?;
+    }
+    let count = match errors.len() {
+        1 => "1 mistake".to_owned(),
+        count => format!("{count} mistakes"),
+    };
+    Ok(anyhow::anyhow!("{count} in the bundle in {}; nothing was done", dir.display()))
+}
+
+/// The files of a bundle.
+fn source(dir: &Path) -> anyhow::Result<BundleSource> {
+    if !dir.join("fleet.toml").exists() {
         bail!("{} holds no bundle: fleet.toml is missing; `campanile config init` makes one", dir.display());
     }
-    layers.push(layer(dir, &fleet, LayerKind::Fleet)?);
-    for (folder, kind) in [("groups", LayerKind::Group), ("nodes", LayerKind::Node)] {
+    let mut documents = BTreeMap::new();
+    for folder in ["", "groups", "nodes"] {
         for path in file::list(&dir.join(folder), "toml")? {
-            layers.push(layer(dir, &path, kind)?);
-        }
-    }
-    Ok(Content::of_layers(layers, dir))
-}
-
-fn layer(dir: &Path, path: &Path, kind: LayerKind) -> anyhow::Result<ContentLayer> {
-    let text = file::read_text(path)?;
-    let whole: Value =
-        toml::from_str(&text).with_context(|| format!("cannot understand {}", path.display()))?;
-    let mut whole = match whole {
-        Value::Object(whole) => whole,
-        _ => bail!("{} is no table", path.display()),
-    };
-    let selector = whole.remove("selector").and_then(|value| value.as_str().map(str::to_owned));
-    let priority = whole.remove("priority").and_then(|value| value.as_i64()).unwrap_or(0);
-    let mut layer = Layer::default();
-    if let Some(Value::Object(vars)) = whole.remove("vars") {
-        layer.vars = vars;
-    }
-    for (kind, resources) in whole {
-        let Value::Object(resources) = resources else { bail!("{}: `{kind}` is no table", path.display()) };
-        let mut tables = BTreeMap::new();
-        for (name, table) in resources {
-            let Value::Object(table) = table else { bail!("{}: `{name}` is no table", path.display()) };
-            for (key, folder) in [("source", "files"), ("template", "templates")] {
-                used(dir, &table, key, folder, &mut layer)?;
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            // An editor's own settings, and backups that begin so.
+            if name.starts_with('.') {
+                continue;
             }
-            tables.insert(name, table);
+            let name = if folder.is_empty() { name } else { format!("{folder}/{name}") };
+            documents.insert(name, file::read_up_to(&path, DOCUMENT_BYTES_MAX)?);
         }
-        layer.resources.insert(kind, tables);
     }
-    let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    Ok(ContentLayer { kind, name, selector, priority: i32::try_from(priority)?, layer })
-}
-
-fn used(
-    dir: &Path,
-    table: &Map<String, Value>,
-    key: &str,
-    folder: &str,
-    layer: &mut Layer,
-) -> anyhow::Result<()> {
-    if let Some(Value::String(name)) = table.get(key) {
-        let bytes = file::read_up_to(&dir.join(folder).join(name), PART_BYTES_MAX)?;
-        let part = FilePart { digest: part_digest(&bytes), size: u64::try_from(bytes.len())? };
-        let to = if folder == "files" { &mut layer.files } else { &mut layer.templates };
-        to.insert(name.clone(), part);
+    let mut files = BTreeMap::new();
+    for (name, path) in file::tree(&dir.join("files"))? {
+        let bytes = file::read_up_to(&path, PART_BYTES_MAX)?;
+        let size = u64::try_from(bytes.len()).context("a file is longer than any can be")?;
+        files.insert(name, FilePart { digest: part_digest(&bytes), size });
     }
-    Ok(())
+    let mut templates = BTreeMap::new();
+    for (name, path) in file::tree(&dir.join("templates"))? {
+        templates.insert(name, file::read_up_to(&path, PART_BYTES_MAX)?);
+    }
+    Ok(BundleSource { documents, files, templates })
 }

@@ -255,6 +255,30 @@ fn an_apply_makes_a_release_once_and_applies_the_head_again() {
 }
 
 #[test]
+fn a_mistake_is_told_with_its_line_before_anything_is_sent() {
+    let (folder, bundle) = (operator(), bundle("dong\n"));
+    let (script, kept) = aggregator([0, 0]);
+    let web = "selector = \"role=web\"\n[file.\"/etc/motd\"]\nsuorce = \"motd\"\n";
+    std::fs::write(bundle.path().join("groups/web.toml"), web).unwrap();
+    let (exit, _, err) = campanile(&script, &folder, &["config", "plan", path(&bundle)]);
+    assert_eq!(exit, Exit::Failed);
+    assert!(err.contains("groups/web.toml:3: error") && err.contains("source"), "{err}");
+    assert!(kept.lock().unwrap().generations.is_empty());
+}
+
+#[test]
+fn explain_tells_which_layer_counts_for_a_node() {
+    let (folder, bundle) = (operator(), bundle("dong\n"));
+    let (script, _) = aggregator([0, 0]);
+    let line = ["config", "explain", "node-1", "workers", path(&bundle)];
+    let (exit, out, err) = campanile(&script, &folder, &line);
+    assert_eq!(exit, Exit::Fine, "{err}");
+    assert!(out.contains("vars.workers  groups/web.toml  yes     4"), "{out}");
+    let line = ["config", "explain", "node-2", "workers", path(&bundle)];
+    assert_eq!(campanile(&script, &folder, &line).0, Exit::Failed, "node-2 is no web server");
+}
+
+#[test]
 fn a_node_that_reverted_is_the_exit_code() {
     let (folder, bundle) = (operator(), bundle("dong\n"));
     let (script, _) = aggregator([7, 0]);

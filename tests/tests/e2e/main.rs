@@ -7,6 +7,7 @@
 
 mod certificate;
 mod clock;
+mod config;
 mod damage;
 mod disk;
 mod events;
