@@ -153,14 +153,14 @@ fn decode(text: &SignedText) -> anyhow::Result<SignedAuthority> {
     Ok(SignedAuthority { bytes, signatures })
 }
 
-/// Checks that a key may sign for this role, so that nothing is signed in vain.
+/// Checks that a key may sign for this role, so that nothing is signed in vain. Gives the name of its operator.
 ///
 /// # Errors
 /// When the authority does not say so.
-pub fn check_holder(authority: &Authority, key: &PublicKey, role: Role) -> anyhow::Result<()> {
+pub fn check_holder(authority: &Authority, key: &PublicKey, role: Role) -> anyhow::Result<String> {
     let (document, role_text) = (authority.document(), role_name(role));
     match document.operators.iter().find(|operator| operator.key == *key) {
-        Some(operator) if operator.roles.contains(&role) => Ok(()),
+        Some(operator) if operator.roles.contains(&role) => Ok(operator.name.clone()),
         Some(operator) => bail!(
             "{} holds no role `{role_text}` in version {} of the authority, as this machine knows it; `campanile operator \
              ls` brings it up to date",

@@ -6,8 +6,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
     api_token, approve, audit, catalogue, config, conn, dev, fleet, freeze, health, key, log_level, login,
-    logs, node, operator, order, people, ping, ps, reference, routine, run, schedule, status, svc, token,
-    top,
+    logs, node, operator, order, people, ping, ps, reference, routine, run, schedule, secret, status, svc,
+    token, top,
 };
 
 /// How results are printed.
@@ -34,7 +34,7 @@ pub enum Output {
     subcommand_required = true,
     arg_required_else_help = true,
     after_help = "Exit codes: 0 fine, 1 failed, 2 usage, 3 some targets failed, 4 some targets silent, 5 denied, 6 accepted \
-but waiting, 8 frozen, 130 interrupted; when several apply 3, 4, 5, 6; `health` has those of monitoring plug-ins.
+but waiting, 7 rolled back, 8 frozen, 10 changes pending, 130 interrupted; when several apply 7, 3, 4, 5, 6, 10; `health` has those of monitoring plug-ins.
 
 Environment: CAMPANILE_URL, CAMPANILE_CA and CAMPANILE_TOKEN say which fleet to speak to and as whom, \
 CAMPANILE_PROFILE which profile, CAMPANILE_CONFIG_DIR where profiles and the operator's key are, \
@@ -94,9 +94,12 @@ pub enum Command {
     /// What may be ordered without a key
     #[command(subcommand)]
     Catalogue(catalogue::Verb),
-    /// What nodes should be
+    /// What nodes should be: plan, apply, compare, roll back
     #[command(subcommand)]
     Config(config::Verb),
+    /// Values that only their nodes can read
+    #[command(subcommand)]
+    Secret(secret::Verb),
     /// Refuse every change until `unfreeze`
     Freeze(freeze::Options),
     /// End the freeze

@@ -2,6 +2,7 @@
 //!
 //! Every way in which it can fail has its own error, which says what to do.
 
+mod bytes;
 mod error;
 mod stream;
 
@@ -17,6 +18,7 @@ use ureq::http::{self, Method};
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 use zeroize::Zeroizing;
 
+pub use self::bytes::Condition;
 pub use self::error::ClientError;
 pub use self::stream::{ServerEvent, ServerEvents};
 use crate::os::random;

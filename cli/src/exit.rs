@@ -34,10 +34,18 @@ pub enum Exit {
 }
 
 /// Which code wins when several apply, first to last.
-const ORDER: [Exit; 5] = [Exit::RolledBack, Exit::SomeFailed, Exit::SomeSilent, Exit::Denied, Exit::Waiting];
+const ORDER: [Exit; 6] = [
+    Exit::RolledBack,
+    Exit::SomeFailed,
+    Exit::SomeSilent,
+    Exit::Denied,
+    Exit::Waiting,
+    // A plan that is not known of every node is not yet a plan.
+    Exit::Pending,
+];
 
 impl Exit {
-    /// The one code for several targets: 7, 3, 4, 5, 6, and fine only when every target is fine. Anything
+    /// The one code for several targets: 7, 3, 4, 5, 6, 10, and fine only when every target is fine. Anything
     /// outside that list is the code of the whole command and comes before all.
     pub fn of_all(exits: impl IntoIterator<Item = Self>) -> Self {
         let rank = |exit: &Self| match exit {
@@ -112,6 +120,8 @@ mod tests {
         assert_eq!(Exit::of_all([Denied, SomeSilent]), SomeSilent);
         assert_eq!(Exit::of_all([SomeSilent, SomeFailed]), SomeFailed);
         assert_eq!(Exit::of_all([SomeFailed, RolledBack, Waiting]), RolledBack);
+        assert_eq!(Exit::of_all([Fine, Pending]), Pending);
+        assert_eq!(Exit::of_all([Pending, SomeSilent]), SomeSilent);
     }
 
     #[test]

@@ -38,6 +38,7 @@ pub mod render;
 pub mod routine;
 pub mod run;
 pub mod schedule;
+pub mod secret;
 pub mod signer;
 pub mod status;
 pub mod svc;
@@ -125,6 +126,7 @@ fn dispatch(context: &mut Context<'_>, command: &Command) -> anyhow::Result<Exit
         Command::Schedule(verb) => schedule::run(context, verb),
         Command::Catalogue(verb) => catalogue::run(context, verb),
         Command::Config(verb) => config::run(context, verb),
+        Command::Secret(verb) => secret::run(context, verb),
         Command::Freeze(options) => freeze::freeze(context, options),
         Command::Unfreeze(options) => freeze::unfreeze(context, options),
         Command::Ps(arguments) => ps::run(context, arguments),

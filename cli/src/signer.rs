@@ -1,6 +1,6 @@
 //! Signing what operators sign: with the key in this process, or through the key agent that holds it.
 //!
-//! Nothing is signed that cannot be read as an order, a catalogue or an authority: whoever reaches the agent's socket
+//! Nothing is signed that cannot be read as an order, a catalogue, an authority or a generation: whoever reaches the agent's socket
 //! gets no signature over anything else.
 
 use std::path::{Path, PathBuf};
@@ -9,6 +9,7 @@ use anyhow::{Context as _, bail};
 use campanile_common::authority::{
     OperatorKey, PublicKey, Signature, SignedAuthority, SignedCatalogue, SignedOrder,
 };
+use campanile_common::config::SignedGeneration;
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +28,8 @@ pub enum Subject {
     Catalogue,
     /// An authority.
     Authority,
+    /// A generation of the configuration.
+    Generation,
 }
 
 /// Bytes that are not what they are said to be.
@@ -56,6 +59,12 @@ pub fn sign_with(key: &OperatorKey, subject: Subject, bytes: &[u8]) -> Result<Si
         }
         Subject::Authority => {
             let mut signed = SignedAuthority { bytes, signatures: Vec::new() };
+            signed.read().map_err(|error| refuse(&error))?;
+            signed.add_signature(key);
+            signed.signatures
+        }
+        Subject::Generation => {
+            let mut signed = SignedGeneration { bytes, signatures: Vec::new() };
             signed.read().map_err(|error| refuse(&error))?;
             signed.add_signature(key);
             signed.signatures

@@ -132,6 +132,27 @@ pub(crate) fn events(body: &str) -> String {
 
 /// How an answer is chosen: by what was asked, as its first line and its body.
 type Choose = Box<dyn FnMut(&str, &str) -> String + Send>;
+/// As above, where headers matter or bodies are no text.
+type Serve = Box<dyn FnMut(&Request) -> Vec<u8> + Send>;
+
+/// What was asked.
+pub(crate) struct Request {
+    /// Method, path and version.
+    pub(crate) line: String,
+    /// The headers, in lower case.
+    pub(crate) headers: String,
+    /// The body.
+    pub(crate) body: Vec<u8>,
+}
+
+/// An answer with a body of bytes.
+pub(crate) fn bytes_answer(body: &[u8]) -> Vec<u8> {
+    let head = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/octet-stream\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    [head.as_bytes(), body].concat()
+}
 
 /// An aggregator on the loopback that gives prepared answers, one a connection, whoever asks.
 pub(crate) struct Script {
@@ -149,6 +170,13 @@ impl Script {
 
     /// Gives the answer that `choose` makes of the request's first line and body.
     pub(crate) fn choosing(mut choose: Choose) -> Self {
+        Self::serving(Box::new(move |request| {
+            choose(&request.line, &String::from_utf8_lossy(&request.body)).into_bytes()
+        }))
+    }
+
+    /// Gives the answer that `serve` makes of the request.
+    pub(crate) fn serving(mut serve: Serve) -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
@@ -173,11 +201,12 @@ impl Script {
             while let Ok((mut socket, _)) = listener.accept() {
                 let mut connection = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
                 let mut stream = rustls::Stream::new(&mut connection, &mut socket);
-                let Some((line, body)) = read_request(&mut stream) else { continue };
-                let reply = choose(&line, &body);
-                seen.lock().unwrap().push(format!("{line}\n{body}"));
+                let Some(request) = read_request(&mut stream) else { continue };
+                let reply = serve(&request);
+                let body = String::from_utf8_lossy(&request.body);
+                seen.lock().unwrap().push(format!("{}\n{body}", request.line));
                 // A client that went away needs no answer.
-                stream.write_all(reply.as_bytes()).ok();
+                stream.write_all(&reply).ok();
                 stream.conn.send_close_notify();
                 stream.flush().ok();
             }
@@ -211,18 +240,21 @@ impl Script {
     }
 }
 
-fn read_request(stream: &mut impl std::io::Read) -> Option<(String, String)> {
+fn read_request(stream: &mut impl std::io::Read) -> Option<Request> {
     let mut asked = Vec::new();
     let mut buffer = [0; 4096];
     loop {
-        let text = String::from_utf8_lossy(&asked);
-        if let Some((head, body)) = text.split_once("\r\n\r\n") {
-            let length = head
+        if let Some(end) = asked.windows(4).position(|window| window == b"\r\n\r\n") {
+            let head = String::from_utf8_lossy(&asked[..end]).into_owned();
+            let (line, headers) = head.split_once("\r\n").unwrap_or((&head, ""));
+            let headers = headers.to_lowercase();
+            let length = headers
                 .lines()
-                .find_map(|line| line.to_lowercase().strip_prefix("content-length:")?.trim().parse().ok())
+                .find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok())
                 .unwrap_or(0);
+            let body = &asked[end + 4..];
             if body.len() >= length {
-                return Some((head.lines().next()?.to_owned(), body.to_owned()));
+                return Some(Request { line: line.to_owned(), headers, body: body.to_vec() });
             }
         }
         let read = stream.read(&mut buffer).ok().filter(|read| *read > 0)?;

@@ -43,6 +43,7 @@ impl Job {
     fn carry_out(&self, agent: &Path, keep_waiting: &dyn Fn() -> bool) -> anyhow::Result<()> {
         if let Some(folder) = self.settings.parent() {
             file::make_private_dir(folder)?;
+            layout::make_root(folder, &self.node)?;
         }
         let policy = self.settings.with_file_name(layout::POLICY);
         file::write_new(&policy, layout::NODE_POLICY.as_bytes(), file::PUBLIC)?;

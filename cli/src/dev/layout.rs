@@ -232,11 +232,16 @@ pub(super) fn agent_settings(layout: &Layout, node: &str) -> String {
          [steward]\n\
          state_dir = {}\n\
          socket = {}\n\
-         units = \"never\"\n",
+         units = \"never\"\n\
+         \n\
+         [config]\n\
+         root = {}\n\
+         check_interval_s = 30\n",
         quoted(&layout.node(node, "state")),
         quoted(&layout.node(node, POLICY)),
         quoted(&layout.node(node, "steward")),
         quoted(&layout.node(node, STEWARD_SOCKET)),
+        quoted(&layout.node(node, ROOT)),
     )
 }
 
@@ -244,12 +249,35 @@ pub(super) fn agent_settings(layout: &Layout, node: &str) -> String {
 pub(super) const NODE_POLICY: &str = "\
 # Written by `campanile dev up`: this node takes every order. Change it and see what is denied.
 highest_tier = 3
-classes = [\"observe\", \"backup\", \"command\", \"shell\"]
+classes = [\"observe\", \"backup\", \"command\", \"config\", \"shell\"]
 
 [units]
 observe = [\"*\"]
 change = [\"*\"]
 ";
+/// Name of the folder below which configuration writes, within a node's folder: a development fleet leaves the
+/// machine's own files alone.
+const ROOT: &str = "root";
+/// What is there before any configuration, so that there is something to change and to go back to.
+const ROOT_FILES: [(&str, &str); 4] = [
+    ("etc/motd", "A node of a development fleet.\n"),
+    ("etc/hosts", "127.0.0.1 localhost\n"),
+    ("etc/hostname", "{node}\n"),
+    ("etc/nginx/nginx.conf", "worker_processes 1;\n"),
+];
+
+/// Makes the folder below which a node is configured.
+pub(super) fn make_root(folder: &Path, node: &str) -> anyhow::Result<()> {
+    for (name, content) in ROOT_FILES {
+        let path = folder.join(ROOT).join(name);
+        if let Some(parent) = path.parent() {
+            file::make_private_dir(parent)?;
+        }
+        file::write_new(&path, content.replace("{node}", node).as_bytes(), file::PUBLIC)?;
+    }
+    Ok(())
+}
+
 /// Name of the policy file within a node's folder.
 pub(super) const POLICY: &str = "policy.toml";
 /// Name of the steward's socket within a node's folder.
@@ -305,6 +333,19 @@ mod tests {
         let policy: campanile_common::authority::Policy = toml::from_str(NODE_POLICY).unwrap();
         assert_eq!(policy.highest_tier, campanile_common::authority::Tier::Critical);
         assert_eq!(policy.units.change, ["*"]);
+    }
+
+    #[test]
+    fn a_node_is_configured_below_a_folder_of_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let layout = Layout::claim(&folder.path().join("demo")).unwrap();
+        let settings: toml::Table = toml::from_str(&agent_settings(&layout, "node-01")).unwrap();
+        let root = layout.node("node-01", ROOT);
+        assert_eq!(settings["config"]["root"].as_str(), root.to_str());
+        make_root(&layout.node("node-01", ""), "node-01").unwrap();
+        assert_eq!(fs::read_to_string(root.join("etc/hostname")).unwrap(), "node-01\n");
+        let policy: campanile_common::authority::Policy = toml::from_str(NODE_POLICY).unwrap();
+        assert!(policy.classes.contains(&campanile_common::authority::Class::Config));
     }
 
     #[test]

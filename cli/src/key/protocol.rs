@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::signer::Subject;
 
-/// Longest message: an order's bytes in base64.
-const MESSAGE_BYTES_MAX: u32 = 256 * 1024;
+/// Longest message: the bytes of a generation of 4 MiB in base64.
+const MESSAGE_BYTES_MAX: u32 = 6 * 1024 * 1024;
 
 /// What is wanted of the agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -53,16 +53,74 @@ pub fn follow(
 ) -> anyhow::Result<Exit> {
     let is_filtered = context.environment.stdout_is_terminal;
     let names = order.targets.iter().map(|target| target.name.as_str());
+    let is_printing = matches!(context.global.output, Output::Table | Output::Wide);
+    let mut sink = Labelled { printer: Printer::new(names, is_filtered), is_printing };
+    let Some(end) = watch(context, client, order, stop, &mut sink)? else {
+        return interrupt(context, client, order.order_id);
+    };
+    account(context, &end)?;
+    Ok(summary::exit(&end))
+}
+
+/// What becomes of the output of nodes while their order is followed. A piece may come twice.
+pub trait Sink {
+    /// A piece came.
+    ///
+    /// # Errors
+    /// When it cannot be printed.
+    fn piece(&mut self, context: &mut Context<'_>, piece: &OutputPiece) -> anyhow::Result<()>;
+
+    /// No more comes of this target. Told more than once.
+    ///
+    /// # Errors
+    /// When what is left cannot be printed.
+    fn end(&mut self, context: &mut Context<'_>, target: &OrderTarget) -> anyhow::Result<()>;
+}
+
+/// Prints lines behind the name of their node.
+struct Labelled {
+    printer: Printer,
+    is_printing: bool,
+}
+
+impl Sink for Labelled {
+    fn piece(&mut self, context: &mut Context<'_>, piece: &OutputPiece) -> anyhow::Result<()> {
+        if self.is_printing {
+            self.printer.piece(piece, context.out, context.err)?;
+            context.out.flush()?;
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, context: &mut Context<'_>, target: &OrderTarget) -> anyhow::Result<()> {
+        if self.is_printing {
+            self.printer.end(target, context.out, context.err)?;
+            context.out.flush()?;
+        }
+        Ok(())
+    }
+}
+
+/// Reads what the order does until it ends, and gives what became of it; none when a stop was asked for.
+///
+/// # Errors
+/// When the aggregator is out of reach for too long; the order goes on then.
+pub fn watch(
+    context: &mut Context<'_>,
+    client: &Client,
+    order: &Order,
+    stop: &StopRequest,
+    sink: &mut dyn Sink,
+) -> anyhow::Result<Option<Order>> {
     let mut view = View {
-        printer: Printer::new(names, is_filtered),
+        sink,
         targets: order.targets.iter().map(|target| (target.node_id, target.clone())).collect(),
-        is_printing: matches!(context.global.output, Output::Table | Output::Wide),
         end: None,
         began: Instant::now(),
         told: 0,
     };
     if !view.read(context, client, order.order_id, stop)? {
-        return interrupt(context, client, order.order_id);
+        return Ok(None);
     }
     let mut end = match view.end.take() {
         Some(end) => end,
@@ -72,8 +130,7 @@ pub fn follow(
         end.targets = view.targets.into_values().collect();
         end.targets.sort_by(|a, b| a.name.cmp(&b.name));
     }
-    account(context, &end)?;
-    Ok(summary::exit(&end))
+    Ok(Some(end))
 }
 
 /// Prints how an order ended: the whole of it for programs, the counts and what did not end well for people.
@@ -91,16 +148,15 @@ pub fn account(context: &mut Context<'_>, order: &Order) -> anyhow::Result<()> {
 }
 
 /// What is known of the order while it is followed.
-struct View {
-    printer: Printer,
+struct View<'a> {
+    sink: &'a mut dyn Sink,
     targets: BTreeMap<NodeId, OrderTarget>,
-    is_printing: bool,
     end: Option<Order>,
     began: Instant,
     told: u32,
 }
 
-impl View {
+impl View<'_> {
     /// Reads to the end; false when a stop was asked for.
     fn read(
         &mut self,
@@ -148,10 +204,9 @@ impl View {
 
     fn take(&mut self, context: &mut Context<'_>, event: &ServerEvent) -> anyhow::Result<()> {
         match event.kind.as_str() {
-            "output" if self.is_printing => {
+            "output" => {
                 let piece: OutputPiece = decode(event)?;
-                self.printer.piece(&piece, context.out, context.err)?;
-                context.out.flush()?;
+                self.sink.piece(context, &piece)?;
             }
             "target" => {
                 let target: OrderTarget = decode(event)?;
@@ -173,9 +228,8 @@ impl View {
     }
 
     fn settle(&mut self, context: &mut Context<'_>, target: &OrderTarget) -> anyhow::Result<()> {
-        if self.is_printing && !is_pending(target.state) {
-            self.printer.end(target, context.out, context.err)?;
-            context.out.flush()?;
+        if !is_pending(target.state) {
+            self.sink.end(context, target)?;
         }
         Ok(())
     }
@@ -257,7 +311,10 @@ fn may_pass(error: &ClientError) -> bool {
 }
 
 /// Withdraws what was not sent, and says what still runs.
-fn interrupt(context: &mut Context<'_>, client: &Client, id: OrderId) -> anyhow::Result<Exit> {
+///
+/// # Errors
+/// When it cannot be withdrawn.
+pub fn interrupt(context: &mut Context<'_>, client: &Client, id: OrderId) -> anyhow::Result<Exit> {
     let cancelled = withdraw(client, id)
         .with_context(|| format!("interrupted, and order {id} could not be withdrawn"))
         // Whoever pressed Ctrl-C is told by the exit code, whatever became of the rest.

@@ -57,7 +57,7 @@ pub struct Options {
 ///
 /// # Errors
 /// When it is neither a number nor a share.
-fn parse_batch(text: &str) -> Result<String, String> {
+pub(crate) fn parse_batch(text: &str) -> Result<String, String> {
     let good = match text.strip_suffix('%') {
         Some(share) => share.parse::<u32>().is_ok_and(|share| (1..=100).contains(&share)),
         None => text.parse::<u32>().is_ok_and(|count| count > 0),
@@ -73,6 +73,7 @@ impl Options {
             batch: self.batch.clone(),
             max_fail: self.max_fail,
             queue: self.queue.is_some(),
+            ..DispatchOptions::default()
         }
     }
 

@@ -18,7 +18,7 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::os::signal::StopRequest;
 use crate::os::{clock, random};
-use crate::signer::{self, Passphrase, Subject};
+use crate::signer::{self, Passphrase, Signer, Subject};
 use crate::{confirm, render};
 
 /// What is to be ordered.
@@ -109,14 +109,42 @@ pub fn sign(
     order: &authority::Order,
     passphrase: &Passphrase,
 ) -> anyhow::Result<SignedText> {
+    if signing_role(order.tier).is_some() {
+        sign_by(authority, order, &*signer::open(context, passphrase)?)
+    } else {
+        Ok(SignedText::new(&order.to_bytes()?, &[]))
+    }
+}
+
+/// As [`sign`], by a hand that is open already.
+///
+/// # Errors
+/// When it breaks a rule, or the operator may not sign it.
+pub fn sign_by(
+    authority: &Authority,
+    order: &authority::Order,
+    signer: &dyn Signer,
+) -> anyhow::Result<SignedText> {
     let bytes = order.to_bytes()?;
     let mut signatures = Vec::new();
     if let Some(role) = signing_role(order.tier) {
-        let signer = signer::open(context, passphrase)?;
         crate::authority::check_holder(authority, &signer.public(), role)?;
         signatures.push(signer.sign(Subject::Order, &bytes)?);
     }
     Ok(SignedText::new(&bytes, &signatures))
+}
+
+/// Submits a signed order and gives it as it was accepted.
+///
+/// # Errors
+/// When it is refused, or nobody knows whether it was.
+pub fn place(client: &Client, request: &OrderRequest, id: OrderId) -> anyhow::Result<Order> {
+    let accepted: Order =
+        client.send(Method::POST, "/api/v1/orders", request).map_err(|error| lost(id, error))?;
+    if accepted.order_id != id {
+        bail!("the aggregator answered for order {} instead of {id}; is it healthy?", accepted.order_id);
+    }
+    Ok(accepted)
 }
 
 /// Orders it and follows it to its end, as the options say.
@@ -159,11 +187,7 @@ pub fn carry_out(
     // From here on Ctrl-C withdraws what was sent instead of leaving it behind.
     let stop = StopRequest::listen().context("cannot listen for signals")?;
     let id = composed.order.id;
-    let accepted: Order =
-        client.send(Method::POST, "/api/v1/orders", &request).map_err(|error| lost(id, error))?;
-    if accepted.order_id != id {
-        bail!("the aggregator answered for order {} instead of {id}; is it healthy?", accepted.order_id);
-    }
+    let accepted = place(client, &request, id)?;
     if accepted.state == OrderState::Proposed {
         return proposed(context, &accepted);
     }
@@ -177,7 +201,7 @@ pub fn carry_out(
 }
 
 /// The order with its targets, if the aggregator left them out.
-fn with_targets(mut order: Order, nodes: &[Node]) -> Order {
+pub fn with_targets(mut order: Order, nodes: &[Node]) -> Order {
     if order.targets.is_empty() {
         order.targets = nodes.iter().map(waiting).collect();
     }
@@ -241,7 +265,11 @@ fn dry_run(context: &mut Context<'_>, order: &authority::Order, nodes: &[Node]) 
     Ok(Exit::Fine)
 }
 
-fn proposed(context: &mut Context<'_>, order: &Order) -> anyhow::Result<Exit> {
+/// Says that an order waits for further signatures.
+///
+/// # Errors
+/// When it cannot be printed.
+pub fn proposed(context: &mut Context<'_>, order: &Order) -> anyhow::Result<Exit> {
     let id = order.order_id;
     render::object(context, order, &id.to_string(), |context| Ok(writeln!(context.out, "{id}")?))?;
     context.hint(&format!(

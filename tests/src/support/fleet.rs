@@ -282,6 +282,11 @@ impl LocalFleet {
         assert!(found.is_some(), "{node} is {last:?}, not {liveness}\n{}", self.tails());
     }
 
+    /// The admin's API token.
+    pub fn api_token(&self) -> &str {
+        &self.token
+    }
+
     /// Runs `campanile` as the admin.
     #[track_caller]
     pub fn campanile(&self, arguments: &[&str]) -> Output {

@@ -8,6 +8,7 @@
 mod certificate;
 mod clock;
 mod config_lockout;
+mod config;
 mod damage;
 mod disk;
 mod events;

@@ -1,0 +1,372 @@
+//! `secret`: values that templates use and that only their nodes can read.
+//!
+//! A value is sealed here to the key of each node that is to have it. Neither the aggregator nor any other node can
+//! open it, and it is in no plan, no difference and no log.
+
+mod pins;
+mod seal;
+
+use std::collections::BTreeSet;
+use std::io::{IsTerminal as _, Read as _};
+
+use anyhow::{Context as _, bail};
+use campanile_common::api::Node;
+use campanile_common::config::{Purpose, SECRETS_MAX, SecretPart};
+use campanile_common::id::NodeId;
+use campanile_common::selector::Selector;
+use campanile_common::time::Timestamp;
+use clap::{Args, Subcommand};
+use serde::Serialize;
+use zeroize::Zeroizing;
+
+use self::pins::{Pins, Recipient};
+use self::seal::VALUE_BYTES_MAX;
+use crate::config::release::{self, Release, ask};
+use crate::config::session::{OrderOptions, Session, WaveOptions, chosen};
+use crate::config::{Body, Head, Parts, named, node_configs};
+use crate::context::Context;
+use crate::exit::{Exit, UsageError};
+use crate::os::terminal;
+use crate::render::{self, Cell, Column, Tone, column};
+use crate::{authority, confirm, profile, suggest};
+
+/// Verbs of `secret`.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Set a value, sealed to the nodes that are to have it
+    #[command(after_help = "Examples:
+  campanile secret set db-password -l role=db
+  pwgen -s 40 1 | campanile secret set db-password -l role=db --yes
+  campanile secret set tls-key -l role=web --no-apply < web.key
+
+The value comes from standard input or is asked for without being shown; never from the command line, which others can
+read. One newline at its end is no part of it. A template says {{ secret(\"db-password\") }}.
+
+It is sealed on this machine to the sealing key of each node, which is pinned when it is first seen. Makes a new
+generation and orders those nodes to apply it. Exit codes as those of `campanile config apply`.")]
+    Set(Set),
+    /// List secrets, never their values
+    #[command(after_help = "Examples:
+  campanile secret ls
+  campanile secret ls -o json")]
+    Ls,
+    /// Give a secret a new random value, which nobody sees
+    #[command(after_help = "Examples:
+  campanile secret rotate session-key
+  campanile secret rotate session-key --length 64 --canary 1")]
+    Rotate(Rotate),
+    /// Remove a secret
+    #[command(after_help = "Examples:
+  campanile secret rm old-password
+
+Templates that still use it fail, and are told at `campanile config plan`.")]
+    Rm(Rm),
+}
+
+/// A secret and how its change reaches nodes.
+#[derive(Debug, Args)]
+pub struct Change {
+    /// Its name
+    #[arg(value_name = "NAME", value_parser = parse_name)]
+    name: String,
+    /// Why, for the history
+    #[arg(short, long, value_name = "TEXT")]
+    message: Option<String>,
+    /// Make the generation and leave applying it for later
+    #[arg(long)]
+    no_apply: bool,
+    #[command(flatten)]
+    waves: WaveOptions,
+    #[command(flatten)]
+    order: OrderOptions,
+}
+
+/// What to set.
+#[derive(Debug, Args)]
+pub struct Set {
+    #[command(flatten)]
+    change: Change,
+    /// Which nodes are to have it; a secret that is there keeps those it has
+    #[arg(short = 'l', long)]
+    selector: Option<Selector>,
+    /// Seal it to keys of nodes that are others than before
+    #[arg(long)]
+    accept_new_keys: bool,
+}
+
+/// What to rotate.
+#[derive(Debug, Args)]
+pub struct Rotate {
+    #[command(flatten)]
+    change: Change,
+    /// Letters and digits of the value
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(8..=4096))]
+    length: u16,
+    /// Seal it to keys of nodes that are others than before
+    #[arg(long)]
+    accept_new_keys: bool,
+}
+
+/// What to remove.
+#[derive(Debug, Args)]
+pub struct Rm {
+    #[command(flatten)]
+    change: Change,
+}
+
+/// A secret, as lists show it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Listed {
+    name: String,
+    selector: String,
+    set: Timestamp,
+    nodes: usize,
+    missing: Vec<String>,
+}
+
+const COLUMNS: [Column<Listed>; 5] = [
+    column("NAME", |one, _| Cell::new(&one.name)),
+    column("SELECTOR", |one, _| Cell::new(&one.selector)),
+    column("SET", |one, now| Cell::age(Some(one.set), now)),
+    column("NODES", |one, _| Cell::new(one.nodes)),
+    column("MISSING", |one, _| {
+        if one.missing.is_empty() {
+            Cell::new("none").toned(Tone::Good)
+        } else {
+            Cell::new(named(&one.missing)).toned(Tone::Warning)
+        }
+    }),
+];
+
+const AGAIN: &str = "run it again";
+
+fn parse_name(text: &str) -> Result<String, String> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let is_name = (1..=64).contains(&text.len()) && text.chars().all(fits) && !text.starts_with(['-', '.']);
+    let problem = "give at most 64 letters, digits, `-`, `_` and `.`, the first a letter or digit";
+    if is_name { Ok(text.to_owned()) } else { Err(problem.to_owned()) }
+}
+
+/// Carries out a verb.
+///
+/// # Errors
+/// When it fails.
+pub fn run(context: &mut Context<'_>, verb: &Verb) -> anyhow::Result<Exit> {
+    match verb {
+        Verb::Set(arguments) => set(context, arguments, read_value),
+        Verb::Ls => list(context),
+        Verb::Rotate(arguments) => rotate(context, arguments),
+        Verb::Rm(arguments) => remove(context, arguments),
+    }
+}
+
+fn set(
+    context: &mut Context<'_>,
+    arguments: &Set,
+    value: impl FnOnce() -> anyhow::Result<Zeroizing<Vec<u8>>>,
+) -> anyhow::Result<Exit> {
+    let session = Session::open(context, &arguments.change.order.passphrase)?;
+    let work = Work::begin(&session)?;
+    let name = &arguments.change.name;
+    let selector = match (&arguments.selector, work.secret(name)) {
+        (Some(selector), _) => selector.to_string(),
+        (None, Some(secret)) => secret.selector.clone(),
+        (None, None) => {
+            let text = format!("there is no secret `{name}` yet: say which nodes are to have it with -l");
+            return Err(UsageError(text).into());
+        }
+    };
+    let value = value()?;
+    work.seal(context, &arguments.change, &value, &selector, arguments.accept_new_keys, "set")
+}
+
+fn rotate(context: &mut Context<'_>, arguments: &Rotate) -> anyhow::Result<Exit> {
+    let session = Session::open(context, &arguments.change.order.passphrase)?;
+    let work = Work::begin(&session)?;
+    let selector = work.known(&arguments.change.name)?.selector.clone();
+    let value = Zeroizing::new(seal::draw(usize::from(arguments.length)).as_bytes().to_vec());
+    work.seal(context, &arguments.change, &value, &selector, arguments.accept_new_keys, "rotate")
+}
+
+fn remove(context: &mut Context<'_>, arguments: &Rm) -> anyhow::Result<Exit> {
+    let session = Session::open(context, &arguments.change.order.passphrase)?;
+    let work = Work::begin(&session)?;
+    work.known(&arguments.change.name)?;
+    work.finish(context, &arguments.change, None, &Parts::default(), "remove")
+}
+
+fn list(context: &mut Context<'_>) -> anyhow::Result<Exit> {
+    let client = profile::client(context)?;
+    let authority = authority::load(context.environment)?;
+    let head = crate::config::read_head(&client, &authority, false)?;
+    let listed: Vec<Listed> = head.map(|head| of_generation(&head)).unwrap_or_default();
+    render::list(context, &listed, &COLUMNS, |one| one.name.clone())?;
+    Ok(Exit::Fine)
+}
+
+fn of_generation(head: &Head) -> Vec<Listed> {
+    let generation = &head.generation;
+    let lacking = Body::of(generation);
+    let listed = |(name, secret): (&String, &SecretPart)| Listed {
+        name: name.clone(),
+        selector: secret.selector.clone(),
+        set: secret.set,
+        nodes: secret.sealed.len(),
+        missing: lacking.without_copy(secret),
+    };
+    generation.secrets.iter().map(listed).collect()
+}
+
+/// A change of one secret, upon the head.
+struct Work<'a> {
+    session: &'a Session,
+    head: Option<Head>,
+    nodes: Vec<Node>,
+}
+
+impl<'a> Work<'a> {
+    fn begin(session: &'a Session) -> anyhow::Result<Self> {
+        Ok(Self { session, head: session.head(false)?, nodes: session.nodes()? })
+    }
+
+    fn secret(&self, name: &str) -> Option<&SecretPart> {
+        self.head.as_ref()?.generation.secrets.get(name)
+    }
+
+    fn known(&self, name: &str) -> anyhow::Result<&SecretPart> {
+        if let Some(secret) = self.secret(name) {
+            return Ok(secret);
+        }
+        let names = self.head.iter().flat_map(|head| head.generation.secrets.keys());
+        let close = suggest::close(name, names.map(String::as_str));
+        bail!("there is no secret `{name}`{}", suggest::question(&close))
+    }
+
+    /// Seals a value to the nodes of `selector` and makes it the secret's.
+    fn seal(
+        &self,
+        context: &mut Context<'_>,
+        change: &Change,
+        value: &[u8],
+        selector: &str,
+        accepts_new: bool,
+        verb: &str,
+    ) -> anyhow::Result<Exit> {
+        let meant: Selector = selector.parse().context("the selector cannot be read")?;
+        let nodes = chosen(&self.nodes, Some(&meant), None)?;
+        let recipients = self.recipients(&nodes)?;
+        let fleet = self.session.authority.document().fleet;
+        let mut pins = Pins::load(context)?;
+        pins.take(fleet, &recipients, accepts_new)?;
+        pins.store(context)?;
+        let mut parts = Parts::default();
+        let now = crate::os::clock::now();
+        let secret = seal::seal(value, selector, &recipients, now, &mut parts)?;
+        self.finish(context, change, Some(secret), &parts, verb)
+    }
+
+    /// The recipients of nodes, as they reported them.
+    fn recipients(&self, nodes: &[Node]) -> anyhow::Result<Vec<Recipient>> {
+        let wanted: BTreeSet<NodeId> = nodes.iter().map(|node| node.node_id).collect();
+        let mut recipients = Vec::new();
+        let mut seen = BTreeSet::new();
+        for node in node_configs(&self.session.client, None)? {
+            if let Some(key) = node.sealing_key.filter(|_| wanted.contains(&node.node)) {
+                seen.insert(node.node);
+                recipients.push(Recipient { node: node.node, name: node.name, key });
+            }
+        }
+        let without: Vec<String> =
+            nodes.iter().filter(|node| !seen.contains(&node.node_id)).map(|node| node.name.clone()).collect();
+        if !without.is_empty() {
+            bail!(
+                "no sealing key is known of {}: they have not reported one yet; is their steward running, and does their \
+                 policy allow class `config`?",
+                named(&without)
+            );
+        }
+        Ok(recipients)
+    }
+
+    /// Makes the generation, and has it applied by every node that the change is about.
+    fn finish(
+        &self,
+        context: &mut Context<'_>,
+        change: &Change,
+        secret: Option<SecretPart>,
+        parts: &Parts,
+        verb: &str,
+    ) -> anyhow::Result<Exit> {
+        let name = &change.name;
+        let mut body = match &self.head {
+            // Members stay as they are listed: setting a secret moves no node to other layers.
+            Some(head) => Body::of(&head.generation),
+            None => Body::of_layers(Vec::new(), None, &self.nodes),
+        };
+        let about = concerned(&self.nodes, self.secret(name), secret.as_ref());
+        match secret {
+            Some(secret) => body.secrets.insert(name.clone(), secret),
+            None => body.secrets.remove(name),
+        };
+        if body.secrets.len() > SECRETS_MAX {
+            bail!("a fleet has at most {SECRETS_MAX} secrets; remove some with `campanile secret rm`");
+        }
+        confirm::expected(about.len(), change.order.expect)?;
+        let message = change.message.clone().unwrap_or_else(|| format!("{verb} secret {name}"));
+        let what = format!("{verb} secret {name}, for {}", named(&names(&about)));
+        let is_applied = !change.no_apply && !about.is_empty();
+        if is_applied && !ask(context, &what, &[], &about, &change.waves)? {
+            return Ok(Exit::Failed);
+        }
+        let release = Release { body, parts, head: self.head.clone(), message: &message, again: AGAIN };
+        let generation = release.submit(context, self.session, Purpose::Release)?;
+        if is_applied {
+            return release::apply(context, self.session, generation, &about, &change.order, &change.waves);
+        }
+        context.hint(&format!("generation {} is made and not applied yet", generation.number))?;
+        Ok(Exit::Fine)
+    }
+}
+
+fn names(nodes: &[Node]) -> Vec<String> {
+    nodes.iter().map(|node| node.name.clone()).collect()
+}
+
+/// Nodes that had the secret, or are to have it.
+fn concerned(nodes: &[Node], before: Option<&SecretPart>, after: Option<&SecretPart>) -> Vec<Node> {
+    let has = |secret: Option<&SecretPart>, node: &Node| {
+        secret.is_some_and(|secret| secret.sealed.contains_key(&node.node_id))
+    };
+    nodes.iter().filter(|node| has(before, node) || has(after, node)).cloned().collect()
+}
+
+/// The value, from standard input or the person at the terminal.
+fn read_value() -> anyhow::Result<Zeroizing<Vec<u8>>> {
+    if std::io::stdin().is_terminal() {
+        let value = terminal::ask_secret("value", "give it on standard input")?;
+        return checked(Zeroizing::new(value.as_bytes().to_vec()));
+    }
+    // So large from the beginning that it never moves, which would leave copies behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(VALUE_BYTES_MAX + 2));
+    let limit = u64::try_from(VALUE_BYTES_MAX)? + 2;
+    std::io::stdin().lock().take(limit).read_to_end(&mut bytes).context("cannot read standard input")?;
+    checked(bytes)
+}
+
+/// Takes one newline from its end, and refuses what is no value.
+fn checked(mut value: Zeroizing<Vec<u8>>) -> anyhow::Result<Zeroizing<Vec<u8>>> {
+    if value.last() == Some(&b'\n') {
+        value.pop();
+    }
+    if value.is_empty() {
+        return Err(UsageError("the value is empty; nothing was changed".to_owned()).into());
+    }
+    if value.len() > VALUE_BYTES_MAX {
+        return Err(UsageError(format!("a secret has at most {VALUE_BYTES_MAX} bytes")).into());
+    }
+    Ok(value)
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

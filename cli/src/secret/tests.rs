@@ -1,0 +1,56 @@
+use super::*;
+use campanile_common::config::part_digest;
+use clap::Parser as _;
+
+/// `secret set` with a value that does not come from standard input, which tests share.
+pub(crate) fn set_from(context: &mut Context<'_>, line: &[&str], value: &[u8]) -> Exit {
+    let line = ["campanile"].iter().chain(line);
+    let crate::cli::Command::Secret(Verb::Set(arguments)) =
+        crate::cli::Cli::try_parse_from(line).unwrap().command
+    else {
+        panic!("no `secret set`")
+    };
+    set(context, &arguments, || checked(Zeroizing::new(value.to_vec()))).unwrap()
+}
+
+#[test]
+fn names_can_be_written_in_templates_and_files() {
+    for good in ["db-password", "a", "tls.key_2"] {
+        assert_eq!(parse_name(good).as_deref(), Ok(good));
+    }
+    for bad in ["", "-x", ".x", "a b", "a/b", "é", "\"", &"x".repeat(65)] {
+        assert!(parse_name(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn one_newline_is_no_part_of_a_value() {
+    let value = |text: &str| checked(Zeroizing::new(text.as_bytes().to_vec())).map(|value| value.to_vec());
+    assert_eq!(value("x\n").unwrap(), b"x");
+    assert_eq!(value("x\n\n").unwrap(), b"x\n");
+    assert_eq!(value(" x").unwrap(), b" x");
+    for wrong in ["", "\n", &"x".repeat(VALUE_BYTES_MAX + 1)] {
+        assert!(value(wrong).unwrap_err().downcast_ref::<UsageError>().is_some());
+    }
+    assert!(value(&"x".repeat(VALUE_BYTES_MAX)).is_ok());
+}
+
+#[test]
+fn a_change_concerns_nodes_that_had_the_secret_and_those_that_are_to_have_it() {
+    let secret = |numbers: &[usize]| SecretPart {
+        selector: String::new(),
+        set: Timestamp::from_millis(1),
+        sealed: numbers
+            .iter()
+            .map(|number| (crate::testing::node(*number).node_id, part_digest(b"x")))
+            .collect(),
+    };
+    let nodes: Vec<Node> = (1..=4).map(crate::testing::node).collect();
+    let concerned = |before: Option<&SecretPart>, after: Option<&SecretPart>| {
+        names(&super::concerned(&nodes, before, after)).join(" ")
+    };
+    let (old, new) = (secret(&[1, 2]), secret(&[2, 3]));
+    assert_eq!(concerned(Some(&old), Some(&new)), "node-1 node-2 node-3");
+    assert_eq!(concerned(None, Some(&new)), "node-2 node-3");
+    assert_eq!(concerned(Some(&old), None), "node-1 node-2");
+}
