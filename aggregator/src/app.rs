@@ -1,6 +1,7 @@
 //! Composition root: builds every part, wires the channels, owns the tasks, drains.
 
 mod certificate;
+mod config;
 mod due_runs;
 mod in_force;
 mod local;
@@ -113,6 +114,7 @@ struct Parts {
     nodes: Nodes,
     node_task: NodeTask,
     work: due_runs::Tasks,
+    config: config::Tasks,
     ingest_task: IngestTask,
     listener: ListenerTask,
     https: Https,
@@ -143,9 +145,13 @@ impl Parts {
         let (nodes, node_task) =
             node_parts((settings, fleet.fleet_id), registry, &series, &events, &clock, &ca, pin);
         let (outputs, sessions) = (open_outputs(state_dir)?, node_task.sessions());
+        let kept = (state_dir.as_path(), settings.config);
+        let opened = config::open(kept, (&store, &keys), &audit, &events, &clock, &in_force).await?;
+        let config = opened.config.clone();
         let work =
-            due_runs::open((store, keys), outputs, &audit, (&nodes, sessions), &events, &clock, &in_force)
+            due_runs::open((store, keys), outputs, &audit, (&nodes, sessions.clone()), &events, &clock, &in_force)
                 .await?;
+        let config_tasks = opened.with(&nodes, sessions, &work.orders);
         let in_force::Parts { authorities, catalogues, freezer, schedules } = in_force;
         let readiness = Readiness::waiting("starting");
         let services = Services {
@@ -157,6 +163,7 @@ impl Parts {
             freezer: freezer.clone(),
             schedules,
             orders: work.orders,
+            config: config.clone(),
             series: series.clone(),
             events,
             fleet: fleet_info(&fleet, &clock, term),
@@ -175,6 +182,7 @@ impl Parts {
             clock.clone(),
             settings.liveness.interval,
             catalogues.subscribe_signed(),
+            config,
         );
         let (agents, agents_receiver) = watch::channel(agents);
         let (people, tls) = watch::channel(people);
@@ -191,6 +199,7 @@ impl Parts {
             nodes: nodes.clone(),
             node_task,
             work: work.tasks,
+            config: config_tasks,
             ingest_task,
             listener,
             https: Https { socket, tls, services },
@@ -271,6 +280,7 @@ async fn serve(settings: Settings, config: Option<&Path>, log: LogControl) -> an
     let mut core: JoinSet<()> = JoinSet::new();
     core.spawn(parts.node_task.run(stop_core.clone()));
     parts.work.spawn(&mut core, &stop_core);
+    parts.config.spawn(&mut core, &stop_core);
     core.spawn(parts.ingest_task.run(stop_core.clone()));
     core.spawn(checkpoints(parts.audit, parts.access.clone(), parts.nodes, stop_core.clone()));
     core.spawn(parts.follower.run(stop_core.clone()));

@@ -40,6 +40,7 @@ use tokio_util::task::TaskTracker;
 use crate::access::Access;
 use crate::audit::Audit;
 use crate::authority::{Authorities, Catalogues};
+use crate::config::Config;
 use crate::event::Events;
 use crate::freeze::Freezer;
 use crate::node::Nodes;
@@ -153,6 +154,8 @@ pub struct Services {
     pub schedules: Schedules,
     /// The orders.
     pub orders: Orders,
+    /// The configuration.
+    pub config: Config,
     /// The recent series.
     pub series: RecentSeries,
     /// What changes, as it changes.

@@ -10,6 +10,7 @@ use campanile_common::id::NodeId;
 use campanile_common::time::Timestamp;
 use campanile_common::wire::frame::{FRAME_BYTES_MAX, FrameDecoder};
 use campanile_common::wire::hello::{CAPABILITY_RENEW_ONLY, Hello, Refusal, RefusalCode, Welcome};
+use campanile_common::wire::v1::config::ConfigOffer;
 use campanile_common::wire::v1::control::{Ack, Control, GoodbyeReason};
 use campanile_common::wire::v1::request::{Reply, Request};
 use quinn::{Connection, SendStream};
@@ -18,8 +19,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{Context, lane, order, request, tls};
-use crate::node::{DeliverySlip, NodeEvent, SessionCommand, SessionSeed};
+use super::{Context, lane, offer, order, request, tls};
+use crate::node::{DeliverySlip, NodeEvent, OfferEnd, SessionCommand, SessionSeed};
 use crate::os::random;
 use crate::series::SessionKey;
 
@@ -211,6 +212,7 @@ impl Driver<'_> {
             Some(SessionCommand::Ask { request, answer }) => self.ask(request, answer),
             Some(SessionCommand::AskStream { request, replies }) => self.ask_stream(request, replies),
             Some(SessionCommand::Deliver(slip)) => self.deliver(slip),
+            Some(SessionCommand::Offer { offer, answer }) => self.offer(offer, answer),
         }
         None
     }
@@ -259,8 +261,9 @@ impl Driver<'_> {
                     let (node, agent_version) = (self.peer.node, self.agent_version.clone());
                     self.context.nodes.tell(NodeEvent::Facts { node, agent_version, facts }).await;
                 }
-                // Wired with the aggregator's part of the configuration.
-                AggregatorEffect::Config(_) => {}
+                AggregatorEffect::Config(report) => {
+                    self.context.config.report(self.peer.node, *report).await;
+                }
                 AggregatorEffect::Renew(request) => match self.renew(&request).await {
                     Ok(message) => effects.extend(self.apply(AggregatorEvent::Send(message))),
                     Err(problem) => tracing::warn!(node = %self.peer.node, problem, "renewal refused"),
@@ -363,9 +366,18 @@ impl Driver<'_> {
     fn deliver(&mut self, slip: DeliverySlip) {
         let node = self.peer.node;
         if self.orders.len() < order::ORDERS_MAX {
-            self.orders.spawn(order::deliver(self.connection.clone(), node, slip));
+            let config = self.context.config.clone();
+            self.orders.spawn(order::deliver(self.connection.clone(), config, node, slip));
         } else {
             self.orders.spawn(order::lost(node, slip));
+        }
+    }
+
+    /// Offers a generation; when too much is in flight the dropped channel says that it was not.
+    fn offer(&mut self, offer: Box<ConfigOffer>, answer: oneshot::Sender<OfferEnd>) {
+        if self.tasks.len() < REQUESTS_MAX {
+            let (connection, config) = (self.connection.clone(), self.context.config.clone());
+            self.tasks.spawn(offer::serve(connection, config, self.peer.node, offer, answer));
         }
     }
 

@@ -197,6 +197,10 @@ impl NodeTask {
             NodeEvent::Ask { node, request, answer } => self.ask(node, request, answer),
             NodeEvent::AskStream { node, request, replies } => self.ask_stream(node, request, replies),
             NodeEvent::Deliver { node, slip } => self.deliver(node, slip),
+            NodeEvent::Offer { node, offer, answer } => {
+                // Where it cannot be passed on, the dropped channel says so.
+                drop(self.pass(node, SessionCommand::Offer { offer, answer }));
+            }
             NodeEvent::Broadcast(message) => {
                 for session in self.live.values().filter_map(|live| live.session.as_ref()) {
                     drop(session.commands.try_send(SessionCommand::Send(message.clone())));

@@ -307,6 +307,13 @@ impl Course {
         is_new
     }
 
+    /// What the run is about is on its way to the node.
+    pub(super) fn preparing(&mut self, index: usize, now: Moment) {
+        if let Phase::Sent { at } = &mut self.targets[index].phase {
+            *at = now.up;
+        }
+    }
+
     /// The run's end. False when it was known already.
     pub(super) fn ended(&mut self, index: usize, state: TargetState) -> bool {
         let target = &mut self.targets[index];

@@ -17,8 +17,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use campanile_common::api::{OrderState, TargetState};
-use campanile_common::authority::{Delivery, Order, RunId, SignedOrder, TargetTree};
+use campanile_common::authority::{Action, Delivery, Order, RunId, SignedOrder, TargetTree};
 use campanile_common::id::NodeId;
+use campanile_common::wire::v1::config::ConfigOffer;
 use campanile_common::wire::v1::order::{Deliver, DeliveryMode, Outcome, RunResult};
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::time::Instant;
@@ -28,7 +29,7 @@ use self::batch::Batch;
 use super::board::{Board, Live};
 use super::plan::{Contact, Course, Moment, Settled, Step};
 use super::record::{OrderRecord, StateRecord, TargetRecord, Withdrawal, Witness};
-use super::{OrderParts, Orders, REQUESTS_MAX, Request};
+use super::{APPLIES_MAX, Apply, OrderParts, Orders, REQUESTS_MAX, Request};
 use crate::audit::Audit;
 use crate::event::Events;
 use crate::node::{
@@ -93,6 +94,7 @@ pub struct OrderTask {
     nodes: Nodes,
     events: Events,
     board: Board,
+    applies: broadcast::Sender<Apply>,
     requests: mpsc::Receiver<Request>,
     reports: mpsc::Receiver<DeliveryReport>,
     report_sender: mpsc::Sender<DeliveryReport>,
@@ -128,7 +130,7 @@ impl OrderTask {
         let (request_sender, requests) = mpsc::channel(REQUESTS_MAX);
         let (report_sender, reports) = mpsc::channel(REPORTS_MAX);
         let (here, sessions) = parts.sessions.subscribe();
-        let board = Board::default();
+        let (board, applies) = (Board::default(), broadcast::Sender::new(APPLIES_MAX));
         let handle = Orders {
             store: Arc::clone(&parts.store),
             keys: parts.keys.clone(),
@@ -137,6 +139,7 @@ impl OrderTask {
             in_force: parts.in_force.clone(),
             outputs: parts.outputs.clone(),
             board: board.clone(),
+            applies: applies.clone(),
             requests: request_sender,
         };
         let mut task = Self {
@@ -145,6 +148,7 @@ impl OrderTask {
             nodes,
             events,
             board,
+            applies,
             requests,
             reports,
             report_sender,
@@ -232,6 +236,10 @@ impl OrderTask {
         };
         let was_under_way = live.course.is_under_way(index);
         match event {
+            DeliveryEvent::Preparing => {
+                live.course.preparing(index, now);
+                self.touched.insert(run);
+            }
             DeliveryEvent::Received(journal) => {
                 self.witnesses.entry(node).or_default().note(Some(journal), None);
                 live.course.received(index, now);
@@ -349,7 +357,15 @@ impl OrderTask {
         let delivery = Delivery { order: live.signed.clone(), proof, occurrence: run.occurrence };
         let journal = self.witnesses.get(&node).and_then(|witness| witness.journal);
         let deliver = Box::new(Deliver { delivery, mode, journal });
-        Some(DeliverySlip { deliver, run, reports: self.report_sender.clone() })
+        let offer = self.offer(live, node).filter(|_| mode == DeliveryMode::Start).map(Box::new);
+        Some(DeliverySlip { deliver, run, offer, reports: self.report_sender.clone() })
+    }
+
+    /// What the node has to have before a run about the configuration begins.
+    fn offer(&self, live: &LiveOrder, node: NodeId) -> Option<ConfigOffer> {
+        let Action::Config { generation, .. } = live.order.action else { return None };
+        let record = self.parts.registry.get(node)?.record;
+        Some(ConfigOffer { generation, name: record.name, labels: record.labels, is_followed: false })
     }
 
     async fn send(&self, deliveries: Vec<(RunId, NodeId, DeliveryMode)>) {
