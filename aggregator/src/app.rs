@@ -148,9 +148,16 @@ impl Parts {
         let kept = (state_dir.as_path(), settings.config);
         let opened = config::open(kept, (&store, &keys), &audit, &events, &clock, &in_force).await?;
         let config = opened.config.clone();
-        let work =
-            due_runs::open((store, keys), outputs, &audit, (&nodes, sessions.clone()), &events, &clock, &in_force)
-                .await?;
+        let work = due_runs::open(
+            (store, keys),
+            outputs,
+            &audit,
+            (&nodes, sessions.clone()),
+            &events,
+            &clock,
+            &in_force,
+        )
+        .await?;
         let config_tasks = opened.with(&nodes, sessions, &work.orders);
         let in_force::Parts { authorities, catalogues, freezer, schedules } = in_force;
         let readiness = Readiness::waiting("starting");

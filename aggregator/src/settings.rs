@@ -205,7 +205,13 @@ impl RawConfig {
         let usual = KeepPolicy::default();
         let generations = self.keep_generations.unwrap_or(usual.generations);
         let days = self.keep_days.unwrap_or(usual.days);
-        within("config.keep_generations", generations.into(), 2, 10_000, "give 2 to 10000; 100 is the default")?;
+        within(
+            "config.keep_generations",
+            generations.into(),
+            2,
+            10_000,
+            "give 2 to 10000; 100 is the default",
+        )?;
         within("config.keep_days", days.into(), 1, 36_500, "give 1 to 36500; 365 is the default")?;
         Ok(KeepPolicy { generations, days })
     }

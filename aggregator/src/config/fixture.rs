@@ -28,7 +28,8 @@ pub(crate) fn layer(text: &str, files: &[&str]) -> (Layer, BTreeMap<Digest, Vec<
 
 /// A release on top of `parent` of one layer for everybody, for nodes 1 and 2.
 pub(crate) fn generation(parent: Option<(u64, Digest)>, layer: &Layer) -> Generation {
-    let member = |number: u8| Member { name: format!("node-{number}"), labels: Default::default(), layers: vec![0] };
+    let member =
+        |number: u8| Member { name: format!("node-{number}"), labels: Default::default(), layers: vec![0] };
     Generation {
         format: Generation::FORMAT,
         fleet: FLEET,

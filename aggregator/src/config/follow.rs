@@ -140,7 +140,8 @@ mod tests {
     #[test]
     fn only_so_many_are_under_way_at_once() {
         let (report, mut following) = (at(4), Following::default());
-        let all = || (0..100).map(|number| Candidate { node: node(number), report: &report, is_target: false });
+        let all =
+            || (0..100).map(|number| Candidate { node: node(number), report: &report, is_target: false });
         let first = following.next(Duration::ZERO, SETTLED, all());
         assert_eq!(first.len(), OFFERS_MAX);
         assert!(following.next(Duration::ZERO, SETTLED, all()).is_empty());

@@ -159,7 +159,8 @@ impl Config {
         let mut known = Known::default();
         let head = read_json::<HeadRecord>(&*with.store, &record::head_key(&with.keys)).await?;
         let (head, revision) = head.unzip();
-        for record in everything::<GenerationRecord>(&with.store, with.keys.prefix("config-generation")).await?
+        for record in
+            everything::<GenerationRecord>(&with.store, with.keys.prefix("config-generation")).await?
         {
             known.insert(Arc::new(record));
         }
@@ -284,7 +285,8 @@ impl Known {
 async fn everything<T: Record>(store: &Store, prefix: String) -> Result<Vec<T>, StateError> {
     let (mut found, mut after) = (Vec::new(), None);
     loop {
-        let page = store.range(Range { prefix: prefix.clone(), after, limit: PAGE, descending: false }).await?;
+        let page =
+            store.range(Range { prefix: prefix.clone(), after, limit: PAGE, descending: false }).await?;
         for entry in &page {
             found.push(from_json(&entry.key, &entry.value)?);
         }

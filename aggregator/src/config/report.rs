@@ -25,7 +25,8 @@ fn cut(text: &str) -> String {
 
 /// The report within its limits.
 pub(super) fn clean(mut report: ConfigReport) -> ConfigReport {
-    let is_key = |key: &String| key.len() <= KEY_BYTES_MAX && key.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let is_key =
+        |key: &String| key.len() <= KEY_BYTES_MAX && key.bytes().all(|byte| byte.is_ascii_alphanumeric());
     report.sealing_key = report.sealing_key.filter(is_key);
     report.detail = cut(&report.detail);
     report.denied = cut(&report.denied);
@@ -54,11 +55,16 @@ pub(super) fn notes(before: Option<&ConfigReport>, now: &ConfigReport) -> Vec<No
         note("config.reverted", AuditOutcome::Failed, detail);
     }
     if now.is_given_up && !was(|before| before.is_given_up) {
-        note("config.given-up", AuditOutcome::Failed, format!("generation={}: {}", number(now.tried), now.detail));
+        note(
+            "config.given-up",
+            AuditOutcome::Failed,
+            format!("generation={}: {}", number(now.tried), now.detail),
+        );
     }
     let drifted_before = before.map_or(0, |before| before.drifted_count);
     if now.drifted_count > drifted_before {
-        let named: Vec<String> = now.drifted.iter().take(5).map(|drifted| drifted.resource.to_string()).collect();
+        let named: Vec<String> =
+            now.drifted.iter().take(5).map(|drifted| drifted.resource.to_string()).collect();
         let detail = format!("{} resources differ: {}", now.drifted_count, named.join(", "));
         note("config.drift", AuditOutcome::Failed, detail);
     }

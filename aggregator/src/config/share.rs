@@ -99,7 +99,8 @@ impl Config {
         self.blocking(move |config| {
             let generation = config.read_generation(digest)?;
             let signed = config.known().generations.get(&digest).map(|record| record.signed);
-            let signed = signed.ok_or_else(|| ConfigError::NotFound(format!("there is no generation {digest}")))?;
+            let signed =
+                signed.ok_or_else(|| ConfigError::NotFound(format!("there is no generation {digest}")))?;
             let mut parts = HashSet::new();
             for index in generation.layers_of(node, &name, &labels) {
                 if let Some(layer) = generation.layers.get(usize::from(index)) {

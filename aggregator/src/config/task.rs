@@ -303,7 +303,9 @@ impl ConfigTask {
         self.following.ended(node);
         match end {
             Some(OfferEnd::Ready) => tracing::info!(%node, "the node goes to the settled generation"),
-            Some(OfferEnd::Refused(why)) => tracing::warn!(%node, why, "the node refuses the settled generation"),
+            Some(OfferEnd::Refused(why)) => {
+                tracing::warn!(%node, why, "the node refuses the settled generation")
+            }
             Some(OfferEnd::Lost(why)) => tracing::debug!(%node, why, "an offer was lost"),
             None => tracing::debug!(%node, "an offer was lost with its session"),
         }
@@ -359,8 +361,11 @@ impl Config {
             let points = head.into_iter().flat_map(|head| [Some(head.point), head.settled]).flatten();
             let reports = known.nodes.values().map(|record| &record.report);
             let reported = reports.flat_map(|report| [report.current, report.tried]).flatten();
-            let pinned: BTreeSet<Digest> =
-                points.map(|point| point.digest).chain(parent).chain(reported.map(|(_, digest)| digest)).collect();
+            let pinned: BTreeSet<Digest> = points
+                .map(|point| point.digest)
+                .chain(parent)
+                .chain(reported.map(|(_, digest)| digest))
+                .collect();
             keep::gone(known.generations.values().map(AsRef::as_ref), &pinned, with.policy, self.now())
         };
         gone.truncate(most);

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use campanile_common::id::{Digest, NodeId};
 use campanile_common::wire::frame::Frame;
-use campanile_common::wire::v1::config::{ConfigDown, ConfigOffer, ConfigUp, PIECE_BYTES_MAX, PartPiece, WANTED_MAX};
+use campanile_common::wire::v1::config::{
+    ConfigDown, ConfigOffer, ConfigUp, PIECE_BYTES_MAX, PartPiece, WANTED_MAX,
+};
 use quinn::{Connection, SendStream};
 use tokio::sync::oneshot;
 
@@ -131,7 +133,9 @@ impl Service<'_> {
     }
 
     async fn part(&mut self, wanted: Digest) -> Result<(), Broken> {
-        let Some(digest) = self.share.part(wanted) else { return self.send(&ConfigDown::Missing(wanted)).await };
+        let Some(digest) = self.share.part(wanted) else {
+            return self.send(&ConfigDown::Missing(wanted)).await;
+        };
         let checked = self.config.part_bytes(digest).await;
         let length = match checked {
             Ok(length) => length,

@@ -122,10 +122,8 @@ impl Board {
         let mut targets = BTreeSet::new();
         for live in live {
             live.read(|shown| {
-                let is_apply = matches!(
-                    shown.order.action,
-                    Action::Config { mode: ConfigMode::Apply { .. }, .. }
-                );
+                let is_apply =
+                    matches!(shown.order.action, Action::Config { mode: ConfigMode::Apply { .. }, .. });
                 if is_apply && shown.state == OrderState::Running {
                     targets.extend(shown.targets.iter().map(|target| target.node));
                 }

@@ -257,7 +257,9 @@ impl Parts {
         match File::open(path) {
             Ok(file) => Ok(file),
             // It was there, and nobody here removed it.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(self.damaged(digest, path.to_owned())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(self.damaged(digest, path.to_owned()))
+            }
             Err(error) => Err(disk("read", path, &error)),
         }
     }

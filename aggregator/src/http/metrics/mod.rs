@@ -48,6 +48,7 @@ pub(super) async fn serve(State(shared): App, caller: Caller, _: Params<NoParams
             requests: &shared.requests,
             event_streams: shared.stream_limit.count(),
             orders: shared.services.orders.figures(),
+            config: shared.services.config.figures(),
             is_frozen: shared.services.freezer.is_frozen(),
         },
     );

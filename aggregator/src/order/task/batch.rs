@@ -322,7 +322,8 @@ impl OrderTask {
         let Action::Config { generation, mode: ConfigMode::Apply { .. } } = live.order.action else { return };
         let counts = record.counts;
         let most = live.record.dispatch.max_fail.unwrap_or(0);
-        let is_clean = record.state == OrderState::Done && counts.skipped == 0 && counts.failed + counts.denied <= most;
+        let is_clean =
+            record.state == OrderState::Done && counts.skipped == 0 && counts.failed + counts.denied <= most;
         // Nobody listens: then nothing is settled by itself.
         drop(self.applies.send(Apply { generation, targets: live.nodes.clone(), is_clean }));
     }
