@@ -10,6 +10,7 @@
 //! asked for again after the node has said that it has the run, nor after it expired or was withdrawn.
 
 mod step;
+mod wave;
 
 use std::time::Duration;
 
@@ -50,6 +51,8 @@ pub(super) enum Contact {
         takes_orders: bool,
         /// Another delivery fits.
         has_room: bool,
+        /// Its health, 0 to 100.
+        score: Option<u8>,
     },
     /// It has none.
     Gone {
@@ -67,6 +70,10 @@ pub(super) struct Rules {
     pub(super) batch: Option<u32>,
     /// Failures up to which it goes on.
     pub(super) max_fail: Option<u32>,
+    /// How many targets are reached at the end of each wave; empty for no waves.
+    pub(super) waves: Vec<usize>,
+    /// How long those of a wave must be well before the next begins.
+    pub(super) wave_pause: Duration,
     /// Absent nodes get it when they come back.
     pub(super) queue: bool,
     /// Not started before.
@@ -110,6 +117,10 @@ pub(super) struct Target {
     retries: u32,
     /// Its part of the splay.
     begin: Timestamp,
+    /// Its health when it was started.
+    score: Option<u8>,
+    /// It took back what the run changed.
+    has_reverted: bool,
 }
 
 /// What a target comes to without an outcome.
@@ -127,6 +138,12 @@ pub(super) enum Settled {
     NotApproved,
     /// Too many others did not end well.
     TooManyFailed,
+    /// A node of an earlier wave took the change back.
+    WaveReverted,
+    /// A node of an earlier wave is gone.
+    WaveLost,
+    /// A node of an earlier wave is worse than before.
+    WaveUnwell,
     /// Its agent takes no orders.
     AgentTooOld,
     /// It had the run, and knows nothing of it now.
@@ -152,6 +169,7 @@ pub(super) struct Course {
     targets: Vec<Target>,
     is_proposed: bool,
     is_withdrawn: bool,
+    gate: wave::Gate,
 }
 
 impl Settled {
@@ -159,7 +177,12 @@ impl Settled {
     pub(super) const fn state(self) -> TargetState {
         match self {
             Self::Absent | Self::Silent | Self::Expired => TargetState::Silent,
-            Self::Withdrawn | Self::NotApproved | Self::TooManyFailed => TargetState::Skipped,
+            Self::Withdrawn
+            | Self::NotApproved
+            | Self::TooManyFailed
+            | Self::WaveReverted
+            | Self::WaveLost
+            | Self::WaveUnwell => TargetState::Skipped,
             Self::AgentTooOld => TargetState::Denied,
             Self::Forgotten => TargetState::Failed,
         }
@@ -171,6 +194,7 @@ impl Settled {
             Self::Expired | Self::NotApproved => Some("expired"),
             Self::AgentTooOld => Some("denied"),
             Self::Forgotten => Some("indeterminate"),
+            Self::WaveReverted | Self::WaveLost | Self::WaveUnwell => Some("wave-stopped"),
             Self::Absent | Self::Silent | Self::Withdrawn | Self::TooManyFailed => None,
         }
     }
@@ -184,6 +208,9 @@ impl Settled {
             Self::Withdrawn => "the order was withdrawn before it was started here",
             Self::NotApproved => "the order expired before enough operators had signed it",
             Self::TooManyFailed => "the order stopped: too many targets did not end well",
+            Self::WaveReverted => "the waves stopped: a node of an earlier one took the change back",
+            Self::WaveLost => "the waves stopped: a node of an earlier one is not connected any more",
+            Self::WaveUnwell => "the waves stopped: the health of a node of an earlier one fell",
             Self::AgentTooOld => "agent too old: it takes no orders; update it",
             Self::Forgotten => "the node had it and knows nothing of it now: its journal was lost",
         }
@@ -224,8 +251,12 @@ impl Course {
             retry_at: Duration::ZERO,
             retries: 0,
             begin,
+            score: None,
+            has_reverted: false,
         });
-        Self { rules, targets: targets.collect(), is_proposed, is_withdrawn }
+        let targets: Vec<Target> = targets.collect();
+        let gate = wave::Gate::new(&rules.waves, &targets);
+        Self { rules, targets, is_proposed, is_withdrawn, gate }
     }
 
     /// What a target shows.

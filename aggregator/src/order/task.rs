@@ -5,6 +5,7 @@
 //! what was taken is tried again until it succeeds.
 
 mod batch;
+mod deliver;
 mod keep;
 mod load;
 mod request;
@@ -17,10 +18,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use campanile_common::api::{OrderState, TargetState};
-use campanile_common::authority::{Action, Delivery, Order, RunId, SignedOrder, TargetTree};
+use campanile_common::authority::{Order, RunId, SignedOrder, TargetTree};
 use campanile_common::id::NodeId;
-use campanile_common::wire::v1::config::ConfigOffer;
-use campanile_common::wire::v1::order::{Deliver, DeliveryMode, Outcome, RunResult};
+use campanile_common::wire::v1::order::{Outcome, RunResult};
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -32,9 +32,7 @@ use super::record::{OrderRecord, StateRecord, TargetRecord, Withdrawal, Witness}
 use super::{APPLIES_MAX, Apply, OrderParts, Orders, REQUESTS_MAX, Request};
 use crate::audit::Audit;
 use crate::event::Events;
-use crate::node::{
-    DeliveryEvent, DeliveryReport, DeliverySlip, NodeEvent, Nodes, SessionAbilities, SessionChange,
-};
+use crate::node::{DeliveryEvent, DeliveryReport, Nodes, SessionAbilities, SessionChange};
 use crate::state::StateError;
 
 /// Reports that wait for this task; sessions wait past it. Output makes up most of it: 16 MiB at most.
@@ -294,6 +292,7 @@ impl OrderTask {
             },
             _ => {
                 let record = TargetRecord::of_outcome(outcome);
+                live.note_exit(index, record.exit_code);
                 if !live.course.ended(index, record.state) {
                     return;
                 }
@@ -324,8 +323,10 @@ impl OrderTask {
         let Some(live) = self.live.get_mut(&run) else { return };
         let is_frozen = *self.parts.in_force.is_frozen.borrow();
         let (here, gone, under_way) = (&self.here, &self.gone, &self.under_way);
+        let scores = if live.course.has_waves() { deliver::scores(&self.nodes) } else { HashMap::new() };
         let contact = |node: NodeId| match here.get(&node) {
             Some(abilities) => Contact::Here {
+                score: scores.get(&node).copied(),
                 takes_orders: abilities.takes_orders,
                 has_room: under_way.get(&node).is_none_or(|count| *count < NODE_DELIVERIES_MAX),
             },
@@ -349,31 +350,6 @@ impl OrderTask {
             }
         }
         self.note_state(run, now);
-    }
-
-    fn slip(&self, run: RunId, node: NodeId, mode: DeliveryMode) -> Option<DeliverySlip> {
-        let live = self.live.get(&run)?;
-        let proof = live.tree.as_ref().and_then(|tree| tree.proof(node));
-        let delivery = Delivery { order: live.signed.clone(), proof, occurrence: run.occurrence };
-        let journal = self.witnesses.get(&node).and_then(|witness| witness.journal);
-        let deliver = Box::new(Deliver { delivery, mode, journal });
-        let offer = self.offer(live, node).filter(|_| mode == DeliveryMode::Start).map(Box::new);
-        Some(DeliverySlip { deliver, run, offer, reports: self.report_sender.clone() })
-    }
-
-    /// What the node has to have before a run about the configuration begins.
-    fn offer(&self, live: &LiveOrder, node: NodeId) -> Option<ConfigOffer> {
-        let Action::Config { generation, .. } = live.order.action else { return None };
-        let record = self.parts.registry.get(node)?.record;
-        Some(ConfigOffer { generation, name: record.name, labels: record.labels, is_followed: false })
-    }
-
-    async fn send(&self, deliveries: Vec<(RunId, NodeId, DeliveryMode)>) {
-        for (run, node, mode) in deliveries {
-            if let Some(slip) = self.slip(run, node, mode) {
-                self.nodes.tell(NodeEvent::Deliver { node, slip }).await;
-            }
-        }
     }
 
     /// Orders that are not accounted for.

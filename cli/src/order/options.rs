@@ -73,6 +73,7 @@ impl Options {
             batch: self.batch.clone(),
             max_fail: self.max_fail,
             queue: self.queue.is_some(),
+            ..DispatchOptions::default()
         }
     }
 

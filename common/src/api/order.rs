@@ -23,6 +23,13 @@ pub struct DispatchOptions {
     /// Deliver to absent nodes when they come back, until the order expires; else they count as silent.
     #[serde(default)]
     pub queue: bool,
+    /// How many nodes, or which share such as `10%`, are to be reached at the end of each wave, e.g. `1`, `10%`, `50%`;
+    /// the rest is the last. The next begins when the one before is done and its nodes are well. None when empty.
+    #[serde(default)]
+    pub waves: Vec<String>,
+    /// Seconds for which the nodes of a wave must be well before the next begins.
+    #[serde(default)]
+    pub wave_pause_s: u32,
 }
 
 /// A new order.

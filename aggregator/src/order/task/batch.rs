@@ -79,6 +79,7 @@ impl OrderTask {
             state,
             counts,
             sent: write_bits(live.course.sent()),
+            scores: BASE64.encode(&live.course.scores()),
             is_open: live.course.is_open(),
             withdrawn: live.withdrawn.clone(),
         };
