@@ -114,7 +114,6 @@ struct Parts {
     nodes: Nodes,
     node_task: NodeTask,
     work: due_runs::Tasks,
-    config: config::Tasks,
     ingest_task: IngestTask,
     listener: ListenerTask,
     https: Https,
@@ -133,32 +132,20 @@ impl Parts {
         let state_dir = &settings.state_dir;
         let Stored { fleet, store, keys, audit, access, clock } = Stored::open(settings).await?;
         let ca = Arc::new(Ca::load(state_dir, fleet.fleet_id, settings.certificate_lifetime)?);
-        let events = Events::default();
+        let (events, series) = (Events::default(), RecentSeries::default());
         let in_force = in_force::open(state_dir, &fleet, (&store, &keys), &audit, &events, &clock).await?;
         let (agents, people) = certificate::issue(&ca, &fleet, settings, &clock)?;
         let (socket, endpoint) = bind(settings, &agents)?;
         let address = endpoint.address()?;
-        let series = RecentSeries::default();
         let (ingest_task, ingest) = open_journal(state_dir, &series, &clock)?;
         let registry = Registry::open(Arc::clone(&store), keys.clone(), audit.clone(), clock.clone()).await?;
         let (followed, term, pin) = in_force::followed(&in_force);
         let (nodes, node_task) =
             node_parts((settings, fleet.fleet_id), registry, &series, &events, &clock, &ca, pin);
-        let (outputs, sessions) = (open_outputs(state_dir)?, node_task.sessions());
-        let kept = (state_dir.as_path(), settings.config);
-        let opened = config::open(kept, (&store, &keys), &audit, &events, &clock, &in_force).await?;
-        let config = opened.config.clone();
-        let work = due_runs::open(
-            (store, keys),
-            outputs,
-            &audit,
-            (&nodes, sessions.clone()),
-            &events,
-            &clock,
-            &in_force,
-        )
-        .await?;
-        let config_tasks = opened.with(&nodes, sessions, &work.orders);
+        let opened = config::open(settings, (&store, &keys), &audit, &events, &clock, &in_force).await?;
+        let (config, reach) = (opened.config.clone(), (&nodes, node_task.sessions()));
+        let files = (open_outputs(state_dir)?, opened);
+        let work = due_runs::open((store, keys), files, &audit, reach, &events, &clock, &in_force).await?;
         let in_force::Parts { authorities, catalogues, freezer, schedules } = in_force;
         let readiness = Readiness::waiting("starting");
         let services = Services {
@@ -191,8 +178,7 @@ impl Parts {
             catalogues.subscribe_signed(),
             config,
         );
-        let (agents, agents_receiver) = watch::channel(agents);
-        let (people, tls) = watch::channel(people);
+        let ((agents, agents_receiver), (people, tls)) = (watch::channel(agents), watch::channel(people));
         let listener = ListenerTask::new(endpoint, Arc::new(context), agents_receiver);
         Ok(Self {
             access,
@@ -206,7 +192,6 @@ impl Parts {
             nodes: nodes.clone(),
             node_task,
             work: work.tasks,
-            config: config_tasks,
             ingest_task,
             listener,
             https: Https { socket, tls, services },
@@ -287,7 +272,6 @@ async fn serve(settings: Settings, config: Option<&Path>, log: LogControl) -> an
     let mut core: JoinSet<()> = JoinSet::new();
     core.spawn(parts.node_task.run(stop_core.clone()));
     parts.work.spawn(&mut core, &stop_core);
-    parts.config.spawn(&mut core, &stop_core);
     core.spawn(parts.ingest_task.run(stop_core.clone()));
     core.spawn(checkpoints(parts.audit, parts.access.clone(), parts.nodes, stop_core.clone()));
     core.spawn(parts.follower.run(stop_core.clone()));

@@ -1,6 +1,5 @@
 //! The configuration: opened from the state folder, and wired to the orders that apply it.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -12,12 +11,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::in_force;
 use crate::audit::Audit;
-use crate::config::{ApplyEnded, Config, ConfigParts, ConfigTask, ConfigTaskParts, KeepPolicy};
+use crate::config::{ApplyEnded, Config, ConfigParts, ConfigTask, ConfigTaskParts};
 use crate::event::Events;
 use crate::node::{Nodes, Sessions};
 use crate::order::{Apply, Orders};
 use crate::os::clock::Clock;
 use crate::os::parts::Parts;
+use crate::settings::Settings;
 use crate::state::{Keys, Store};
 
 /// Ends of orders that wait for the configuration's task.
@@ -38,14 +38,14 @@ pub(super) struct Tasks {
 
 /// Reads all of it from the state folder.
 pub(super) async fn open(
-    (state_dir, policy): (&Path, KeepPolicy),
+    settings: &Settings,
     (store, keys): (&Store, &Keys),
     audit: &Audit,
     events: &Events,
     clock: &Clock,
     in_force: &in_force::Parts,
 ) -> anyhow::Result<Opened> {
-    let folder = state_dir.join("config").join("parts");
+    let folder = settings.state_dir.join("config").join("parts");
     let opened = tokio::task::spawn_blocking(move || Parts::open(&folder)).await?;
     let parts = opened.context("cannot use the parts of the configuration")?;
     let parts = ConfigParts {
@@ -56,7 +56,7 @@ pub(super) async fn open(
         events: events.clone(),
         authority: in_force.authorities.subscribe(),
         is_frozen: in_force.freezer.subscribe(),
-        policy,
+        policy: settings.config,
         clock: clock.clone(),
     };
     let (config, reports) = Config::open(parts).await.context("cannot read the configuration")?;

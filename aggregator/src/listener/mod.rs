@@ -12,6 +12,7 @@ mod enroll;
 mod lane;
 mod offer;
 mod order;
+mod peer;
 mod refusals;
 mod request;
 mod session;

@@ -9,6 +9,7 @@
 //! Invariants: never more at work than `parallel` or one batch; past `max_fail` nothing is started; `Start` is never
 //! asked for again after the node has said that it has the run, nor after it expired or was withdrawn.
 
+mod settled;
 mod step;
 mod wave;
 
@@ -18,6 +19,8 @@ use campanile_common::api::{OrderState, TargetCounts, TargetState};
 use campanile_common::id::NodeId;
 use campanile_common::time::Timestamp;
 use campanile_common::wire::v1::order::DeliveryMode;
+
+pub(super) use settled::Settled;
 
 use super::count::count;
 
@@ -123,33 +126,6 @@ pub(super) struct Target {
     has_reverted: bool,
 }
 
-/// What a target comes to without an outcome.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Settled {
-    /// Not connected, and not to wait for.
-    Absent,
-    /// Sent, and no word since.
-    Silent,
-    /// The order expired first.
-    Expired,
-    /// The order was withdrawn first.
-    Withdrawn,
-    /// It expired before enough operators had signed.
-    NotApproved,
-    /// Too many others did not end well.
-    TooManyFailed,
-    /// A node of an earlier wave took the change back.
-    WaveReverted,
-    /// A node of an earlier wave is gone.
-    WaveLost,
-    /// A node of an earlier wave is worse than before.
-    WaveUnwell,
-    /// Its agent takes no orders.
-    AgentTooOld,
-    /// It had the run, and knows nothing of it now.
-    Forgotten,
-}
-
 /// What is to be done next.
 #[derive(Debug, Default, PartialEq, Eq)]
 #[must_use]
@@ -170,51 +146,6 @@ pub(super) struct Course {
     is_proposed: bool,
     is_withdrawn: bool,
     gate: wave::Gate,
-}
-
-impl Settled {
-    /// The state that the target then shows.
-    pub(super) const fn state(self) -> TargetState {
-        match self {
-            Self::Absent | Self::Silent | Self::Expired => TargetState::Silent,
-            Self::Withdrawn
-            | Self::NotApproved
-            | Self::TooManyFailed
-            | Self::WaveReverted
-            | Self::WaveLost
-            | Self::WaveUnwell => TargetState::Skipped,
-            Self::AgentTooOld => TargetState::Denied,
-            Self::Forgotten => TargetState::Failed,
-        }
-    }
-
-    /// Its word for programs.
-    pub(super) const fn result(self) -> Option<&'static str> {
-        match self {
-            Self::Expired | Self::NotApproved => Some("expired"),
-            Self::AgentTooOld => Some("denied"),
-            Self::Forgotten => Some("indeterminate"),
-            Self::WaveReverted | Self::WaveLost | Self::WaveUnwell => Some("wave-stopped"),
-            Self::Absent | Self::Silent | Self::Withdrawn | Self::TooManyFailed => None,
-        }
-    }
-
-    /// Why, for people.
-    pub(super) const fn detail(self) -> &'static str {
-        match self {
-            Self::Absent => "not connected",
-            Self::Silent => "sent, and no word since; an outcome that comes later replaces this",
-            Self::Expired => "the order expired before the node could start it",
-            Self::Withdrawn => "the order was withdrawn before it was started here",
-            Self::NotApproved => "the order expired before enough operators had signed it",
-            Self::TooManyFailed => "the order stopped: too many targets did not end well",
-            Self::WaveReverted => "the waves stopped: a node of an earlier one took the change back",
-            Self::WaveLost => "the waves stopped: a node of an earlier one is not connected any more",
-            Self::WaveUnwell => "the waves stopped: the health of a node of an earlier one fell",
-            Self::AgentTooOld => "agent too old: it takes no orders; update it",
-            Self::Forgotten => "the node had it and knows nothing of it now: its journal was lost",
-        }
-    }
 }
 
 /// What is known of a target from before a restart.
