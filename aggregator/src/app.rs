@@ -1,6 +1,7 @@
 //! Composition root: builds every part, wires the channels, owns the tasks, drains.
 
 mod certificate;
+mod config;
 mod due_runs;
 mod in_force;
 mod local;
@@ -134,21 +135,20 @@ impl Parts {
         let state_dir = &settings.state_dir;
         let Stored { fleet, store, keys, audit, access, clock } = Stored::open(settings).await?;
         let ca = Arc::new(Ca::load(state_dir, fleet.fleet_id, settings.certificate_lifetime)?);
-        let events = Events::default();
+        let (events, series) = (Events::default(), RecentSeries::default());
         let in_force = in_force::open(state_dir, &fleet, (&store, &keys), &audit, &events, &clock).await?;
         let (agents, people) = certificate::issue(&ca, &fleet, settings, &clock)?;
         let (socket, endpoint) = bind(settings, &agents)?;
         let address = endpoint.address()?;
-        let series = RecentSeries::default();
         let (ingest_task, ingest) = open_journal(state_dir, &series, &clock)?;
         let registry = Registry::open(Arc::clone(&store), keys.clone(), audit.clone(), clock.clone()).await?;
         let (followed, term, pin) = in_force::followed(&in_force);
         let (nodes, node_task) =
             node_parts((settings, fleet.fleet_id), registry, &series, &events, &clock, &ca, pin);
-        let (outputs, sessions) = (open_outputs(state_dir)?, node_task.sessions());
-        let work =
-            due_runs::open((store, keys), outputs, &audit, (&nodes, sessions), &events, &clock, &in_force)
-                .await?;
+        let opened = config::open(settings, (&store, &keys), &audit, &events, &clock, &in_force).await?;
+        let (config, reach) = (opened.config.clone(), (&nodes, node_task.sessions()));
+        let files = (open_outputs(state_dir)?, opened);
+        let work = due_runs::open((store, keys), files, &audit, reach, &events, &clock, &in_force).await?;
         let in_force::Parts { authorities, catalogues, freezer, schedules } = in_force;
         let readiness = Readiness::waiting("starting");
         let (reloader, settings_error) =
@@ -162,6 +162,7 @@ impl Parts {
             freezer: freezer.clone(),
             schedules,
             orders: work.orders,
+            config: config.clone(),
             series: series.clone(),
             events,
             fleet: fleet_info(&fleet, &clock, term),
@@ -181,9 +182,9 @@ impl Parts {
             clock.clone(),
             settings.liveness.interval,
             catalogues.subscribe_signed(),
+            config,
         );
-        let (agents, agents_receiver) = watch::channel(agents);
-        let (people, tls) = watch::channel(people);
+        let ((agents, agents_receiver), (people, tls)) = (watch::channel(agents), watch::channel(people));
         let listener = ListenerTask::new(endpoint, Arc::new(context), agents_receiver);
         Ok(Self {
             access,

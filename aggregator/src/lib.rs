@@ -5,6 +5,7 @@ pub mod app;
 pub mod audit;
 pub mod authority;
 pub mod cli;
+pub mod config;
 pub mod event;
 pub mod freeze;
 pub mod http;

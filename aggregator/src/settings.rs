@@ -8,6 +8,7 @@ use std::time::Duration;
 use campanile_common::health::Thresholds;
 use serde::Deserialize;
 
+use crate::config::KeepPolicy;
 use crate::node::LivenessSettings;
 use crate::os::log::{self, LogLevelError};
 use crate::os::settings_file::{self, FileError};
@@ -28,6 +29,8 @@ struct RawSettings {
     liveness: RawLiveness,
     #[serde(default)]
     certificates: RawCertificates,
+    #[serde(default)]
+    config: RawConfig,
     thresholds: Option<Thresholds>,
 }
 
@@ -44,6 +47,13 @@ struct RawLiveness {
 #[serde(deny_unknown_fields)]
 struct RawCertificates {
     lifetime_s: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawConfig {
+    keep_generations: Option<u32>,
+    keep_days: Option<u32>,
 }
 
 /// How log lines look.
@@ -73,6 +83,8 @@ pub struct Settings {
     pub liveness: LivenessSettings,
     /// Life of the leaf certificates.
     pub certificate_lifetime: Duration,
+    /// How much history of the configuration is kept.
+    pub config: KeepPolicy,
     /// When values are bad.
     pub thresholds: Thresholds,
 }
@@ -209,6 +221,7 @@ impl RawSettings {
             log_format: self.log_format.unwrap_or(LogFormat::Json),
             liveness,
             certificate_lifetime: Duration::from_secs(lifetime_s),
+            config: self.config.check()?,
             thresholds,
         })
     }
@@ -226,6 +239,23 @@ impl RawLiveness {
         within("liveness.grace_ms", grace, offline, 86_400_000, "give at least offline_ms")?;
         let [interval, late, offline, grace] = [interval, late, offline, grace].map(Duration::from_millis);
         Ok(LivenessSettings { interval, late, offline, grace })
+    }
+}
+
+impl RawConfig {
+    fn check(self) -> Result<KeepPolicy, SettingsError> {
+        let usual = KeepPolicy::default();
+        let generations = self.keep_generations.unwrap_or(usual.generations);
+        let days = self.keep_days.unwrap_or(usual.days);
+        within(
+            "config.keep_generations",
+            generations.into(),
+            2,
+            10_000,
+            "give 2 to 10000; 100 is the default",
+        )?;
+        within("config.keep_days", days.into(), 1, 36_500, "give 1 to 36500; 365 is the default")?;
+        Ok(KeepPolicy { generations, days })
     }
 }
 

@@ -86,6 +86,8 @@ pub enum Permission {
     /// Submit signed orders and signatures; cancel; hand in catalogues, authorities and schedules. What they may do
     /// is for the signatures to say. (operator, deployer, admin)
     Command,
+    /// Hand in parts and generations of the configuration, and settle releases. (operator, deployer, admin)
+    Config,
     /// Freeze and unfreeze the fleet. (operator, security, admin)
     Freeze,
     /// Retire nodes. (security, admin)

@@ -7,12 +7,13 @@ use super::Permission;
 
 impl Permission {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Read,
         Self::EditNode,
         Self::Observe,
         Self::Routine,
         Self::Command,
+        Self::Config,
         Self::Freeze,
         Self::RetireNode,
         Self::Enroll,
@@ -30,7 +31,7 @@ pub(super) fn permits(role: AccessRole, permission: Permission) -> bool {
         Permission::EditNode | Permission::Freeze => matches!(role, Operator | Security | Admin),
         Permission::Observe => matches!(role, Operator | Deployer | Backup | Security | Admin),
         Permission::Routine => matches!(role, Operator | Deployer | Security | Admin),
-        Permission::Command => matches!(role, Operator | Deployer | Admin),
+        Permission::Command | Permission::Config => matches!(role, Operator | Deployer | Admin),
         Permission::RetireNode | Permission::Enroll | Permission::ReadAudit => {
             matches!(role, Security | Admin)
         }
@@ -113,6 +114,7 @@ mod tests {
             (Permission::Observe, "nyyyyy"),
             (Permission::Routine, "nyynyy"),
             (Permission::Command, "nyynny"),
+            (Permission::Config, "nyynny"),
             (Permission::Freeze, "nynnyy"),
             (Permission::RetireNode, "nnnnyy"),
             (Permission::Enroll, "nnnnyy"),

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use super::in_force;
+use super::{config, in_force};
 use crate::audit::Audit;
 use crate::event::Events;
 use crate::node::{Nodes, Sessions};
@@ -28,6 +28,7 @@ pub(super) struct Tasks {
     orders: OrderTask,
     schedules: ScheduleTask,
     dispatcher: Dispatcher,
+    config: config::Tasks,
 }
 
 /// What dispatches orders.
@@ -39,22 +40,24 @@ pub(super) struct Work {
 /// Reads the orders in progress and connects schedules to them.
 pub(super) async fn open(
     (store, keys): (Store, Keys),
-    outputs: Outputs,
+    (outputs, opened): (Outputs, config::Opened),
     audit: &Audit,
     (nodes, sessions): (&Nodes, Sessions),
     events: &Events,
     clock: &Clock,
     in_force: &in_force::Parts,
 ) -> anyhow::Result<Work> {
+    let config_sessions = sessions.clone();
     let (registry, clock) = (nodes.registry().clone(), clock.clone());
     let parts =
         OrderParts { store, keys, registry, sessions, in_force: in_force.for_orders(), outputs, clock };
-    let (audit, nodes, events) = (audit.clone(), nodes.clone(), events.clone());
+    let (audit, events, config_nodes, nodes) = (audit.clone(), events.clone(), nodes, nodes.clone());
     let (task, orders) = OrderTask::open(OrderTaskParts { parts, audit, nodes, events }).await?;
     let (sender, due) = mpsc::channel(DUE_RUNS_MAX);
     let schedules = ScheduleTask::new(in_force.schedules.clone(), in_force.freezer.subscribe(), sender);
     let dispatcher = Dispatcher { due, orders: orders.clone(), running: Vec::new() };
-    Ok(Work { orders, tasks: Tasks { orders: task, schedules, dispatcher } })
+    let config = opened.with(config_nodes, config_sessions, &orders);
+    Ok(Work { orders, tasks: Tasks { orders: task, schedules, dispatcher, config } })
 }
 
 impl Tasks {
@@ -63,6 +66,7 @@ impl Tasks {
         tasks.spawn(self.orders.run(stop.clone()));
         tasks.spawn(self.schedules.run(stop.clone()));
         tasks.spawn(self.dispatcher.run(stop.clone()));
+        self.config.spawn(tasks, stop);
     }
 }
 

@@ -7,9 +7,11 @@ use campanile_common::api::Problem;
 
 use crate::access::AccessError;
 use crate::authority::SubmitError;
+use crate::config::ConfigError;
 use crate::freeze::FreezeError;
 use crate::node::NodeError;
 use crate::order::OrderError;
+use crate::os::parts::PartError;
 use crate::schedule::ScheduleError;
 use crate::state::StateError;
 
@@ -131,6 +133,10 @@ fn title(code: &str) -> &'static str {
         "stale" => "Out of date",
         "precondition_failed" => "Changed in the meantime",
         "not_connected" => "Node not connected",
+        "config_none" => "No generation yet",
+        "config_conflict" => "Another generation came first",
+        "config_parts_missing" => "Parts missing",
+        "config_part_damaged" => "Part damaged",
         "no_answer" => "No answer from the node",
         "too_large" => "Too large",
         "storage_full" => "Storage full",
@@ -244,6 +250,48 @@ impl From<OrderError> for Failure {
             OrderError::Busy(_) => Self::rate_limited(detail),
             OrderError::Stopping => Self::unavailable(detail),
             OrderError::State(source) => source.into(),
+        }
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        let detail = error.to_string();
+        match error {
+            ConfigError::None => Self::new(StatusCode::NOT_FOUND, "config_none", detail),
+            ConfigError::NotFound(_) => Self::not_found(detail),
+            ConfigError::Invalid(_) => Self::invalid(detail),
+            ConfigError::Signatures(_) => Self::new(StatusCode::FORBIDDEN, "signatures", detail),
+            ConfigError::Stale(_) => Self::new(StatusCode::CONFLICT, "stale", detail),
+            ConfigError::Conflict(_) => Self::new(StatusCode::PRECONDITION_FAILED, "config_conflict", detail),
+            ConfigError::MissingParts(_) => Self::new(StatusCode::CONFLICT, "config_parts_missing", detail),
+            ConfigError::Frozen => Self::frozen(detail),
+            ConfigError::Part(source) => source.into(),
+            ConfigError::Stopping => Self::unavailable(detail),
+            ConfigError::State(source) => source.into(),
+        }
+    }
+}
+
+impl From<PartError> for Failure {
+    fn from(error: PartError) -> Self {
+        let detail = error.to_string();
+        match error {
+            PartError::Mismatch { .. } => Self::invalid(detail),
+            PartError::Missing(_) => Self::not_found(detail),
+            PartError::Full => Self::new(StatusCode::INSUFFICIENT_STORAGE, "storage_full", detail),
+            // Where it is, is for the log.
+            PartError::Damaged { digest, .. } => Self::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "config_part_damaged",
+                format!(
+                    "part {digest} is damaged on the aggregator's disk; submit the bundle again to replace it"
+                ),
+            ),
+            PartError::Disk { .. } => {
+                tracing::error!(%detail, "a part of the configuration");
+                Self::unavailable("the aggregator's disk refuses; its log says why")
+            }
         }
     }
 }

@@ -12,7 +12,7 @@ use super::failure::Failure;
 use super::{App, Shared};
 
 /// Sign-in and sign-out, one's own password and second factor, and the way out of the freeze.
-const EXEMPT: [(Method, &str); 7] = [
+const EXEMPT: [(Method, &str); 8] = [
     (Method::POST, "/api/v1/session"),
     (Method::POST, "/api/v1/session/link"),
     (Method::DELETE, "/api/v1/session"),
@@ -20,6 +20,8 @@ const EXEMPT: [(Method, &str); 7] = [
     (Method::POST, "/api/v1/session/totp"),
     (Method::POST, "/api/v1/session/totp/confirm"),
     (Method::DELETE, "/api/v1/freeze"),
+    // A question.
+    (Method::POST, "/api/v1/config/parts/missing"),
 ];
 
 /// Middleware: while the fleet is frozen, every change answers with the reason.

@@ -33,13 +33,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use campanile_common::id::FleetId;
 use campanile_common::time::Timestamp;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::access::Access;
 use crate::audit::Audit;
 use crate::authority::{Authorities, Catalogues};
+use crate::config::Config;
 use crate::event::Events;
 use crate::freeze::Freezer;
 use crate::node::Nodes;
@@ -49,6 +50,9 @@ use crate::schedule::Schedules;
 use crate::series::RecentSeries;
 
 pub use self::serve::{HttpError, serve};
+
+/// Parts and generations of the configuration that are held in memory while they come: 16 MiB each.
+const UPLOADS_MAX: usize = 8;
 
 /// Which fleet this is and who serves it.
 #[derive(Debug, Clone)]
@@ -153,6 +157,8 @@ pub struct Services {
     pub schedules: Schedules,
     /// The orders.
     pub orders: Orders,
+    /// The configuration.
+    pub config: Config,
     /// The recent series.
     pub series: RecentSeries,
     /// What changes, as it changes.
@@ -177,6 +183,8 @@ struct Shared {
     stream_limit: Arc<stream_limit::StreamLimit>,
     /// Journals that are being read.
     journal_limit: Arc<stream_limit::StreamLimit>,
+    /// Long bodies that are being read.
+    uploads: Semaphore,
     requests: metrics::requests::RequestCounts,
     exposition_bytes: std::sync::atomic::AtomicUsize,
     health: Mutex<Option<health::Rendered>>,
@@ -195,6 +203,7 @@ impl Shared {
             replays: idempotency::Replays::default(),
             stream_limit: Arc::default(),
             journal_limit: Arc::default(),
+            uploads: Semaphore::new(UPLOADS_MAX),
             requests: metrics::requests::RequestCounts::default(),
             exposition_bytes: std::sync::atomic::AtomicUsize::new(0),
             health: Mutex::new(None),

@@ -1,8 +1,8 @@
 //! Accepts agents over QUIC: one task a connection drives `common::connection`.
 //!
 //! `endpoint` holds the socket and its limits, `tls` decides whose certificates count, `session` drives an enrolled
-//! agent, `enroll` a new one, `lane` reads a stream of samples, `request` asks
-//! the agent and `order` delivers to it. A TCP fallback would be another way into `session`.
+//! agent, `enroll` a new one, `lane` reads a stream of samples, `request` asks the agent, `order` delivers to it and
+//! `offer` serves it a generation of the configuration. A TCP fallback would be another way into `session`.
 //!
 //! Invariants: nothing of an unauthenticated peer is held beyond a handshake's memory; a session's identity is its
 //! certificate's, never what it says; no session is resumed, so every one passes the roster.
@@ -10,7 +10,9 @@
 mod endpoint;
 mod enroll;
 mod lane;
+mod offer;
 mod order;
+mod peer;
 mod refusals;
 mod request;
 mod session;
@@ -28,6 +30,7 @@ pub use endpoint::{Endpoint, EndpointError, ListenerTask};
 pub use tls::{TlsError, agent_config, people_config};
 
 use crate::authority::Authorities;
+use crate::config::Config;
 use crate::freeze::Freezer;
 use crate::identity::Ca;
 use crate::node::Nodes;
@@ -58,6 +61,7 @@ pub struct Context {
     clock: Clock,
     interval: Duration,
     catalogue: watch::Receiver<Option<SignedCatalogue>>,
+    config: Config,
     next_session: AtomicU64,
     enrolments: Semaphore,
     enrolling: Semaphore,
@@ -78,6 +82,7 @@ impl Context {
         clock: Clock,
         interval: Duration,
         catalogue: watch::Receiver<Option<SignedCatalogue>>,
+        config: Config,
     ) -> Self {
         Self {
             fleet,
@@ -90,6 +95,7 @@ impl Context {
             clock,
             interval,
             catalogue,
+            config,
             next_session: AtomicU64::new(1),
             enrolments: Semaphore::new(ENROLMENTS_MAX),
             enrolling: Semaphore::new(ENROLLING_MAX),

@@ -9,12 +9,15 @@ use std::time::Duration;
 use campanile_common::authority::RunId;
 use campanile_common::id::NodeId;
 use campanile_common::wire::frame::{FRAME_BYTES_MAX, Frame, FrameDecoder};
+use campanile_common::wire::v1::config::ConfigOffer;
 use campanile_common::wire::v1::order::{Deliver, OrderReply, OrderRequest, Outcome};
 use quinn::{Connection, RecvStream, SendStream, VarInt};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use crate::node::{DeliveryEvent, DeliveryReport, DeliverySlip, SessionCommand};
+use super::offer;
+use crate::config::Config;
+use crate::node::{DeliveryEvent, DeliveryReport, DeliverySlip, OfferEnd, SessionCommand};
 
 /// Orders in flight at one agent, as it allows.
 pub(super) const ORDERS_MAX: usize = 16;
@@ -26,8 +29,8 @@ const FIRST_WORD_TIMEOUT: Duration = Duration::from_secs(30);
 /// Told to an agent whose stream is given up.
 const CODE_GIVEN_UP: VarInt = VarInt::from_u32(0);
 
-/// Why a delivery ended without an outcome.
-enum Broken {
+/// Why an exchange with an agent came to no end.
+pub(super) enum Broken {
     /// The stream, the session or the reader of reports went away.
     Lost(String),
     /// The agent broke the protocol; its session ends over it.
@@ -38,10 +41,23 @@ enum Broken {
 ///
 /// # Errors
 /// When the agent breaks the protocol.
-pub(super) async fn deliver(connection: Connection, node: NodeId, slip: DeliverySlip) -> Result<(), String> {
-    let DeliverySlip { deliver, run, reports } = slip;
+pub(super) async fn deliver(
+    connection: Connection,
+    config: Config,
+    node: NodeId,
+    slip: DeliverySlip,
+) -> Result<(), String> {
+    let DeliverySlip { deliver, run, offer, reports } = slip;
     let reporter = Reporter { node, run, reports };
-    match exchange(&connection, *deliver, &reporter).await {
+    let prepared = match &offer {
+        Some(offer) => prepare(&connection, &config, offer, &reporter).await,
+        None => Ok(()),
+    };
+    let delivered = match prepared {
+        Ok(()) => exchange(&connection, *deliver, &reporter).await,
+        Err(broken) => Err(broken),
+    };
+    match delivered {
         Ok(()) => Ok(()),
         Err(Broken::Lost(why)) => {
             tracing::debug!(%node, %run, why, "delivery lost");
@@ -81,11 +97,29 @@ pub(super) async fn report_all(
     while orders.join_next().await.is_some() {}
 }
 
+/// Sees to it that the node has the generation that the run is about. Where that comes to nothing the run is delivered
+/// all the same: the node says itself why it does not carry it out.
+async fn prepare(
+    connection: &Connection,
+    config: &Config,
+    offer: &ConfigOffer,
+    reporter: &Reporter,
+) -> Result<(), Broken> {
+    match offer::exchange(connection, config, reporter.node, offer, Some(reporter)).await {
+        Ok(OfferEnd::Ready) => {}
+        Ok(OfferEnd::Refused(why) | OfferEnd::Lost(why)) | Err(Broken::Lost(why)) => {
+            tracing::warn!(node = %reporter.node, run = %reporter.run, why, "the node is not ready for the run");
+        }
+        Err(broken) => return Err(broken),
+    }
+    Ok(())
+}
+
 async fn exchange(connection: &Connection, deliver: Deliver, reporter: &Reporter) -> Result<(), Broken> {
     let opening = open(connection, deliver);
     let opened = tokio::time::timeout(SEND_TIMEOUT, opening).await;
     let (mut send, receive) = opened.map_err(|_| lost_by("the agent takes no more orders"))??;
-    let mut stream = Stream { receive, decoder: FrameDecoder::default() };
+    let mut stream = Stream::new(receive);
     let told = listen(&mut stream, reporter).await;
     // A stream that ended by itself takes no notice.
     drop(stream.receive.stop(CODE_GIVEN_UP));
@@ -129,22 +163,27 @@ async fn listen(stream: &mut Stream, reporter: &Reporter) -> Result<bool, Broken
     }
 }
 
-fn lost_by(why: &(impl fmt::Display + ?Sized)) -> Broken {
+pub(super) fn lost_by(why: &(impl fmt::Display + ?Sized)) -> Broken {
     Broken::Lost(why.to_string())
 }
 
-fn broken(problem: &(impl fmt::Display + ?Sized)) -> Broken {
+pub(super) fn broken(problem: &(impl fmt::Display + ?Sized)) -> Broken {
     Broken::Protocol(problem.to_string())
 }
 
 /// Frames from the agent.
-struct Stream {
+pub(super) struct Stream {
     receive: RecvStream,
     decoder: FrameDecoder,
 }
 
 impl Stream {
-    async fn next(&mut self) -> Result<Frame, Broken> {
+    pub(super) fn new(receive: RecvStream) -> Self {
+        Self { receive, decoder: FrameDecoder::default() }
+    }
+
+    /// The next frame. Losing this future loses nothing.
+    pub(super) async fn next(&mut self) -> Result<Frame, Broken> {
         loop {
             if let Some(frame) = self.decoder.next().map_err(|error| broken(&error))? {
                 return Ok(frame);
@@ -161,14 +200,14 @@ impl Stream {
 }
 
 /// Tells whoever ordered the delivery.
-struct Reporter {
+pub(super) struct Reporter {
     node: NodeId,
     run: RunId,
     reports: mpsc::Sender<DeliveryReport>,
 }
 
 impl Reporter {
-    async fn tell(&self, event: DeliveryEvent) -> Result<(), Broken> {
+    pub(super) async fn tell(&self, event: DeliveryEvent) -> Result<(), Broken> {
         let report = DeliveryReport { node: self.node, run: self.run, event };
         self.reports.send(report).await.map_err(|_| lost_by("nobody waits for it"))
     }

@@ -5,21 +5,20 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use campanile_common::connection::{AggregatorEffect, AggregatorEvent, AggregatorSession, End};
-use campanile_common::fleet::node_uri;
-use campanile_common::id::NodeId;
 use campanile_common::time::Timestamp;
 use campanile_common::wire::frame::{FRAME_BYTES_MAX, FrameDecoder};
 use campanile_common::wire::hello::{CAPABILITY_RENEW_ONLY, Hello, Refusal, RefusalCode, Welcome};
+use campanile_common::wire::v1::config::ConfigOffer;
 use campanile_common::wire::v1::control::{Ack, Control, GoodbyeReason};
 use campanile_common::wire::v1::request::{Reply, Request};
 use quinn::{Connection, SendStream};
-use rustls::pki_types::CertificateDer;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{Context, lane, order, request, tls};
-use crate::node::{DeliverySlip, NodeEvent, SessionCommand, SessionSeed};
+use super::peer::{Peer, peer};
+use super::{Context, lane, offer, order, request};
+use crate::node::{DeliverySlip, NodeEvent, OfferEnd, SessionCommand, SessionSeed};
 use crate::os::random;
 use crate::series::SessionKey;
 
@@ -44,14 +43,6 @@ const RENEW_ONLY_MAX: Duration = Duration::from_secs(10);
 const REASON_BYTES_MAX: usize = 240;
 /// When the aggregator restarts, agents come back spread over this.
 const RETURN_SPREAD_MS: u64 = 400;
-
-/// Who is at the other end, by its certificate.
-struct Peer {
-    node: NodeId,
-    key: campanile_common::id::Digest,
-    /// The certificate has expired: it may be renewed, and nothing else.
-    must_renew: bool,
-}
 
 /// Serves one connection until it ends.
 pub(super) async fn run(connection: Connection, context: Arc<Context>, stop: CancellationToken) {
@@ -108,16 +99,6 @@ pub(super) async fn run(connection: Connection, context: Arc<Context>, stop: Can
     if let Some(commands) = commands {
         order::report_all(node, commands, orders).await;
     }
-}
-
-fn peer(connection: &Connection, context: &Context) -> Option<Peer> {
-    let identity = connection.peer_identity()?.downcast::<Vec<CertificateDer<'static>>>().ok()?;
-    let certificate = tls::read_peer(identity.first()?)?;
-    let prefix = format!("spiffe://{}/node/", context.fleet.fleet_id);
-    let node: NodeId = certificate.uri.strip_prefix(&prefix)?.parse().ok()?;
-    debug_assert_eq!(node_uri(context.fleet.fleet_id, node), certificate.uri);
-    let must_renew = context.clock.now().as_secs() > certificate.not_after;
-    Some(Peer { node, key: certificate.key, must_renew })
 }
 
 struct Driver<'a> {
@@ -211,6 +192,7 @@ impl Driver<'_> {
             Some(SessionCommand::Ask { request, answer }) => self.ask(request, answer),
             Some(SessionCommand::AskStream { request, replies }) => self.ask_stream(request, replies),
             Some(SessionCommand::Deliver(slip)) => self.deliver(slip),
+            Some(SessionCommand::Offer { offer, answer }) => self.offer(offer, answer),
         }
         None
     }
@@ -259,8 +241,9 @@ impl Driver<'_> {
                     let (node, agent_version) = (self.peer.node, self.agent_version.clone());
                     self.context.nodes.tell(NodeEvent::Facts { node, agent_version, facts }).await;
                 }
-                // Wired with the aggregator's part of the configuration.
-                AggregatorEffect::Config(_) => {}
+                AggregatorEffect::Config(report) => {
+                    self.context.config.report(self.peer.node, *report).await;
+                }
                 AggregatorEffect::Renew(request) => match self.renew(&request).await {
                     Ok(message) => effects.extend(self.apply(AggregatorEvent::Send(message))),
                     Err(problem) => tracing::warn!(node = %self.peer.node, problem, "renewal refused"),
@@ -363,9 +346,18 @@ impl Driver<'_> {
     fn deliver(&mut self, slip: DeliverySlip) {
         let node = self.peer.node;
         if self.orders.len() < order::ORDERS_MAX {
-            self.orders.spawn(order::deliver(self.connection.clone(), node, slip));
+            let config = self.context.config.clone();
+            self.orders.spawn(order::deliver(self.connection.clone(), config, node, slip));
         } else {
             self.orders.spawn(order::lost(node, slip));
+        }
+    }
+
+    /// Offers a generation; when too much is in flight the dropped channel says that it was not.
+    fn offer(&mut self, offer: Box<ConfigOffer>, answer: oneshot::Sender<OfferEnd>) {
+        if self.tasks.len() < REQUESTS_MAX {
+            let (connection, config) = (self.connection.clone(), self.context.config.clone());
+            self.tasks.spawn(offer::serve(connection, config, self.peer.node, offer, answer));
         }
     }
 

@@ -35,7 +35,7 @@ pub use liveness::LivenessSettings;
 pub use record::{NodeRecord, TokenRecord};
 pub use registry::Registry;
 pub use session::{
-    DeliveryEvent, DeliveryReport, DeliverySlip, LinkStats, NodeEvent, SessionCommand, SessionSeed,
+    DeliveryEvent, DeliveryReport, DeliverySlip, LinkStats, NodeEvent, OfferEnd, SessionCommand, SessionSeed,
 };
 pub use sessions::{SessionAbilities, SessionChange, Sessions};
 pub use task::{NodeTask, NodeTaskSettings};

@@ -5,6 +5,7 @@ use campanile_common::authority::RunId;
 use campanile_common::id::{InstanceId, NodeId};
 use campanile_common::time::Timestamp;
 use campanile_common::wire::hello::Refusal;
+use campanile_common::wire::v1::config::ConfigOffer;
 use campanile_common::wire::v1::control::{Control, Facts, GoodbyeReason};
 use campanile_common::wire::v1::order::{Deliver, JournalPosition, Outcome, OutputChunk};
 use campanile_common::wire::v1::request::{Reply, Request};
@@ -71,6 +72,13 @@ pub enum SessionCommand {
     },
     /// Deliver a run of an order on a stream of its own, and report what comes of it.
     Deliver(DeliverySlip),
+    /// Offer a generation of the configuration on a stream of its own, and serve what the agent wants of it.
+    Offer {
+        /// What.
+        offer: Box<ConfigOffer>,
+        /// Told how it ended; dropped when the session ends first.
+        answer: oneshot::Sender<OfferEnd>,
+    },
     /// End.
     Close(GoodbyeReason),
 }
@@ -82,8 +90,21 @@ pub struct DeliverySlip {
     pub deliver: Box<Deliver>,
     /// Which run it is.
     pub run: RunId,
+    /// The generation that the run is about: offered first, so that the node has it.
+    pub offer: Option<Box<ConfigOffer>>,
     /// Gets every [`DeliveryReport`]; full means that whoever delivers waits.
     pub reports: mpsc::Sender<DeliveryReport>,
+}
+
+/// How an offer of a generation ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OfferEnd {
+    /// The node has everything of it.
+    Ready,
+    /// The node does not take it; why.
+    Refused(String),
+    /// It came to no end; why.
+    Lost(String),
 }
 
 /// What came of a delivery.
@@ -100,6 +121,8 @@ pub struct DeliveryReport {
 /// One step of a delivery. The last is an outcome or `Lost`.
 #[derive(Debug)]
 pub enum DeliveryEvent {
+    /// What the run is about is on its way to the node.
+    Preparing,
     /// The run is in the node's journal.
     Received(JournalPosition),
     /// Output came.
@@ -194,6 +217,15 @@ pub enum NodeEvent {
         node: NodeId,
         /// What, and where to report.
         slip: DeliverySlip,
+    },
+    /// Offer a generation; the answer's channel is dropped when the node is not connected.
+    Offer {
+        /// To whom.
+        node: NodeId,
+        /// What.
+        offer: Box<ConfigOffer>,
+        /// Told how it ended.
+        answer: oneshot::Sender<OfferEnd>,
     },
     /// Send a message to every connected agent.
     Broadcast(Control),

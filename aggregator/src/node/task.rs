@@ -203,6 +203,10 @@ impl NodeTask {
                 }
                 self.settings = settings;
             }
+            NodeEvent::Offer { node, offer, answer } => {
+                // Where it cannot be passed on, the dropped channel says so.
+                drop(self.pass(node, SessionCommand::Offer { offer, answer }));
+            }
             NodeEvent::Broadcast(message) => {
                 for session in self.live.values().filter_map(|live| live.session.as_ref()) {
                     drop(session.commands.try_send(SessionCommand::Send(message.clone())));

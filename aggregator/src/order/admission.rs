@@ -14,6 +14,10 @@ use super::plan::Rules;
 
 /// Most targets of one order; their ids are stored in one record of it.
 pub const TARGETS_MAX: usize = 16_384;
+/// Longest pause between waves, in seconds.
+const WAVE_PAUSE_S_MAX: u32 = 86_400;
+/// Most waves of one order.
+const WAVES_MAX: usize = 64;
 
 /// What decides.
 #[derive(Debug, Clone, Copy)]
@@ -240,6 +244,9 @@ pub(super) fn rules(
     dispatch: &DispatchOptions,
     occurrence: Option<Timestamp>,
 ) -> Result<Rules, OrderError> {
+    if dispatch.wave_pause_s > WAVE_PAUSE_S_MAX {
+        return invalid(format!("`wavePauseS` is {WAVE_PAUSE_S_MAX} at most"));
+    }
     if dispatch.parallel == Some(0) {
         return invalid("`parallel` must be at least 1");
     }
@@ -251,6 +258,8 @@ pub(super) fn rules(
         parallel: dispatch.parallel,
         batch: dispatch.batch.as_deref().map(|batch| batch_size(batch, count)).transpose()?,
         max_fail: dispatch.max_fail,
+        waves: waves(&dispatch.waves, count)?,
+        wave_pause: std::time::Duration::from_secs(dispatch.wave_pause_s.into()),
         queue: dispatch.queue,
         not_before: occurrence.unwrap_or(order.not_before),
         expires: end(order, occurrence),
@@ -271,6 +280,34 @@ fn batch_size(text: &str, count: u32) -> Result<u32, OrderError> {
         || invalid(format!("`batch` is `{text}`; give a number of nodes, or a share from 1% to 100%")),
         Ok,
     )
+}
+
+/// How many targets are reached at the end of each wave; each more than the one before, the last all of them.
+fn waves(texts: &[String], count: u32) -> Result<Vec<usize>, OrderError> {
+    if texts.len() > WAVES_MAX {
+        return invalid(format!("`waves` has at most {WAVES_MAX} entries"));
+    }
+    let mut ends: Vec<usize> = Vec::new();
+    for text in texts {
+        let Ok(end) = batch_size(text, count) else {
+            return invalid(format!(
+                "`waves` has `{text}`; give numbers of nodes, or shares from 1% to 100%"
+            ));
+        };
+        let end = end.min(count) as usize;
+        match ends.last() {
+            Some(last) if end < *last => {
+                return invalid(format!("`waves` has `{text}` behind more than that; each is of all nodes"));
+            }
+            // In a small fleet two shares may come to the same nodes.
+            Some(last) if end == *last => {}
+            _ => ends.push(end),
+        }
+    }
+    if ends.last().is_some_and(|last| *last < count as usize) {
+        ends.push(count as usize);
+    }
+    Ok(ends)
 }
 
 #[cfg(test)]

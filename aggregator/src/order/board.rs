@@ -2,11 +2,11 @@
 //!
 //! The task puts up what is durable; readers never wait for it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use campanile_common::api::{Order as ApiOrder, OrderState, OrderTarget, TargetCounts, TargetState};
-use campanile_common::authority::{Order, RunId};
+use campanile_common::authority::{Action, ConfigMode, Order, RunId};
 use campanile_common::id::{NodeId, OrderId};
 use campanile_common::time::Timestamp;
 use tokio::sync::watch;
@@ -114,6 +114,22 @@ impl Board {
             inner.by_time.remove(&(entry.submitted, run));
         }
         inner.live.remove(&run);
+    }
+
+    /// Targets of orders that apply a generation and are not over.
+    pub(super) fn apply_targets(&self) -> BTreeSet<NodeId> {
+        let live: Vec<Arc<Live>> = self.lock().live.values().map(Arc::clone).collect();
+        let mut targets = BTreeSet::new();
+        for live in live {
+            live.read(|shown| {
+                let is_apply =
+                    matches!(shown.order.action, Action::Config { mode: ConfigMode::Apply { .. }, .. });
+                if is_apply && shown.state == OrderState::Running {
+                    targets.extend(shown.targets.iter().map(|target| target.node));
+                }
+            });
+        }
+        targets
     }
 
     pub(super) fn entry(&self, run: RunId) -> Option<Entry> {

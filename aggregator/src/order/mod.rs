@@ -20,6 +20,7 @@ mod read;
 mod record;
 mod task;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use campanile_common::api::{
@@ -27,9 +28,9 @@ use campanile_common::api::{
     TargetCounts,
 };
 use campanile_common::authority::{Authority, Catalogue, RunId};
-use campanile_common::id::{NodeId, OrderId};
+use campanile_common::id::{Digest, NodeId, OrderId};
 use campanile_common::time::Timestamp;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::node::{Registry, Sessions};
 use crate::os::clock::Clock;
@@ -46,6 +47,8 @@ pub use task::{OrderTask, OrderTaskParts};
 
 /// Requests that wait for the task; past it callers wait, for a commit or two.
 const REQUESTS_MAX: usize = 256;
+/// Ends of orders that apply a generation that a slow listener may lag behind.
+const APPLIES_MAX: usize = 256;
 
 /// Why an order, or what was asked of one, is refused.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -123,7 +126,19 @@ pub struct Orders {
     in_force: InForce,
     outputs: Outputs,
     board: board::Board,
+    applies: broadcast::Sender<Apply>,
     requests: mpsc::Sender<Request>,
+}
+
+/// An order that applied a generation of the configuration came to its end.
+#[derive(Debug, Clone)]
+pub struct Apply {
+    /// Which it applied.
+    pub generation: Digest,
+    /// To whom.
+    pub targets: Vec<NodeId>,
+    /// It went through all of them, and no more failed than may.
+    pub is_clean: bool,
 }
 
 /// A run that a schedule asks for.
@@ -284,6 +299,16 @@ impl Orders {
     /// The newest points of a node's journal and audit chain that came with outcomes.
     pub fn witness(&self, node: NodeId) -> Option<Witness> {
         self.board.witness(node)
+    }
+
+    /// Ends of orders that apply a generation, from now on.
+    pub fn subscribe_applies(&self) -> broadcast::Receiver<Apply> {
+        self.applies.subscribe()
+    }
+
+    /// Targets of orders that apply a generation and are not over.
+    pub fn apply_targets(&self) -> BTreeSet<NodeId> {
+        self.board.apply_targets()
     }
 
     /// Figures since the aggregator started.

@@ -9,7 +9,9 @@
 //! Invariants: never more at work than `parallel` or one batch; past `max_fail` nothing is started; `Start` is never
 //! asked for again after the node has said that it has the run, nor after it expired or was withdrawn.
 
+mod settled;
 mod step;
+mod wave;
 
 use std::time::Duration;
 
@@ -17,6 +19,8 @@ use campanile_common::api::{OrderState, TargetCounts, TargetState};
 use campanile_common::id::NodeId;
 use campanile_common::time::Timestamp;
 use campanile_common::wire::v1::order::DeliveryMode;
+
+pub(super) use settled::Settled;
 
 use super::count::count;
 
@@ -50,6 +54,8 @@ pub(super) enum Contact {
         takes_orders: bool,
         /// Another delivery fits.
         has_room: bool,
+        /// Its health, 0 to 100.
+        score: Option<u8>,
     },
     /// It has none.
     Gone {
@@ -67,6 +73,10 @@ pub(super) struct Rules {
     pub(super) batch: Option<u32>,
     /// Failures up to which it goes on.
     pub(super) max_fail: Option<u32>,
+    /// How many targets are reached at the end of each wave; empty for no waves.
+    pub(super) waves: Vec<usize>,
+    /// How long those of a wave must be well before the next begins.
+    pub(super) wave_pause: Duration,
     /// Absent nodes get it when they come back.
     pub(super) queue: bool,
     /// Not started before.
@@ -110,27 +120,10 @@ pub(super) struct Target {
     retries: u32,
     /// Its part of the splay.
     begin: Timestamp,
-}
-
-/// What a target comes to without an outcome.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Settled {
-    /// Not connected, and not to wait for.
-    Absent,
-    /// Sent, and no word since.
-    Silent,
-    /// The order expired first.
-    Expired,
-    /// The order was withdrawn first.
-    Withdrawn,
-    /// It expired before enough operators had signed.
-    NotApproved,
-    /// Too many others did not end well.
-    TooManyFailed,
-    /// Its agent takes no orders.
-    AgentTooOld,
-    /// It had the run, and knows nothing of it now.
-    Forgotten,
+    /// Its health when it was started.
+    score: Option<u8>,
+    /// It took back what the run changed.
+    has_reverted: bool,
 }
 
 /// What is to be done next.
@@ -152,42 +145,7 @@ pub(super) struct Course {
     targets: Vec<Target>,
     is_proposed: bool,
     is_withdrawn: bool,
-}
-
-impl Settled {
-    /// The state that the target then shows.
-    pub(super) const fn state(self) -> TargetState {
-        match self {
-            Self::Absent | Self::Silent | Self::Expired => TargetState::Silent,
-            Self::Withdrawn | Self::NotApproved | Self::TooManyFailed => TargetState::Skipped,
-            Self::AgentTooOld => TargetState::Denied,
-            Self::Forgotten => TargetState::Failed,
-        }
-    }
-
-    /// Its word for programs.
-    pub(super) const fn result(self) -> Option<&'static str> {
-        match self {
-            Self::Expired | Self::NotApproved => Some("expired"),
-            Self::AgentTooOld => Some("denied"),
-            Self::Forgotten => Some("indeterminate"),
-            Self::Absent | Self::Silent | Self::Withdrawn | Self::TooManyFailed => None,
-        }
-    }
-
-    /// Why, for people.
-    pub(super) const fn detail(self) -> &'static str {
-        match self {
-            Self::Absent => "not connected",
-            Self::Silent => "sent, and no word since; an outcome that comes later replaces this",
-            Self::Expired => "the order expired before the node could start it",
-            Self::Withdrawn => "the order was withdrawn before it was started here",
-            Self::NotApproved => "the order expired before enough operators had signed it",
-            Self::TooManyFailed => "the order stopped: too many targets did not end well",
-            Self::AgentTooOld => "agent too old: it takes no orders; update it",
-            Self::Forgotten => "the node had it and knows nothing of it now: its journal was lost",
-        }
-    }
+    gate: wave::Gate,
 }
 
 /// What is known of a target from before a restart.
@@ -224,8 +182,12 @@ impl Course {
             retry_at: Duration::ZERO,
             retries: 0,
             begin,
+            score: None,
+            has_reverted: false,
         });
-        Self { rules, targets: targets.collect(), is_proposed, is_withdrawn }
+        let targets: Vec<Target> = targets.collect();
+        let gate = wave::Gate::new(&rules.waves, &targets);
+        Self { rules, targets, is_proposed, is_withdrawn, gate }
     }
 
     /// What a target shows.
@@ -305,6 +267,13 @@ impl Course {
             (target.is_queued, target.retries) = (false, 0);
         }
         is_new
+    }
+
+    /// What the run is about is on its way to the node.
+    pub(super) fn preparing(&mut self, index: usize, now: Moment) {
+        if let Phase::Sent { at } = &mut self.targets[index].phase {
+            *at = now.up;
+        }
     }
 
     /// The run's end. False when it was known already.

@@ -86,6 +86,9 @@ pub(super) struct StateRecord {
     pub counts: TargetCounts,
     /// One bit a target, in standard base64: set before the order was sent to it.
     pub sent: String,
+    /// Each target's health when it was started, one byte a target in standard base64; empty without waves.
+    #[serde(default)]
+    pub scores: String,
     /// True while there is anything left to do or to hear.
     pub is_open: bool,
     /// When it was withdrawn.

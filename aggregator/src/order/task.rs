@@ -5,6 +5,7 @@
 //! what was taken is tried again until it succeeds.
 
 mod batch;
+mod deliver;
 mod keep;
 mod load;
 mod request;
@@ -17,9 +18,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use campanile_common::api::{OrderState, TargetState};
-use campanile_common::authority::{Delivery, Order, RunId, SignedOrder, TargetTree};
+use campanile_common::authority::{Order, RunId, SignedOrder, TargetTree};
 use campanile_common::id::NodeId;
-use campanile_common::wire::v1::order::{Deliver, DeliveryMode, Outcome, RunResult};
+use campanile_common::wire::v1::order::{Outcome, RunResult};
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -28,12 +29,10 @@ use self::batch::Batch;
 use super::board::{Board, Live};
 use super::plan::{Contact, Course, Moment, Settled, Step};
 use super::record::{OrderRecord, StateRecord, TargetRecord, Withdrawal, Witness};
-use super::{OrderParts, Orders, REQUESTS_MAX, Request};
+use super::{APPLIES_MAX, Apply, OrderParts, Orders, REQUESTS_MAX, Request};
 use crate::audit::Audit;
 use crate::event::Events;
-use crate::node::{
-    DeliveryEvent, DeliveryReport, DeliverySlip, NodeEvent, Nodes, SessionAbilities, SessionChange,
-};
+use crate::node::{DeliveryEvent, DeliveryReport, Nodes, SessionAbilities, SessionChange};
 use crate::state::StateError;
 
 /// Reports that wait for this task; sessions wait past it. Output makes up most of it: 16 MiB at most.
@@ -93,6 +92,7 @@ pub struct OrderTask {
     nodes: Nodes,
     events: Events,
     board: Board,
+    applies: broadcast::Sender<Apply>,
     requests: mpsc::Receiver<Request>,
     reports: mpsc::Receiver<DeliveryReport>,
     report_sender: mpsc::Sender<DeliveryReport>,
@@ -128,7 +128,7 @@ impl OrderTask {
         let (request_sender, requests) = mpsc::channel(REQUESTS_MAX);
         let (report_sender, reports) = mpsc::channel(REPORTS_MAX);
         let (here, sessions) = parts.sessions.subscribe();
-        let board = Board::default();
+        let (board, applies) = (Board::default(), broadcast::Sender::new(APPLIES_MAX));
         let handle = Orders {
             store: Arc::clone(&parts.store),
             keys: parts.keys.clone(),
@@ -137,6 +137,7 @@ impl OrderTask {
             in_force: parts.in_force.clone(),
             outputs: parts.outputs.clone(),
             board: board.clone(),
+            applies: applies.clone(),
             requests: request_sender,
         };
         let mut task = Self {
@@ -145,6 +146,7 @@ impl OrderTask {
             nodes,
             events,
             board,
+            applies,
             requests,
             reports,
             report_sender,
@@ -232,6 +234,10 @@ impl OrderTask {
         };
         let was_under_way = live.course.is_under_way(index);
         match event {
+            DeliveryEvent::Preparing => {
+                live.course.preparing(index, now);
+                self.touched.insert(run);
+            }
             DeliveryEvent::Received(journal) => {
                 self.witnesses.entry(node).or_default().note(Some(journal), None);
                 live.course.received(index, now);
@@ -286,6 +292,7 @@ impl OrderTask {
             },
             _ => {
                 let record = TargetRecord::of_outcome(outcome);
+                live.note_exit(index, record.exit_code);
                 if !live.course.ended(index, record.state) {
                     return;
                 }
@@ -316,8 +323,10 @@ impl OrderTask {
         let Some(live) = self.live.get_mut(&run) else { return };
         let is_frozen = *self.parts.in_force.is_frozen.borrow();
         let (here, gone, under_way) = (&self.here, &self.gone, &self.under_way);
+        let scores = if live.course.has_waves() { deliver::scores(&self.nodes) } else { HashMap::new() };
         let contact = |node: NodeId| match here.get(&node) {
             Some(abilities) => Contact::Here {
+                score: scores.get(&node).copied(),
                 takes_orders: abilities.takes_orders,
                 has_room: under_way.get(&node).is_none_or(|count| *count < NODE_DELIVERIES_MAX),
             },
@@ -341,23 +350,6 @@ impl OrderTask {
             }
         }
         self.note_state(run, now);
-    }
-
-    fn slip(&self, run: RunId, node: NodeId, mode: DeliveryMode) -> Option<DeliverySlip> {
-        let live = self.live.get(&run)?;
-        let proof = live.tree.as_ref().and_then(|tree| tree.proof(node));
-        let delivery = Delivery { order: live.signed.clone(), proof, occurrence: run.occurrence };
-        let journal = self.witnesses.get(&node).and_then(|witness| witness.journal);
-        let deliver = Box::new(Deliver { delivery, mode, journal });
-        Some(DeliverySlip { deliver, run, reports: self.report_sender.clone() })
-    }
-
-    async fn send(&self, deliveries: Vec<(RunId, NodeId, DeliveryMode)>) {
-        for (run, node, mode) in deliveries {
-            if let Some(slip) = self.slip(run, node, mode) {
-                self.nodes.tell(NodeEvent::Deliver { node, slip }).await;
-            }
-        }
     }
 
     /// Orders that are not accounted for.

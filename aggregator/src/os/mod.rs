@@ -4,6 +4,7 @@ pub mod clock;
 pub mod disk;
 pub mod file;
 pub mod log;
+pub mod parts;
 pub mod process;
 pub mod random;
 pub mod settings_file;

@@ -25,6 +25,16 @@ const SHARED: [&str; 5] = ["os", "state", "settings", "audit", "event"];
 /// Imports that the table of layers does not allow.
 pub(crate) const IMPORT_EXCEPTIONS: &[Exception] = &[
     Exception {
+        path: "aggregator/src/config/task.rs",
+        what: "config imports node",
+        reason: "generations are offered to nodes of the roster through the handle of their sessions",
+    },
+    Exception {
+        path: "aggregator/src/order/task/deliver.rs",
+        what: "order imports node",
+        reason: "runs go to nodes through the handle of their sessions",
+    },
+    Exception {
         path: "aggregator/src/node/task.rs",
         what: "node imports series",
         reason: "nodes are judged by their newest samples, read through the handle of the recent series",

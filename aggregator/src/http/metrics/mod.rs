@@ -49,6 +49,7 @@ pub(super) async fn serve(State(shared): App, caller: Caller, _: Params<NoParams
             event_streams: shared.stream_limit.count(),
             orders: shared.services.orders.figures(),
             are_settings_valid: shared.services.settings_error.borrow().is_none(),
+            config: shared.services.config.figures(),
             is_frozen: shared.services.freezer.is_frozen(),
         },
     );

@@ -4,6 +4,7 @@ use campanile_common::api::Liveness;
 
 use super::exposition::{Exposition, Kind, Number, label};
 use super::requests::RequestCounts;
+use crate::config;
 use crate::http::FleetInfo;
 use crate::http::sight::Sight;
 use crate::node::NodeView;
@@ -18,6 +19,7 @@ pub(super) struct Facts<'a> {
     pub(super) requests: &'a RequestCounts,
     pub(super) event_streams: usize,
     pub(super) orders: Figures,
+    pub(super) config: config::Figures,
     pub(super) is_frozen: bool,
     pub(super) are_settings_valid: bool,
 }
@@ -31,6 +33,7 @@ pub(super) fn write(out: &mut Exposition, facts: &Facts<'_>) {
     // Who sees a part of the fleet learns nothing of orders beyond it.
     if facts.sight.whole().is_some() {
         write_orders(out, &facts.orders);
+        write_config(out, &facts.config);
     }
     write_process(out, facts);
 }
@@ -122,6 +125,33 @@ fn write_orders(out: &mut Exposition, figures: &Figures) {
         Kind::Gauge,
         "Orders with targets that are not accounted for.",
         figures.in_flight,
+    );
+}
+
+fn write_config(out: &mut Exposition, figures: &config::Figures) {
+    out.single(
+        "campanile_config_generation",
+        Kind::Gauge,
+        "Number of the generation that the fleet is meant to be at; 0 before the first.",
+        figures.generation,
+    );
+    let help = "Nodes by how they stand to their configuration, as they reported last.";
+    if let Some(mut family) = out.family("campanile_config_nodes", Kind::Gauge, help) {
+        for (phase, count) in &figures.phases {
+            family.sample(&format!("phase=\"{phase}\""), *count);
+        }
+    }
+    out.single(
+        "campanile_config_drifted_resources",
+        Kind::Gauge,
+        "Resources that differ from their configuration by another hand, as nodes reported last.",
+        figures.drifted,
+    );
+    out.single(
+        "campanile_config_parts_bytes",
+        Kind::Gauge,
+        "Bytes of the parts of generations that are kept.",
+        figures.parts_bytes,
     );
 }
 

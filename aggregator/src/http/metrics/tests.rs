@@ -51,6 +51,12 @@ fn whole_text() -> String {
         event_streams: 2,
         orders,
         are_settings_valid: true,
+        config: crate::config::Figures {
+            generation: 7,
+            phases: [("applied", 2), ("reverted", 1)].into(),
+            drifted: 3,
+            parts_bytes: 4096,
+        },
         is_frozen: true,
     };
     let mut out = Exposition::with_capacity(0);
@@ -113,6 +119,10 @@ fn the_whole_answer_keeps_the_rules_of_the_format() {
     assert_eq!(value("campanile_orders_total{kind=\"run\",state=\"done\"}"), Some(3.0));
     assert_eq!(value("campanile_order_targets_total{state=\"silent\"}"), Some(2.0));
     assert_eq!(value("campanile_orders_in_flight"), Some(1.0));
+    assert_eq!(value("campanile_config_generation"), Some(7.0));
+    assert_eq!(value("campanile_config_nodes{phase=\"reverted\"}"), Some(1.0));
+    assert_eq!(value("campanile_config_drifted_resources"), Some(3.0));
+    assert_eq!(value("campanile_config_parts_bytes"), Some(4096.0));
 }
 
 #[test]

@@ -8,8 +8,9 @@ use axum::body::{Body, to_bytes};
 use axum::http::{Request, Response, StatusCode};
 use campanile_common::api::Problem;
 use campanile_common::fleet::{AUTHORITY_DIR, FleetFile, authority_file};
-use campanile_common::id::{AggregatorId, Digest, FleetId};
+use campanile_common::id::{AggregatorId, Digest, FleetId, NodeId};
 use campanile_common::wire::codec;
+use campanile_common::wire::v1::config::ConfigReport;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
@@ -21,12 +22,14 @@ use super::fleet_facts;
 use crate::access::Access;
 use crate::audit::Audit;
 use crate::authority::{Authorities, Catalogues};
+use crate::config::{Config, ConfigParts, KeepPolicy};
 use crate::event::Events;
 use crate::freeze::Freezer;
 use crate::node::{FleetView, NodeEvent, Nodes, Registry, Sessions, TokenPins};
 use crate::order::fixture::{NOW, authority, node_record};
 use crate::order::{self, OrderParts, OrderTask, OrderTaskParts, Outputs};
 use crate::os::clock::Clock;
+use crate::os::parts::Parts;
 use crate::schedule::{InForce, Schedules};
 use crate::series::RecentSeries;
 use crate::state::{Committed, Keys, SqliteStore, Store, Transaction, Write, to_json};
@@ -50,12 +53,14 @@ fn write_fleet(folder: &std::path::Path) -> FleetFile {
 /// The site on a store of its own. The series are empty, and so is the registry unless nodes are named.
 pub(super) struct Site {
     _stop: DropGuard,
-    _folder: TempDir,
+    pub(super) folder: TempDir,
     pub(super) services: Services,
     /// What the node task would get.
     pub(super) events: mpsc::Receiver<NodeEvent>,
     /// What everybody sees of the nodes.
     pub(super) view: watch::Sender<Arc<FleetView>>,
+    /// What the configuration's task would get.
+    pub(super) reports: mpsc::Receiver<(NodeId, ConfigReport)>,
 }
 
 pub(super) async fn site() -> Site {
@@ -102,6 +107,20 @@ pub(super) async fn site_with(nodes: &[(u8, &str)]) -> Site {
         outputs: Outputs::open(&folder.path().join("outputs")).unwrap(),
         clock: clock.clone(),
     };
+    let folder_of_parts = folder.path().join("config").join("parts");
+    let (a, e, c) = (audit.clone(), events.clone(), clock.clone());
+    let config_parts = ConfigParts {
+        store: store.clone(),
+        keys: keys.clone(),
+        parts: Parts::open(&folder_of_parts).unwrap(),
+        audit: a,
+        events: e,
+        authority: authorities.subscribe(),
+        is_frozen: freezer.subscribe(),
+        policy: KeepPolicy::default(),
+        clock: c,
+    };
+    let (config, reports) = Config::open(config_parts).await.unwrap();
     let pins = TokenPins {
         fleet: FleetId::from_bytes([9; 16]),
         addresses: vec!["aggregator.example:8443".to_owned()],
@@ -125,6 +144,7 @@ pub(super) async fn site_with(nodes: &[(u8, &str)]) -> Site {
         audit,
         nodes,
         orders,
+        config,
         authorities,
         catalogues,
         freezer,
@@ -146,7 +166,8 @@ pub(super) async fn site_with(nodes: &[(u8, &str)]) -> Site {
         readiness: Readiness::waiting("the state store is being opened"),
         clock,
     };
-    Site { _stop: stop.drop_guard(), _folder: folder, services, events: inbox, view }
+    let _stop = stop.drop_guard();
+    Site { _stop, folder, services, events: inbox, view, reports }
 }
 
 impl Site {
@@ -200,6 +221,17 @@ const CONTRACT: &[(&str, &str)] = &[
     ("get", "/api/v1/nodes/{idOrName}/series"),
     ("get", "/api/v1/nodes/{idOrName}/coverage"),
     ("get", "/api/v1/connections"),
+    ("get", "/api/v1/config"),
+    ("post", "/api/v1/config/parts/missing"),
+    ("put", "/api/v1/config/parts/{digest}"),
+    ("get", "/api/v1/config/parts/{digest}"),
+    ("put", "/api/v1/config/generations/{digest}"),
+    ("get", "/api/v1/config/generations"),
+    ("get", "/api/v1/config/generations/{digest}"),
+    ("get", "/api/v1/config/generations/{digest}/signed"),
+    ("post", "/api/v1/config/generations/{digest}/settle"),
+    ("get", "/api/v1/config/nodes"),
+    ("get", "/api/v1/config/nodes/{idOrName}"),
     ("get", "/api/v1/orders"),
     ("post", "/api/v1/orders"),
     ("get", "/api/v1/orders/{id}"),

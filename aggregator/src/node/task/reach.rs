@@ -35,7 +35,7 @@ impl NodeTask {
     }
 
     /// Gives the command back when there is no session that takes it now.
-    fn pass(&self, node: NodeId, command: SessionCommand) -> Result<(), SessionCommand> {
+    pub(super) fn pass(&self, node: NodeId, command: SessionCommand) -> Result<(), SessionCommand> {
         match self.live.get(&node).and_then(|live| live.session.as_ref()) {
             Some(session) => {
                 session.commands.try_send(command).map_err(mpsc::error::TrySendError::into_inner)

@@ -12,7 +12,7 @@ use super::{
 };
 
 impl Step {
-    fn look(&mut self, at: Duration) {
+    pub(super) fn look(&mut self, at: Duration) {
         self.look_at = Some(self.look_at.map_or(at, |other| other.min(at)));
     }
 
@@ -164,7 +164,7 @@ impl Course {
     ) {
         let is_over = self.is_withdrawn || is_frozen || now.wall >= self.rules.expires;
         let target = &mut self.targets[index];
-        let is_here = matches!(contact, Contact::Here { takes_orders: true, has_room: true });
+        let is_here = matches!(contact, Contact::Here { takes_orders: true, has_room: true, .. });
         if target.delivery.is_some() || !is_here {
             return;
         }
@@ -208,21 +208,28 @@ impl Course {
         let mut failures = self.targets.iter().filter(|target| target.has_failed()).count();
         // The batch that is not done: those behind it wait.
         let mut open_batch = None;
+        if self.has_reverted() {
+            self.skip_rest(Settled::WaveReverted, step);
+        }
         for index in 0..self.targets.len() {
-            if failures > most_failures || open_batch.is_some_and(|open| index / batch > open) {
+            let group = self.group(index, batch);
+            if failures > most_failures || open_batch.is_some_and(|open| group > open) {
                 break;
             }
             if self.targets[index].phase == Phase::Waiting && !is_frozen {
+                if !self.may_begin(index, now, contact, step) {
+                    break;
+                }
                 let contact = contact(self.targets[index].node);
                 self.start_one(index, now, contact, places, step);
                 failures += usize::from(self.targets[index].has_failed());
             }
             if self.targets[index].is_pending() && open_batch.is_none() {
-                open_batch = Some(index / batch);
+                open_batch = Some(group);
             }
         }
         if failures > most_failures {
-            self.skip_rest(step);
+            self.skip_rest(Settled::TooManyFailed, step);
         }
     }
 
@@ -246,10 +253,10 @@ impl Course {
                 target.phase = Phase::Ended(TargetState::Denied);
                 step.settled.push((index, Settled::AgentTooOld));
             }
-            Contact::Here { has_room: true, .. } if places.is_free() && now.up >= target.retry_at => {
+            Contact::Here { has_room: true, score, .. } if places.is_free() && now.up >= target.retry_at => {
                 places.at_work += 1;
                 (target.phase, target.was_sent) = (Phase::Sent { at: now.up }, true);
-                target.was_gone = false;
+                (target.was_gone, target.score) = (false, score);
                 target.delivery = Some(DeliveryMode::Start);
                 step.deliver.push((index, DeliveryMode::Start));
                 step.look(now.up + WORD_TIMEOUT);
@@ -264,11 +271,11 @@ impl Course {
         }
     }
 
-    fn skip_rest(&mut self, step: &mut Step) {
+    pub(super) fn skip_rest(&mut self, why: Settled, step: &mut Step) {
         for (index, target) in self.targets.iter_mut().enumerate() {
             if target.phase == Phase::Waiting {
                 (target.phase, target.is_queued) = (Phase::Ended(TargetState::Skipped), false);
-                step.settled.push((index, Settled::TooManyFailed));
+                step.settled.push((index, why));
             }
         }
     }

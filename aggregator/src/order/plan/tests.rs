@@ -16,6 +16,8 @@ fn rules() -> Rules {
         parallel: None,
         batch: None,
         max_fail: None,
+        waves: Vec::new(),
+        wave_pause: Duration::ZERO,
         queue: false,
         not_before: Timestamp::from_millis(0),
         expires: Timestamp::from_millis(600_000),
@@ -23,7 +25,7 @@ fn rules() -> Rules {
     }
 }
 
-const HERE: Contact = Contact::Here { takes_orders: true, has_room: true };
+const HERE: Contact = Contact::Here { takes_orders: true, has_room: true, score: Some(100) };
 
 /// An order over some nodes, on a clock of its own.
 struct World {
@@ -362,7 +364,10 @@ fn after_its_expiry_an_order_only_asks_and_at_last_stops_listening() {
 #[test]
 fn an_agent_that_takes_no_orders_denies_for_its_node() {
     let mut world = World::new(rules(), 1);
-    world.contacts.borrow_mut().insert(node(0), Contact::Here { takes_orders: false, has_room: true });
+    world
+        .contacts
+        .borrow_mut()
+        .insert(node(0), Contact::Here { takes_orders: false, has_room: true, score: None });
     assert_eq!(world.step().settled, [(0, Settled::AgentTooOld)]);
     assert_eq!(world.states(), [Denied]);
 }
@@ -370,7 +375,10 @@ fn an_agent_that_takes_no_orders_denies_for_its_node() {
 #[test]
 fn a_node_with_no_room_gets_it_later() {
     let mut world = World::new(rules(), 1);
-    world.contacts.borrow_mut().insert(node(0), Contact::Here { takes_orders: true, has_room: false });
+    world
+        .contacts
+        .borrow_mut()
+        .insert(node(0), Contact::Here { takes_orders: true, has_room: false, score: None });
     assert_eq!(world.step().deliver, []);
     assert_eq!(world.states(), [Waiting]);
     world.contacts.borrow_mut().insert(node(0), HERE);
@@ -490,6 +498,108 @@ impl Watcher {
         }
     }
 }
+
+fn waves(ends: &[usize], pause: u64) -> Rules {
+    Rules { waves: ends.to_vec(), wave_pause: Duration::from_secs(pause), max_fail: Some(1), ..rules() }
+}
+
+impl World {
+    fn feels(&mut self, index: usize, score: u8) {
+        let contact = Contact::Here { takes_orders: true, has_room: true, score: Some(score) };
+        self.contacts.borrow_mut().insert(node(index), contact);
+    }
+}
+
+#[test]
+fn the_next_wave_begins_when_the_one_before_was_well_for_the_pause() {
+    let mut world = World::new(waves(&[1, 3, 4], 10), 4);
+    assert_eq!(world.step().deliver, [(0, Start)]);
+    world.go(60);
+    assert_eq!(world.step().deliver, []);
+    world.course.ended(0, Fine);
+    let step = world.step();
+    assert_eq!((step.deliver, step.look_at), (vec![], Some(world.up + Duration::from_secs(1))));
+    world.go(9);
+    assert_eq!(world.step().deliver, []);
+    world.go(1);
+    assert_eq!(world.step().deliver, [(1, Start), (2, Start)]);
+    world.course.ended(1, Fine);
+    world.course.ended(2, Failed);
+    let _wait = world.step();
+    world.go(10);
+    assert_eq!(world.step().deliver, [(3, Start)], "one may fail");
+}
+
+#[test]
+fn a_node_that_took_the_change_back_stops_the_waves_at_once() {
+    let mut world = World::new(waves(&[2, 4], 10), 4);
+    assert_eq!(world.step().deliver, [(0, Start), (1, Start)]);
+    world.course.ended(0, Failed);
+    world.course.reverted(0);
+    let step = world.step();
+    assert_eq!(step.settled, [(2, Settled::WaveReverted), (3, Settled::WaveReverted)]);
+    assert_eq!(world.states(), [Failed, Sent, Skipped, Skipped]);
+}
+
+#[test]
+fn a_node_that_stays_away_after_its_change_stops_the_waves_and_one_that_returns_does_not() {
+    for comes_back in [true, false] {
+        let mut world = World::new(waves(&[1, 2], 0), 2);
+        assert_eq!(world.step().deliver, [(0, Start)]);
+        world.course.ended(0, Fine);
+        world.leaves(0);
+        assert_eq!(world.step().deliver, []);
+        world.go(9);
+        assert_eq!(world.step().deliver, []);
+        if comes_back {
+            world.returns(0);
+        }
+        world.go(2);
+        let step = world.step();
+        if comes_back {
+            assert_eq!(step.deliver, [(1, Start)]);
+        } else {
+            assert_eq!(step.settled, [(1, Settled::WaveLost)]);
+        }
+    }
+}
+
+#[test]
+fn a_node_whose_health_fell_stops_the_waves_also_over_a_restart() {
+    let mut world = World::new(waves(&[1, 2], 5), 2);
+    world.feels(0, 90);
+    assert_eq!(world.step().deliver, [(0, Start)]);
+    world.course.ended(0, Fine);
+    let scores = world.course.scores();
+    assert_eq!(scores, [90, UNKNOWN_SCORE]);
+    let known = [Known { was_sent: true, state: Some(Fine) }, Known { was_sent: false, state: None }];
+    for (score, begins) in [(85, true), (84, false)] {
+        let mut world = World::known(waves(&[1, 2], 5), &known);
+        world.course.set_scores(&scores);
+        world.feels(0, score);
+        let _wait = world.step();
+        world.go(5);
+        let step = world.step();
+        assert_eq!(step.deliver.is_empty(), !begins, "{score}");
+        assert_eq!(step.settled.is_empty(), begins, "{score}");
+    }
+}
+
+#[test]
+fn a_restart_in_the_middle_of_a_wave_goes_on_with_that_wave() {
+    let sent = Known { was_sent: true, state: None };
+    let done = Known { was_sent: true, state: Some(Fine) };
+    let unsent = Known { was_sent: false, state: None };
+    let mut world = World::known(waves(&[1, 3, 4], 10), &[done, sent, unsent, unsent]);
+    assert_eq!(world.step().deliver, [(1, Start), (2, Start)]);
+    world.course.ended(1, Fine);
+    world.course.ended(2, Fine);
+    let _wait = world.step();
+    world.go(10);
+    assert_eq!(world.step().deliver, [(3, Start)]);
+}
+
+const UNKNOWN_SCORE: u8 = u8::MAX;
 
 proptest! {
     #[test]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use campanile_common::api::{AuditOutcome, OrderState, TargetState};
-use campanile_common::authority::RunId;
+use campanile_common::authority::{Action, ConfigMode, RunId};
 use campanile_common::id::NodeId;
 use campanile_common::time::Timestamp;
 use campanile_common::wire::v1::order::DeliveryMode;
@@ -20,7 +20,7 @@ use crate::order::plan::Moment;
 use crate::order::record::{
     RunKey, StateRecord, TargetRecord, Witness, order_key, state_key, target_key, witness_key, write_bits,
 };
-use crate::order::{Answer, OrderError};
+use crate::order::{Answer, Apply, OrderError};
 use crate::state::{Committed, Compare, StateError, TRANSACTION_OPERATIONS_MAX, Transaction, Write, to_json};
 
 /// Writes of one transaction; the audit log adds two of its own.
@@ -79,6 +79,7 @@ impl OrderTask {
             state,
             counts,
             sent: write_bits(live.course.sent()),
+            scores: BASE64.encode(&live.course.scores()),
             is_open: live.course.is_open(),
             withdrawn: live.withdrawn.clone(),
         };
@@ -157,6 +158,7 @@ impl OrderTask {
             }
         }
         for (run, write) in batch.states {
+            self.tell_apply(run, &write.record);
             if let Some(answer) = write.answer {
                 drop(answer.send(Ok(run)));
             }
@@ -313,6 +315,18 @@ impl OrderTask {
                 live.shown.tell();
             }
         }
+    }
+
+    /// Tells of an order that applied a generation and is over. May be told again with a late outcome.
+    fn tell_apply(&self, run: RunId, record: &StateRecord) {
+        let Some(live) = self.live.get(&run).filter(|_| is_accounted_for(record.state)) else { return };
+        let Action::Config { generation, mode: ConfigMode::Apply { .. } } = live.order.action else { return };
+        let counts = record.counts;
+        let most = live.record.dispatch.max_fail.unwrap_or(0);
+        let is_clean =
+            record.state == OrderState::Done && counts.skipped == 0 && counts.failed + counts.denied <= most;
+        // Nobody listens: then nothing is settled by itself.
+        drop(self.applies.send(Apply { generation, targets: live.nodes.clone(), is_clean }));
     }
 
     fn publish(&self, run: RunId, record: &StateRecord) {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use campanile_common::api::OrderState;
 use campanile_common::authority::RunId;
 use campanile_common::id::NodeId;
+use data_encoding::BASE64;
 
 use super::{LiveOrder, OrderTask};
 use crate::order::board::Entry as BoardEntry;
@@ -86,6 +87,13 @@ impl OrderTask {
                 target.record = records.get(&target.node).cloned().map(Arc::new);
             }
         });
+        for (index, node) in nodes.iter().enumerate() {
+            let exit_code = records.get(node).and_then(|record| record.exit_code);
+            live.note_exit(index, exit_code);
+        }
+        let scores = BASE64.decode(state.scores.as_bytes());
+        live.course
+            .set_scores(&scores.map_err(|_| damaged(&key, "its state does not tell how targets were"))?);
         live.stored = Some(state);
         self.insert_live(run, live);
         Ok(())

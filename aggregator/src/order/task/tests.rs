@@ -9,14 +9,16 @@ use campanile_common::api::{DispatchOptions, Order as ApiOrder, OrderRequest, Si
 use campanile_common::authority::{Denial, DenialCode, Targets, Tier};
 use campanile_common::id::{Digest, JournalId};
 use campanile_common::time::Timestamp;
-use campanile_common::wire::v1::order::{AuditPosition, JournalPosition, OutputChunk, OutputStream};
+use campanile_common::wire::v1::order::{
+    AuditPosition, DeliveryMode, JournalPosition, OutputChunk, OutputStream,
+};
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::*;
 use crate::audit::AuditQuery;
-use crate::node::{Registry, Sessions, TokenPins};
+use crate::node::{DeliverySlip, NodeEvent, Registry, Sessions, TokenPins};
 use crate::order::fixture::{FLEET, NOW, authority, key, node, node_record, order, request, standing, text};
 use crate::order::{FollowEvent, InForce, OrderError, Outputs, ScheduledRun};
 use crate::os::clock::Clock;

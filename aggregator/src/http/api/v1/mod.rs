@@ -6,6 +6,7 @@ mod approvals;
 mod audit;
 mod authority;
 mod catalogue;
+mod config;
 mod connections;
 pub(in crate::http) mod events;
 mod freeze;
@@ -53,6 +54,15 @@ pub(in crate::http) fn routes() -> OpenApiRouter<Arc<Shared>> {
         .routes(routes!(series::points))
         .routes(routes!(series::coverage))
         .routes(routes!(connections::list))
+        .routes(routes!(config::show))
+        .routes(routes!(config::missing))
+        .routes(routes!(config::put_part, config::part))
+        .routes(routes!(config::list))
+        .routes(routes!(config::submit, config::generation))
+        .routes(routes!(config::signed))
+        .routes(routes!(config::settle))
+        .routes(routes!(config::nodes))
+        .routes(routes!(config::node))
         .routes(routes!(orders::list, orders::submit))
         .routes(routes!(orders::show))
         .routes(routes!(orders::events))

@@ -12,7 +12,7 @@ use axum::http::{StatusCode, header};
 use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use campanile_common::api::{Order, OrderRequest, OrderState, OutputPiece, Page, Problem};
-use campanile_common::authority::{RunId, Tier};
+use campanile_common::authority::{Action, RunId, Tier};
 use campanile_common::id::NodeId;
 use campanile_common::selector::Subject;
 use campanile_common::time::Timestamp;
@@ -151,6 +151,9 @@ pub(super) async fn submit(
         caller.require_somewhere(&shared, Permission::Routine, "order.submit").await?;
     }
     let draft = orders.admit(&request)?;
+    if let Action::Config { generation, mode } = draft.order().action {
+        shared.services.config.admit(generation, mode)?;
+    }
     let permission =
         if draft.order().tier > Tier::Routine { Permission::Command } else { Permission::Routine };
     let registry = shared.services.nodes.registry();
