@@ -6,11 +6,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::confirm::{self, Deadline};
-use super::guardian::{self, GuardianStart};
+use super::guardian;
 use super::host::Host;
 use super::output::Output;
 use super::state::{State, StateError};
-use super::step::{Change, Invocation, Ownership, Plan, Problem, Step, Undo};
+use super::step::{Invocation, Ownership, Plan, Problem, Step};
 use super::undo::{self, Attempt, Item, Record, Restored, Undo as Kept, UndoError, Was, observe};
 use crate::os::beneath::{NodeKind, Owned};
 use crate::os::stopwatch::pause;
@@ -33,8 +33,6 @@ pub(crate) struct How<'a> {
     pub(crate) attempt: Attempt,
     /// How long the node has to reach its aggregator.
     pub(crate) confirm_within: Duration,
-    /// How the guardian comes to be.
-    pub(crate) guardian: &'a GuardianStart,
 }
 
 /// How it ended.
@@ -330,7 +328,7 @@ impl Run<'_> {
         let until = Deadline::after(nonce, self.how.confirm_within.saturating_add(EXECUTION_PATIENCE));
         confirm::set_deadline(self.kept.folder(), &until)
             .map_err(|error| problem(format!("cannot set a deadline for the change: {error}")))?;
-        guardian::ensure(self.how.guardian, self.kept.folder(), nonce)?;
+        guardian::ensure(self.kept.folder(), nonce)?;
         self.until = Some(until);
         Ok(())
     }
@@ -408,14 +406,4 @@ impl Run<'_> {
             gid: ownership.group.as_ref().map(group).transpose()?,
         })
     }
-}
-
-/// What would be left if the changes were undone.
-pub(crate) fn irreversible(changes: &[Change]) -> Vec<String> {
-    let steps = changes.iter().flat_map(|change| &change.steps);
-    let left = steps.filter_map(|step| match step {
-        Step::Run { undo: Undo::Left(text), .. } => Some(text.clone()),
-        _ => None,
-    });
-    left.collect()
 }
