@@ -14,7 +14,7 @@ mod load;
 mod output;
 mod planning;
 mod resource;
-mod sealing;
+pub mod sealing;
 pub mod state;
 pub mod step;
 pub mod task;

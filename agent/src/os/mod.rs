@@ -7,6 +7,7 @@
     reason = "the machine is touched here so that it is touched nowhere else"
 )]
 
+pub mod beneath;
 pub mod child;
 pub mod clock;
 pub mod errand;
