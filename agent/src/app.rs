@@ -108,7 +108,7 @@ fn run_config(work: ConfigWork, settings: &Settings) -> u8 {
             is_confirmed: confirm,
             confirm_within: Duration::from_secs(confirm_within.into()),
         },
-        ConfigWork::Check => Work::Check,
+        ConfigWork::Check { enforce } => Work::Check { is_enforcing: enforce },
         ConfigWork::Recover => Work::Recover,
         ConfigWork::Guardian => Work::Guardian,
     };

@@ -115,8 +115,12 @@ pub enum ConfigWork {
         #[arg(long, value_name = "S", default_value_t = 60)]
         confirm_within: u32,
     },
-    /// Compare this node with its generation, and put right what is to be enforced
-    Check,
+    /// Compare this node with its generation
+    Check {
+        /// Put right what is to be enforced
+        #[arg(long)]
+        enforce: bool,
+    },
     /// Bring an interrupted apply to its end
     Recover,
     /// Put this node back when a change is not confirmed in time

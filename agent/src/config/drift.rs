@@ -36,6 +36,6 @@ fn last_hand(host: &Host, desired: &Desired) -> Option<String> {
     let paths = resource::watched_paths(desired);
     let stat = paths.iter().find_map(|path| host.root().stat(path).ok().flatten())?;
     let changed = u64::try_from(stat.modified_s).unwrap_or(0).saturating_mul(1000);
-    let owner = host.user_name(stat.uid).unwrap_or_else(|| format!("uid {}", stat.uid));
+    let owner = host.user_name(stat.uid);
     Some(format!("changed {}, owned by {owner}", Timestamp::from_millis(changed)))
 }

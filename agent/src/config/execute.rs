@@ -10,7 +10,7 @@ use super::guardian;
 use super::host::Host;
 use super::output::Output;
 use super::state::{State, StateError};
-use super::step::{Invocation, Ownership, Plan, Problem, Step};
+use super::step::{Invocation, Plan, Problem, Step};
 use super::undo::{self, Attempt, Item, Record, Restored, Undo as Kept, UndoError, Was, observe};
 use crate::os::beneath::{NodeKind, Owned};
 use crate::os::stopwatch::pause;
@@ -21,8 +21,6 @@ const EXECUTION_PATIENCE: Duration = Duration::from_secs(300);
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 /// What a new file takes beside its bytes, roughly.
 const FILE_OVERHEAD_BYTES: u64 = 4096;
-/// A program that fails is quoted with its last words.
-const QUOTED_CHARS_MAX: usize = 400;
 
 /// How a plan is executed.
 #[derive(Debug)]
@@ -86,11 +84,6 @@ impl From<Problem> for Stop {
     }
 }
 
-/// A problem that is about no resource.
-pub(crate) fn problem(message: impl Into<String>) -> Problem {
-    Problem { resource: None, message: message.into() }
-}
-
 /// Carries out `plan`, or nothing of it. What is kept to undo it is still there afterwards where it is `Some`: the
 /// caller stores the state and then ends it.
 pub(crate) fn apply(
@@ -151,15 +144,11 @@ pub(crate) fn recover(host: &Host, folder: &Path) -> Result<Option<Recovered>, E
 /// Runs a program that must end with exit code 0.
 pub(crate) fn succeed(host: &Host, invocation: &Invocation) -> Result<(), Problem> {
     let shown = invocation.argv.join(" ");
-    let ended = host.run(invocation).map_err(|error| problem(error.to_string()))?;
-    if ended.is_success() {
+    let ran = host.run(invocation)?;
+    if ran.is_success() {
         return Ok(());
     }
-    let said = ended.text();
-    let said = said.trim();
-    let skipped = said.chars().count().saturating_sub(QUOTED_CHARS_MAX);
-    let said: String = said.chars().skip(skipped).collect();
-    Err(problem(format!("`{shown}` failed ({}): {said}", ended.how())))
+    Err(Problem::new(format!("`{shown}` failed: {}", ran.last_words())))
 }
 
 /// Every validator on its new content, and nothing else touched.
@@ -211,7 +200,7 @@ fn lack_of_space(host: &Host, plan: &Plan) -> Vec<Problem> {
             "the file system of {folder} has {} bytes left, and the changes take {needed}; make room there first",
             space.avail_bytes
         );
-        (space.avail_bytes < needed).then(|| problem(message))
+        (space.avail_bytes < needed).then(|| Problem::new(message))
     });
     lacks.collect()
 }
@@ -238,7 +227,7 @@ fn snapshot(host: &Host, plan: &Plan) -> Result<(Vec<Item>, Vec<Vec<u8>>), Probl
         if let Some(was) = known.get(path) {
             return Ok(was.clone());
         }
-        let (mut was, content) = observe(host.root(), path).map_err(|error| problem(error.full_text()))?;
+        let (mut was, content) = observe(host.root(), path).map_err(|error| Problem::new(error.full_text()))?;
         if let (Was::File { offset, length, .. }, Some(content)) = (&mut was, content) {
             *offset = end;
             end += *length;
@@ -246,7 +235,7 @@ fn snapshot(host: &Host, plan: &Plan) -> Result<(Vec<Item>, Vec<Vec<u8>>), Probl
         }
         if was == Was::Other {
             let message = format!("{path} is a device, a socket or a named pipe; remove it by hand first");
-            return Err(problem(message));
+            return Err(Problem::new(message));
         }
         known.insert(path.to_owned(), was.clone());
         Ok(was)
@@ -257,7 +246,7 @@ fn snapshot(host: &Host, plan: &Plan) -> Result<(Vec<Item>, Vec<Vec<u8>>), Probl
                 problem.resource = Some(change.resource.clone());
                 problem
             };
-            items.push(match step {
+            let item = match step {
                 Step::Put { path, backup, .. } => {
                     if let Some(suffix) = backup {
                         let path = format!("{path}{suffix}");
@@ -274,7 +263,8 @@ fn snapshot(host: &Host, plan: &Plan) -> Result<(Vec<Item>, Vec<Vec<u8>>), Probl
                 }
                 Step::Keep { path } => Item::Kept { path: path.clone(), was: look(path).map_err(about)? },
                 Step::Run { undo, .. } => Item::Program { undo: undo.clone() },
-            });
+            };
+            items.push(item);
         }
     }
     Ok((items, bytes))
@@ -317,7 +307,7 @@ impl Run<'_> {
     }
 
     fn record(&mut self, record: Record) -> Result<(), Problem> {
-        self.kept.record(&record).map_err(|error| problem(error.to_string()))?;
+        self.kept.record(&record).map_err(|error| Problem::new(error.to_string()))?;
         self.records.push(record);
         Ok(())
     }
@@ -327,7 +317,7 @@ impl Run<'_> {
         let nonce = self.how.attempt.nonce;
         let until = Deadline::after(nonce, self.how.confirm_within.saturating_add(EXECUTION_PATIENCE));
         confirm::set_deadline(self.kept.folder(), &until)
-            .map_err(|error| problem(format!("cannot set a deadline for the change: {error}")))?;
+            .map_err(|error| Problem::new(format!("cannot set a deadline for the change: {error}")))?;
         guardian::ensure(self.kept.folder(), nonce)?;
         self.until = Some(until);
         Ok(())
@@ -337,10 +327,10 @@ impl Run<'_> {
         let (undo, nonce) = (self.kept.folder(), self.how.attempt.nonce);
         let until = Deadline::after(nonce, self.how.confirm_within);
         let failed =
-            |error: std::io::Error| problem(format!("cannot wait for the change to be confirmed: {error}"));
+            |error: std::io::Error| Problem::new(format!("cannot wait for the change to be confirmed: {error}"));
         confirm::set_deadline(undo, &until).map_err(failed)?;
         let confirming = |state: &mut State| state.confirm();
-        State::update(self.how.folder, confirming).map_err(|error| problem(error.to_string()))?;
+        State::update(self.how.folder, confirming).map_err(|error| Problem::new(error.to_string()))?;
         confirm::set_awaiting(undo, nonce).map_err(failed)?;
         self.output.step("confirming");
         while !confirm::is_confirmed(undo, nonce) {
@@ -357,13 +347,13 @@ impl Run<'_> {
         let root = self.host.root();
         let done = match step {
             Step::Put { path, bytes, ownership, backup, .. } => {
-                let old = observe(root, path).map_err(|error| problem(error.full_text()))?;
+                let old = observe(root, path).map_err(|error| Problem::new(error.full_text()))?;
                 if let (Some(suffix), (Was::File { mode, uid, gid, .. }, Some(content))) = (backup, &old) {
                     let owned = Owned { mode: Some(*mode), uid: Some(*uid), gid: Some(*gid) };
                     root.put(&format!("{path}{suffix}"), content, owned)
-                        .map_err(|error| problem(error.full_text()))?;
+                        .map_err(|error| Problem::new(error.full_text()))?;
                 }
-                let mut owned = self.resolve(ownership)?;
+                let mut owned = self.host.resolve(ownership)?;
                 if let (Was::File { mode, uid, gid, .. }, _) = old {
                     owned.mode = owned.mode.or(Some(mode));
                     owned.uid = owned.uid.or(Some(uid));
@@ -372,19 +362,19 @@ impl Run<'_> {
                 root.put(path, bytes, owned)
             }
             Step::Directory { path, ownership } => {
-                let there = root.stat(path).map_err(|error| problem(error.full_text()))?;
+                let there = root.stat(path).map_err(|error| Problem::new(error.full_text()))?;
                 if there.is_some_and(|there| there.kind == NodeKind::Directory) {
                     return Ok(());
                 }
-                root.make_directory(path, self.resolve(ownership)?)
+                root.make_directory(path, self.host.resolve(ownership)?)
             }
-            Step::Own { path, ownership } => root.own(path, self.resolve(ownership)?),
+            Step::Own { path, ownership } => root.own(path, self.host.resolve(ownership)?),
             Step::Link { path, target } => root.put_link(path, target),
             Step::Remove { path } => root.remove(path),
             Step::Keep { .. } => Ok(()),
             Step::Run { invocation, .. } => return self.program(invocation),
         };
-        done.map_err(|error| problem(error.full_text()))
+        done.map_err(|error| Problem::new(error.full_text()))
     }
 
     /// A program that may have cut the node off ends with the window.
@@ -395,15 +385,5 @@ impl Run<'_> {
             invocation.timeout_s = invocation.timeout_s.min(left.max(1));
         }
         succeed(self.host, &invocation)
-    }
-
-    fn resolve(&self, ownership: &Ownership) -> Result<Owned, Problem> {
-        let user = |name: &String| self.host.user_id(name);
-        let group = |name: &String| self.host.group_id(name);
-        Ok(Owned {
-            mode: ownership.mode,
-            uid: ownership.owner.as_ref().map(user).transpose()?,
-            gid: ownership.group.as_ref().map(group).transpose()?,
-        })
     }
 }

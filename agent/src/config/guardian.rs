@@ -10,7 +10,6 @@ use std::time::Duration;
 use rustix::process::{Signal, kill_process, setsid};
 
 use super::confirm;
-use super::execute::problem;
 use super::step::Problem;
 use super::undo::ApplyLock;
 use crate::os::stopwatch::{Stopwatch, pause};
@@ -26,7 +25,7 @@ pub(crate) fn ensure(undo: &Path, nonce: u64) -> Result<(), Problem> {
     let watch = Stopwatch::start();
     while confirm::armed(undo) != Some(nonce) {
         if watch.elapsed() >= START_WITHIN {
-            return Err(problem(
+            return Err(Problem::new(
                 "no guardian watches over a change that could cut this node off, so it was not made; restart \
                  campanile-steward and try again",
             ));

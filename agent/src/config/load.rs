@@ -17,7 +17,6 @@ use campanile_common::config::{
 use campanile_common::id::Digest;
 use zeroize::Zeroizing;
 
-use super::execute::problem;
 use super::output::Output;
 use super::sealing::Identity;
 use super::state::{State, Told, parts_of};
@@ -86,9 +85,9 @@ fn identify(generation: &Generation, trust: &Trust, folder: &Path) -> Result<Tol
     if let Some(member) = generation.members.get(&trust.node) {
         return Ok(Told { name: member.name.clone(), labels: member.labels.clone() });
     }
-    let state = State::load(folder).map_err(|error| problem(error.to_string()))?;
+    let state = State::load(folder).map_err(|error| Problem::new(error.to_string()))?;
     state.told.ok_or_else(|| {
-        problem("the generation does not list this node, and no aggregator has told its name; wait for an offer")
+        Problem::new("the generation does not list this node, and no aggregator has told its name; wait for an offer")
     })
 }
 
@@ -103,7 +102,7 @@ impl Parts {
                 io::ErrorKind::NotFound => "; reconnect the agent, so that the aggregator offers it again",
                 _ => "",
             };
-            problem(format!("cannot read {what} {}: {error}{advice}", path.display()))
+            Problem::new(format!("cannot read {what} {}: {error}{advice}", path.display()))
         })
     }
 
@@ -112,18 +111,18 @@ impl Parts {
         if part_digest(&bytes) == digest {
             return Ok(bytes);
         }
-        Err(problem(format!("{what} {digest} is damaged; remove it from {}", self.0.display())))
+        Err(Problem::new(format!("{what} {digest} is damaged; remove it from {}", self.0.display())))
     }
 
     fn generation(&self, digest: Digest, trust: &Trust) -> Result<VerifiedGeneration, Problem> {
         let bytes = self.read(digest, "the generation")?;
-        let failed = |error: campanile_common::config::GenerationError| problem(error.to_string());
+        let failed = |error: campanile_common::config::GenerationError| Problem::new(error.to_string());
         let signed = SignedGeneration::decode(&bytes).map_err(failed)?;
         let verified = signed.verify(&trust.authority).map_err(failed)?;
         if verified.digest() == digest {
             return Ok(verified);
         }
-        Err(problem(format!("the generation {digest} is another one; remove it from {}", self.0.display())))
+        Err(Problem::new(format!("the generation {digest} is another one; remove it from {}", self.0.display())))
     }
 
     fn merged(&self, generation: &Generation, trust: &Trust, told: &Told) -> Result<Merged, Vec<Problem>> {
@@ -131,11 +130,11 @@ impl Parts {
         for index in generation.layers_of(trust.node, &told.name, &told.labels) {
             let part = generation.layers.get(usize::from(index));
             let part =
-                part.ok_or_else(|| vec![problem("the generation names a layer that it does not have")])?;
+                part.ok_or_else(|| vec![Problem::new("the generation names a layer that it does not have")])?;
             let name = file_of(part);
             let bytes = self.part(part.digest, &name).map_err(|problem| vec![problem])?;
             let layer =
-                Layer::from_bytes(&bytes).map_err(|error| vec![problem(format!("{name}: {error}"))])?;
+                Layer::from_bytes(&bytes).map_err(|error| vec![Problem::new(format!("{name}: {error}"))])?;
             layers.push((name, layer));
         }
         let named: Vec<NamedLayer<'_>> =
@@ -150,9 +149,9 @@ impl Parts {
     }
 
     fn text(&self, part: Option<&FilePart>, name: &str) -> Result<String, Problem> {
-        let part = part.ok_or_else(|| problem(format!("the bundle has no template `{name}`")))?;
+        let part = part.ok_or_else(|| Problem::new(format!("the bundle has no template `{name}`")))?;
         let bytes = self.part(part.digest, name)?;
-        String::from_utf8(bytes).map_err(|_| problem(format!("templates/{name} is no text")))
+        String::from_utf8(bytes).map_err(|_| Problem::new(format!("templates/{name} is no text")))
     }
 }
 
@@ -172,7 +171,7 @@ fn content(
     renderer: &mut Renderer,
 ) -> Result<Option<Content>, Problem> {
     let source = match &resource.spec {
-        Spec::File(file) => file.source().map_err(problem)?,
+        Spec::File(file) => file.source().map_err(Problem::new)?,
         Spec::Firewall(firewall) if firewall.ensure == Presence::Present => {
             let inline = firewall.rules.as_deref().map(ContentSource::Inline);
             inline.or(firewall.template.as_deref().map(ContentSource::Template))
@@ -185,12 +184,12 @@ fn content(
         ContentSource::Inline(text) => plain(text.as_bytes().to_vec()),
         ContentSource::Bundle(name) => {
             let part = merged.files.get(name);
-            let part = part.ok_or_else(|| problem(format!("the bundle has no file `{name}`")))?;
+            let part = part.ok_or_else(|| Problem::new(format!("the bundle has no file `{name}`")))?;
             plain(parts.part(part.digest, name)?)
         }
         ContentSource::Template(name) => {
             let text = parts.text(merged.templates.get(name), name)?;
-            let rendered = renderer.render(name, &text).map_err(|error| problem(error.to_string()))?;
+            let rendered = renderer.render(name, &text).map_err(|error| Problem::new(error.to_string()))?;
             Content { bytes: rendered.bytes, is_secret: rendered.is_secret }
         }
     }))

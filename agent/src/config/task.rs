@@ -13,7 +13,7 @@ use campanile_common::id::{Digest, NodeId};
 use campanile_common::wire::v1::config::{ConfigPhase, Drifted};
 
 use super::drift;
-use super::execute::{self, Executed, ExecuteError, How, Recovery, problem};
+use super::execute::{self, Executed, ExecuteError, How, Recovery};
 use super::guardian;
 use super::host::Host;
 use super::load::{Loaded, load};
@@ -45,8 +45,11 @@ pub enum Work {
         /// How long the node has to reach its aggregator.
         confirm_within: Duration,
     },
-    /// Compare the node with the current generation, and put right what is to be enforced.
-    Check,
+    /// Compare the node with the current generation.
+    Check {
+        /// Put right what is to be enforced.
+        is_enforcing: bool,
+    },
     /// Bring an interrupted apply to its end.
     Recover,
     /// Watch over a change that must be confirmed.
@@ -75,7 +78,7 @@ struct Failed(Vec<Problem>);
 
 impl<E: std::error::Error> From<E> for Failed {
     fn from(error: E) -> Self {
-        Self(vec![problem(error.to_string())])
+        Self(vec![Problem::new(error.to_string())])
     }
 }
 
@@ -85,7 +88,7 @@ pub fn run(work: Work, settings: &Settings, trust: Result<Trust, String>) -> u8 
     let host = match Host::open(&settings.config) {
         Ok(host) => host,
         Err(error) => {
-            output.problem(&problem(error.to_string()));
+            output.problem(&Problem::new(error.to_string()));
             output.summary(0, 0, 0, "failed", &[]);
             return EXIT_FAILED;
         }
@@ -96,7 +99,7 @@ pub fn run(work: Work, settings: &Settings, trust: Result<Trust, String>) -> u8 
         Work::Apply { generation, is_confirmed, confirm_within } => {
             program.apply(generation, is_confirmed, confirm_within)
         }
-        Work::Check => program.check(),
+        Work::Check { is_enforcing } => program.check(is_enforcing),
         Work::Recover => program.recover(),
         Work::Guardian => program.guard(),
     };
@@ -120,7 +123,7 @@ fn text_of(problems: &[Problem]) -> String {
 
 impl Program {
     fn load(&self, generation: Digest) -> Result<Loaded, Failed> {
-        let trust = self.trust.as_ref().map_err(|text| Failed(vec![problem(text.clone())]))?;
+        let trust = self.trust.as_ref().map_err(|text| Failed(vec![Problem::new(text.clone())]))?;
         load(&self.folder, trust, generation, &self.output).map_err(Failed)
     }
 
@@ -203,14 +206,14 @@ impl Program {
             Executed::Reverted { left } => {
                 let detail = self.output.redacted(&with_left(NOT_CONFIRMED, left));
                 State::update(&self.folder, |state| state.revert(named, nonce, &detail))?;
-                self.output.problem(&problem(NOT_CONFIRMED));
+                self.output.problem(&Problem::new(NOT_CONFIRMED));
                 self.output.summary(named.0, 0, unchanged, "reverted", left);
                 Ok(EXIT_REVERTED)
             }
         }
     }
 
-    fn check(&self) -> Result<u8, Failed> {
+    fn check(&self, is_enforcing: bool) -> Result<u8, Failed> {
         let _lock = ApplyLock::take(&self.folder)?;
         self.bring_to_an_end()?;
         let Some((number, generation)) = State::load(&self.folder)?.current else {
@@ -224,7 +227,7 @@ impl Program {
         plan.changes.iter().for_each(|change| self.output.change(change));
         problems.iter().for_each(|problem| self.output.problem(problem));
         let is_enforced = |one: &Desired, is_notified: bool| {
-            is_notified || one.resource.rules.on_drift == OnDrift::Enforce
+            is_enforcing && (is_notified || one.resource.rules.on_drift == OnDrift::Enforce)
         };
         let enforced = planning::plan(&self.host, number, &loaded.desired, false, &is_enforced);
         let mut left = Vec::new();
@@ -304,7 +307,7 @@ impl Program {
             Recovery::Undone { restored, had_ended } => {
                 let cause = if had_ended { NOT_CONFIRMED } else { INTERRUPTED };
                 let detail = with_left(cause, &restored.left);
-                self.output.problem(&problem(detail.clone()));
+                self.output.problem(&Problem::new(detail.clone()));
                 Box::new(move |state| match had_ended {
                     true => state.revert(named, nonce, &detail),
                     false => state.fail(named, &detail),

@@ -21,7 +21,7 @@ use rustix::process::{Pid, getpid};
 
 pub(crate) use journal::{Item, Journal, Record};
 pub(crate) use restore::{Restored, restore};
-pub(crate) use snapshot::{Was, content_digest, observe};
+pub(crate) use snapshot::{Was, observe};
 
 use super::confirm;
 use crate::os::file;
