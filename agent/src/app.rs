@@ -24,8 +24,8 @@ use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use crate::cli::{Cli, Command, ConfigWork, GuardWork};
-use crate::config::task::{Trust, Work};
 use crate::config;
+use crate::config::task::{Trust, Work};
 use crate::identity::enroll::{self, EnrollError};
 use crate::identity::{Identity, IdentityError, tls};
 use crate::link::{self, LinkChannels, LinkIdentity, LinkSettings};

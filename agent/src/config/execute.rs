@@ -13,8 +13,8 @@ use super::state::{State, StateError};
 use super::step::{Invocation, Plan, Problem, Step};
 use super::undo::{self, Attempt, Item, Record, Restored, Undo as Kept, UndoError, Was, observe};
 use crate::os::beneath::{NodeKind, Owned};
-use crate::os::stopwatch::pause;
 use crate::os::statvfs;
+use crate::os::stopwatch::pause;
 
 /// How long a plan may take beyond its window once it may have cut the node off.
 const EXECUTION_PATIENCE: Duration = Duration::from_secs(300);
@@ -168,7 +168,8 @@ fn validate(host: &Host, folder: &Path, plan: &Plan) -> Result<Vec<Problem>, Und
             let staged = undo::stage(stage, number, name, bytes)?.display().to_string();
             number += 1;
             let argv = validate.iter().map(|word| word.replace("{}", &staged)).collect();
-            let invocation = Invocation { argv, stdin: Vec::new(), user: None, timeout_s: VALIDATOR_TIMEOUT_S };
+            let invocation =
+                Invocation { argv, stdin: Vec::new(), user: None, timeout_s: VALIDATOR_TIMEOUT_S };
             if let Err(found) = succeed(host, &invocation) {
                 let message = format!("the new content of {path} does not pass its check: {}", found.message);
                 problems.push(Problem { resource: Some(change.resource.clone()), message });
@@ -210,7 +211,8 @@ fn place_of(host: &Host, path: &str) -> Option<(u64, String)> {
     let mut folder = path;
     while let Some((parent, _)) = folder.rsplit_once('/').filter(|(parent, _)| !parent.is_empty()) {
         folder = parent;
-        if let Some(stat) = host.root().stat(folder).ok().flatten().filter(|it| it.kind == NodeKind::Directory)
+        if let Some(stat) =
+            host.root().stat(folder).ok().flatten().filter(|it| it.kind == NodeKind::Directory)
         {
             return Some((stat.device, folder.to_owned()));
         }
@@ -227,7 +229,8 @@ fn snapshot(host: &Host, plan: &Plan) -> Result<(Vec<Item>, Vec<Vec<u8>>), Probl
         if let Some(was) = known.get(path) {
             return Ok(was.clone());
         }
-        let (mut was, content) = observe(host.root(), path).map_err(|error| Problem::new(error.full_text()))?;
+        let (mut was, content) =
+            observe(host.root(), path).map_err(|error| Problem::new(error.full_text()))?;
         if let (Was::File { offset, length, .. }, Some(content)) = (&mut was, content) {
             *offset = end;
             end += *length;
@@ -258,9 +261,7 @@ fn snapshot(host: &Host, plan: &Plan) -> Result<(Vec<Item>, Vec<Vec<u8>>), Probl
                 Step::Directory { path, .. }
                 | Step::Own { path, .. }
                 | Step::Link { path, .. }
-                | Step::Remove { path } => {
-                    Item::Path { path: path.clone(), was: look(path).map_err(about)? }
-                }
+                | Step::Remove { path } => Item::Path { path: path.clone(), was: look(path).map_err(about)? },
                 Step::Keep { path } => Item::Kept { path: path.clone(), was: look(path).map_err(about)? },
                 Step::Run { undo, .. } => Item::Program { undo: undo.clone() },
             };
@@ -326,8 +327,9 @@ impl Run<'_> {
     fn await_confirmation(&mut self) -> Result<(), Stop> {
         let (undo, nonce) = (self.kept.folder(), self.how.attempt.nonce);
         let until = Deadline::after(nonce, self.how.confirm_within);
-        let failed =
-            |error: std::io::Error| Problem::new(format!("cannot wait for the change to be confirmed: {error}"));
+        let failed = |error: std::io::Error| {
+            Problem::new(format!("cannot wait for the change to be confirmed: {error}"))
+        };
         confirm::set_deadline(undo, &until).map_err(failed)?;
         let confirming = |state: &mut State| state.confirm();
         State::update(self.how.folder, confirming).map_err(|error| Problem::new(error.to_string()))?;

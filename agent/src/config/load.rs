@@ -87,7 +87,9 @@ fn identify(generation: &Generation, trust: &Trust, folder: &Path) -> Result<Tol
     }
     let state = State::load(folder).map_err(|error| Problem::new(error.to_string()))?;
     state.told.ok_or_else(|| {
-        Problem::new("the generation does not list this node, and no aggregator has told its name; wait for an offer")
+        Problem::new(
+            "the generation does not list this node, and no aggregator has told its name; wait for an offer",
+        )
     })
 }
 
@@ -122,7 +124,10 @@ impl Parts {
         if verified.digest() == digest {
             return Ok(verified);
         }
-        Err(Problem::new(format!("the generation {digest} is another one; remove it from {}", self.0.display())))
+        Err(Problem::new(format!(
+            "the generation {digest} is another one; remove it from {}",
+            self.0.display()
+        )))
     }
 
     fn merged(&self, generation: &Generation, trust: &Trust, told: &Told) -> Result<Merged, Vec<Problem>> {
@@ -210,12 +215,16 @@ fn secret_source(
             format!("the generation has no secret `{name}`; set it with `campanile secret set {name}`")
         })?;
         let digest = *secret.sealed.get(&node).ok_or_else(|| {
-            format!("the secret `{name}` is not sealed to this node; set it again with `campanile secret set`")
+            format!(
+                "the secret `{name}` is not sealed to this node; set it again with `campanile secret set`"
+            )
         })?;
         let sealed = parts.part(digest, "the sealed secret").map_err(|problem| problem.message)?;
         let identity = Identity::load(&key)
             .map_err(|error| format!("cannot read {}: {error}", key.display()))?
-            .ok_or_else(|| format!("{} is missing; start campanile-steward, which makes it", key.display()))?;
+            .ok_or_else(|| {
+                format!("{} is missing; start campanile-steward, which makes it", key.display())
+            })?;
         let value = identity
             .open(&sealed)
             .map_err(|error| format!("the secret `{name}` cannot be opened: {error}"))?;

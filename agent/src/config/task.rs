@@ -13,7 +13,7 @@ use campanile_common::id::{Digest, NodeId};
 use campanile_common::wire::v1::config::{ConfigPhase, Drifted};
 
 use super::drift;
-use super::execute::{self, Executed, ExecuteError, How, Recovery};
+use super::execute::{self, ExecuteError, Executed, How, Recovery};
 use super::guardian;
 use super::host::Host;
 use super::load::{Loaded, load};
@@ -129,8 +129,8 @@ impl Program {
 
     fn plan(&self, generation: Digest) -> Result<u8, Failed> {
         let loaded = self.load(generation)?;
-        let plan =
-            planning::plan(&self.host, loaded.number, &loaded.desired, false, &planning::all).map_err(Failed)?;
+        let plan = planning::plan(&self.host, loaded.number, &loaded.desired, false, &planning::all)
+            .map_err(Failed)?;
         plan.changes.iter().for_each(|change| self.output.change(change));
         self.output.summary(plan.number, plan.changes.len(), plan.unchanged, "planned", &[]);
         Ok(if plan.changes.is_empty() { EXIT_UNCHANGED } else { EXIT_PENDING })
