@@ -33,7 +33,7 @@ pub enum GraphError {
     /// Each is to come before the next, and the last before the first.
     #[error("these wait for each other: {}", chain(.0))]
     Cycle(
-        /// The resources, each applied before the next.
+        /// The resources, each applied before the next; one at least.
         Vec<ResourceId>,
     ),
     /// Two resources want different things of one path.
@@ -50,11 +50,20 @@ pub enum GraphError {
 
 impl GraphError {
     /// The resource that the error is about, first of all.
-    pub fn resource(&self) -> Option<&ResourceId> {
+    pub fn resource(&self) -> &ResourceId {
         match self {
-            Self::Missing { from, .. } | Self::Deaf { from, .. } => Some(from),
-            Self::Cycle(cycle) => cycle.first(),
-            Self::Conflict { one, .. } => Some(one),
+            Self::Missing { from, .. } | Self::Deaf { from, .. } => from,
+            Self::Cycle(cycle) => &cycle[0],
+            Self::Conflict { one, .. } => one,
+        }
+    }
+
+    /// The other resource that has a part in it.
+    pub fn other(&self) -> Option<&ResourceId> {
+        match self {
+            Self::Missing { to, .. } | Self::Deaf { to, .. } => Some(to),
+            Self::Cycle(cycle) => cycle.get(1),
+            Self::Conflict { other, .. } => Some(other),
         }
     }
 

@@ -51,6 +51,8 @@ pub struct MergeError {
     pub resource: Option<ResourceId>,
     /// The key that it is about, of the resource or else the path of a variable.
     pub key: Option<String>,
+    /// Another resource that has a part in it.
+    pub other: Option<ResourceId>,
     /// What is wrong.
     pub problem: String,
 }
@@ -75,13 +77,13 @@ impl std::error::Error for MergeError {}
 impl Origins {
     /// Indices of the layers that a value came from; of a table, of all that is in it.
     pub fn of(&self, path: &[&str]) -> BTreeSet<usize> {
-        let is_within =
-            |found: &[String]| found.iter().zip(path).all(|(a, b)| a == b) && found.len() >= path.len();
-        self.0
-            .iter()
-            .filter(|(found, _)| is_within(found))
-            .flat_map(|(_, layers)| layers.iter().copied())
-            .collect()
+        let path: Vec<String> = path.iter().map(|part| (*part).to_owned()).collect();
+        self.within(&path).flat_map(|(_, layers)| layers.iter().copied()).collect()
+    }
+
+    /// What lies at and beneath a path: it is one stretch of the map.
+    fn within<'a>(&'a self, path: &'a [String]) -> impl Iterator<Item = (&'a Vec<String>, &'a Vec<usize>)> {
+        self.0.range(path.to_vec()..).take_while(move |(found, _)| found.starts_with(path))
     }
 
     /// Every value's path with the layers it came from.
@@ -90,7 +92,10 @@ impl Origins {
     }
 
     fn forget(&mut self, path: &[String]) {
-        self.0.retain(|found, _| !found.starts_with(path));
+        let gone: Vec<Vec<String>> = self.within(path).map(|(found, _)| found.clone()).collect();
+        for path in gone {
+            self.0.remove(&path);
+        }
     }
 }
 
@@ -178,7 +183,13 @@ impl Pile<'_> {
                     Ok(kind) => kind,
                     Err(problem) => {
                         let layers = vec![named.name.to_owned()];
-                        self.errors.push(MergeError { layers, resource: None, key: None, problem });
+                        self.errors.push(MergeError {
+                            layers,
+                            resource: None,
+                            key: None,
+                            other: None,
+                            problem,
+                        });
                         continue;
                     }
                 };
@@ -281,7 +292,7 @@ impl Pile<'_> {
         let mut layers = vec![self.layers[layer].name.to_owned()];
         layers.extend(self.names(&self.origins.of(&parts)));
         let problem = "`append` adds to a list, and what is there is none".to_owned();
-        self.errors.push(MergeError { layers, resource, key: Some(key), problem });
+        self.errors.push(MergeError { layers, resource, key: Some(key), other: None, problem });
     }
 
     /// Names of layers, the last one first.
@@ -289,16 +300,20 @@ impl Pile<'_> {
         layers.iter().rev().map(|layer| self.layers[*layer].name.to_owned()).collect()
     }
 
-    fn error(&mut self, id: Option<&ResourceId>, key: Option<&str>, problem: String) {
-        let mut layers = BTreeSet::new();
-        if let Some(id) = id {
-            layers = key.map(|key| self.origins.of(&[id.kind.as_str(), &id.name, key])).unwrap_or_default();
-            if layers.is_empty() {
-                layers = self.layers_of(id);
-            }
+    fn error(&mut self, id: &ResourceId, key: Option<&str>, other: Option<&ResourceId>, problem: String) {
+        let mut layers =
+            key.map(|key| self.origins.of(&[id.kind.as_str(), &id.name, key])).unwrap_or_default();
+        if layers.is_empty() {
+            layers = self.layers_of(id);
         }
-        let layers = self.names(&layers);
-        self.errors.push(MergeError { layers, resource: id.cloned(), key: key.map(str::to_owned), problem });
+        let (layers, key) = (self.names(&layers), key.map(str::to_owned));
+        self.errors.push(MergeError {
+            layers,
+            resource: Some(id.clone()),
+            key,
+            other: other.cloned(),
+            problem,
+        });
     }
 
     /// Layers that speak of a resource, be it without a key.
@@ -315,16 +330,14 @@ impl Pile<'_> {
     }
 
     fn resource_error(&mut self, error: ResourceError) {
-        self.error(Some(&error.id), error.key.as_deref(), error.problem);
+        self.error(&error.id, error.key.as_deref(), None, error.problem);
     }
 
     fn graph_error(&mut self, error: &GraphError) {
         let said = error.to_string();
-        let problem = match error.resource() {
-            Some(id) => said.strip_prefix(&format!("{id}: ")).unwrap_or(&said).to_owned(),
-            None => said,
-        };
-        self.error(error.resource(), error.key(), problem);
+        let id = error.resource();
+        let problem = said.strip_prefix(&format!("{id}: ")).unwrap_or(&said).to_owned();
+        self.error(id, error.key(), error.other(), problem);
     }
 
     /// Files and templates that resources name and that no layer carries.
@@ -350,7 +363,7 @@ impl Pile<'_> {
             };
             if !is_there {
                 let problem = format!("{folder}/{name} is not there");
-                self.error(Some(&resource.id), Some(key), problem);
+                self.error(&resource.id, Some(key), None, problem);
             }
         }
     }

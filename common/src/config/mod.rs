@@ -4,14 +4,19 @@
 //! the layers that the generation gives it, merges them, and has its [`Resource`]s. Both ends run this code, so that
 //! what `config explain` shows is what a node merges.
 
+mod bundle;
+mod explain;
 mod generation;
 mod graph;
 mod layer;
 mod merge;
 mod render;
 mod resource;
+mod schema;
 mod wave;
 
+pub use bundle::{Bundle, BundleLayer, BundleSource, LintError, Listed};
+pub use explain::{Origin, explain};
 pub use generation::{
     FollowError, GENERATION_BYTES_MAX, Generation, GenerationError, LAYERS_MAX, LayerKind, LayerPart,
     MEMBERS_MAX, Member, Purpose, SECRETS_MAX, SecretPart, SignedGeneration, VerifiedGeneration,
@@ -28,6 +33,7 @@ pub use resource::{
     Link, Mount, OnChange, Package, Presence, Resource, ResourceError, ResourceId, Rules, Service,
     ServiceState, Spec, SshKey, Sysctl, Timer,
 };
+pub use schema::schema;
 pub use wave::{StopReason, Verdict, WaveError, WaveFacts, WaveRules, judge};
 
 use crate::authority::sha256;
