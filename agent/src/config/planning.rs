@@ -50,11 +50,11 @@ fn look(
         if !choice(one, is_notified) {
             continue;
         }
-        match resource::plan(host, one, is_notified, &mut pending) {
+        match resource::plan(host, &mut pending, one, is_notified) {
             Ok(None) => plan.unchanged += 1,
             Ok(Some(mut change)) => {
                 notified.extend(&rules.notify);
-                change.shown.confirmed = is_confirmed || rules.confirm || resource::cuts_off(one);
+                change.shown.confirmed |= is_confirmed;
                 plan.changes.push(change);
             }
             Err(mut problem) => {

@@ -18,6 +18,7 @@ pub mod packet;
 pub mod packet_async;
 pub mod proc_fs;
 pub mod process_tree;
+pub mod program;
 pub mod random;
 pub mod settings_file;
 pub mod statvfs;
