@@ -5,4 +5,6 @@
 //! merges, renders, plans, and executes exactly the plan that it printed. Every change is undone from a snapshot when a
 //! later one fails, when the program is killed, or when the node does not reach its aggregator afterwards.
 
+pub mod confirm;
+pub mod state;
 pub mod step;

@@ -10,7 +10,11 @@ const EDGE_FOLDERS: [&str; 7] = ["os", "identity", "link", "listener", "state", 
 /// Files whose work is input and output, in any feature.
 const EDGE_FILES: [&str; 4] = ["task", "execute", "ledger", "journal"];
 /// Edges that are not a folder of their own.
-const EDGE_PATHS: [&str; 6] = [
+const EDGE_PATHS: [&str; 10] = [
+    "agent/src/config/confirm.rs",
+    "agent/src/config/load.rs",
+    "agent/src/config/state.rs",
+    "agent/src/config/undo/",
     "agent/src/metrics/spool/",
     "agent/src/steward/audit/",
     "agent/src/steward/execute/",
