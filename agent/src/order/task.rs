@@ -379,9 +379,15 @@ pub async fn ask_once(
     let packet = request.to_packet().map_err(PacketError::from)?;
     let exchange = async {
         connected.send(&packet).await.map_err(unreachable)?;
-        let packet = connected.receive(PACKET_BYTES_MAX).await.map_err(unreachable)?;
-        let packet = packet.ok_or_else(|| StewardError::Closed { socket: path() })?;
-        Ok(StewardEvent::from_packet(&packet)?)
+        loop {
+            let packet = connected.receive(PACKET_BYTES_MAX).await.map_err(unreachable)?;
+            let packet = packet.ok_or_else(|| StewardError::Closed { socket: path() })?;
+            match StewardEvent::from_packet(&packet)? {
+                // Told to everybody.
+                StewardEvent::Config(_) | StewardEvent::Reach(_) => {}
+                answer => return Ok(answer),
+            }
+        }
     };
     tokio::time::timeout(deadline, exchange).await.map_err(|_| StewardError::Silent { socket: path() })?
 }
