@@ -6,5 +6,6 @@
 //! later one fails, when the program is killed, or when the node does not reach its aggregator afterwards.
 
 pub mod confirm;
+pub mod sealing;
 pub mod state;
 pub mod step;

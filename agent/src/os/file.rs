@@ -1,9 +1,13 @@
 //! Durable writes of small files.
 
 use std::fs::{File, OpenOptions, rename};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
+
+use zeroize::Zeroizing;
+
+use super::random;
 
 /// Replaces a file as a whole: afterwards it holds the old bytes or the new, also after a power cut. Only its owner
 /// may read it.
@@ -27,6 +31,48 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     }
     written?;
     sync_folder(path)
+}
+
+/// Makes a file that is not there yet: afterwards it is there as a whole, also after a power cut. Only its owner may
+/// read it. Of several that make it at once, one succeeds.
+///
+/// # Errors
+/// `AlreadyExists` when it is there already, and when the folder is not writable or the disk full.
+pub fn create(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(format!(".{:016x}.new", random::number()));
+    let made = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&temporary)
+        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
+        .and_then(|()| std::fs::hard_link(&temporary, path));
+    // The name of the attempt is worthless, whatever came of it.
+    drop(std::fs::remove_file(&temporary));
+    made?;
+    sync_folder(path)
+}
+
+/// All of a small secret file; none when it is not there.
+///
+/// # Errors
+/// When it is unreadable or longer than `bytes_max`.
+pub fn read_secret(path: &Path, bytes_max: u64) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(bytes_max).unwrap_or(0)));
+    file.take(bytes_max + 1).read_to_end(&mut bytes)?;
+    if u64::try_from(bytes.len()).is_ok_and(|len| len > bytes_max) {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("it is longer than {bytes_max} bytes"),
+        ));
+    }
+    Ok(Some(bytes))
 }
 
 /// Makes a rename or a new file in the folder of `path` durable.
