@@ -105,9 +105,25 @@ pub fn confirm(undo: &Path, nonce: u64) -> io::Result<bool> {
     write_nonce(&undo.join(CONFIRMED_FILE), nonce).map(|()| true)
 }
 
-/// True when an attempt was confirmed.
+/// True when an attempt was confirmed, and nobody had begun to undo it before.
 pub(crate) fn is_confirmed(undo: &Path, nonce: u64) -> bool {
-    nonce_in(&undo.join(CONFIRMED_FILE)) == Some(nonce)
+    awaiting(undo) == Some(nonce) && nonce_in(&undo.join(CONFIRMED_FILE)) == Some(nonce)
+}
+
+/// No attempt waits any more, and none is confirmed.
+pub(crate) fn refuse(undo: &Path) -> io::Result<()> {
+    let path = undo.join(AWAITING_FILE);
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed.and_then(|()| file::sync_folder(&path)),
+    }
+}
+
+/// The attempt for which nobody watches yet. Whoever runs the programs of the configuration outside a unit starts
+/// `guard config guardian` for it, where nothing that ends the program ends the guardian.
+pub fn lacks_guardian(undo: &Path) -> Option<u64> {
+    let nonce = deadline(undo)?.nonce;
+    (guarded(undo) != Some(nonce)).then_some(nonce)
 }
 
 #[cfg(test)]
@@ -123,6 +139,20 @@ mod tests {
         assert!(!is_confirmed(undo.path(), 7));
         assert!(confirm(undo.path(), 7).unwrap());
         assert!(is_confirmed(undo.path(), 7) && !is_confirmed(undo.path(), 8));
+        refuse(undo.path()).unwrap();
+        assert!(!is_confirmed(undo.path(), 7));
+        assert!(!confirm(undo.path(), 7).unwrap(), "it comes too late");
+    }
+
+    #[test]
+    fn an_attempt_lacks_a_guardian_until_one_watches_it() {
+        let undo = tempfile::tempdir().unwrap();
+        assert_eq!(lacks_guardian(undo.path()), None);
+        set_guarded(undo.path(), 6).unwrap();
+        set_deadline(undo.path(), &Deadline::after(7, Duration::from_secs(1))).unwrap();
+        assert_eq!(lacks_guardian(undo.path()), Some(7));
+        set_guarded(undo.path(), 7).unwrap();
+        assert_eq!(lacks_guardian(undo.path()), None);
     }
 
     #[test]

@@ -97,6 +97,8 @@ pub struct Told {
 struct Reverted {
     digest: Digest,
     times: u32,
+    /// The last attempt that counted: it counts once, whoever undoes it and however often that is begun.
+    last: u64,
 }
 
 /// How this node stands to its configuration.
@@ -190,6 +192,11 @@ impl State {
         self.detail.clear();
     }
 
+    /// All is changed, and waits to be confirmed.
+    pub fn confirm(&mut self) {
+        self.phase = ConfigPhase::Confirming;
+    }
+
     /// It is applied, and confirmed where that was asked.
     pub fn succeed(&mut self, named: (u64, Digest), now: Timestamp) {
         if self.current != Some(named) {
@@ -211,12 +218,14 @@ impl State {
         self.detail = in_a_line(detail);
     }
 
-    /// It was not confirmed, and was undone.
-    pub fn revert(&mut self, named: (u64, Digest), detail: &str) {
+    /// The attempt with this nonce was not confirmed, and was undone.
+    pub fn revert(&mut self, named: (u64, Digest), nonce: u64, detail: &str) {
         let digest = named.1;
-        let times = self.reverts_of(digest).saturating_add(1);
+        let before = self.reverted.iter().find(|reverted| reverted.digest == digest);
+        let is_counted = before.is_some_and(|before| before.last == nonce);
+        let times = self.reverts_of(digest).saturating_add(u32::from(!is_counted));
         self.reverted.retain(|reverted| reverted.digest != digest);
-        self.reverted.push(Reverted { digest, times });
+        self.reverted.push(Reverted { digest, times, last: nonce });
         let excess = self.reverted.len().saturating_sub(REVERTED_MAX);
         self.reverted.drain(..excess);
         self.phase = ConfigPhase::Reverted;
@@ -305,7 +314,7 @@ mod tests {
             state.begin(A);
             state.succeed(A, Timestamp::from_millis(5));
             state.begin(B);
-            state.revert(B, "nobody\nconfirmed it");
+            state.revert(B, 1, "nobody\nconfirmed it");
             state.set_drifted(vec![drifted("/etc/motd", 7, false)]);
             state.told = Some(Told { name: "web-1".to_owned(), labels: Labels::default() });
         });
@@ -336,9 +345,9 @@ mod tests {
         let mut state = State::default();
         state.begin(A);
         state.succeed(A, Timestamp::from_millis(1));
-        for is_given_up in [false, true, true] {
+        for (nonce, is_given_up) in [(5, false), (5, false), (6, true), (7, true)] {
             state.begin(B);
-            state.revert(B, "not confirmed");
+            state.revert(B, nonce, "not confirmed");
             assert_eq!(state.has_given_up(B.1), is_given_up);
             assert_eq!(state.report(None, String::new()).is_given_up, is_given_up);
         }

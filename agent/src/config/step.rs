@@ -54,6 +54,9 @@ pub enum Undo {
     Nothing,
     /// By these, in this order.
     Run(Vec<Invocation>),
+    /// By these, once everything else of the plan is undone and every old byte is back: a service starts again with its
+    /// old settings, `systemctl daemon-reload`. What several steps name is run once.
+    Last(Vec<Invocation>),
     /// Not at all: what is left, for people.
     Left(String),
 }
@@ -74,7 +77,7 @@ pub enum Step {
         /// The old bytes are kept beside it under this suffix.
         backup: Option<String>,
     },
-    /// Make a directory that is not there.
+    /// Make a directory. One that is there by now, because a program of an earlier step made it, is left as it is.
     Directory {
         /// Where.
         path: String,
@@ -98,6 +101,12 @@ pub enum Step {
     /// Remove a file, a link, or an empty directory.
     Remove {
         /// What.
+        path: String,
+    },
+    /// Nothing by itself: a program of a later step changes this file, so its snapshot is taken here and put back when the
+    /// plan is undone (`/etc/passwd` before `useradd`).
+    Keep {
+        /// What; it need not be there.
         path: String,
     },
     /// Run a program. Exit code 0 is success.
