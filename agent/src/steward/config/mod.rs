@@ -22,6 +22,7 @@ use campanile_common::wire::v1::config::{ConfigOffer, ConfigPhase, ConfigReport,
 
 use super::protocol::{StewardEvent, Tag};
 use crate::config::confirm;
+use crate::config::sealing::Identity;
 use crate::config::state::{self, State, Told};
 use crate::os::file::{self, Stamp};
 use crate::os::stopwatch::Stopwatch;
@@ -36,6 +37,15 @@ use watch::Watch;
 const RECENT_MAX: usize = 4;
 /// Longest report of drift in one packet, and in one frame to the aggregator.
 const REPORT_BYTES_MAX: usize = 48 * 1024;
+/// The key to which secrets of this node are sealed, in the folder of the configuration.
+const KEY_FILE: &str = "secrets.key";
+const STATE_FILE: &str = "state.json";
+/// How long after a failure to undo what was cut it is tried again: longer each time. Whoever is just being ended
+/// may hold the lock for a moment.
+const RECOVER_AGAIN: Duration = Duration::from_millis(200);
+const RECOVER_AGAIN_MAX: Duration = Duration::from_secs(30);
+/// Orders wait for so many failures; then they are denied.
+const RECOVER_FAILURES_MAX: u32 = 6;
 /// How long a generation that is followed without an order may take to be confirmed.
 const FOLLOW_CONFIRM_S: u32 = 60;
 
@@ -74,8 +84,8 @@ pub(super) struct Keeper {
     pub(super) program: Option<Program>,
     pub(super) proof: Proof,
     pub(super) watch: Watch,
-    /// When undoing what was cut failed last.
-    unrecovered: Option<Stopwatch>,
+    /// How often undoing what was cut failed, and since when that is.
+    unrecovered: Option<(u32, Stopwatch)>,
 }
 
 impl Keeper {
@@ -92,7 +102,7 @@ impl Keeper {
             state: Ok(State::default()),
             stamp: None,
             report: ConfigReport::default(),
-            sealing_key: sealing_key(&folder),
+            sealing_key: sealing_key(&folder.join(KEY_FILE)),
             recent: Vec::new(),
             follow: None,
             program: None,
@@ -106,7 +116,7 @@ impl Keeper {
     }
 
     fn read_state(&mut self) {
-        self.stamp = file::stamp(&self.folder.join("state.json")).ok().flatten();
+        self.stamp = file::stamp(&self.folder.join(STATE_FILE)).ok().flatten();
         self.state = State::load(&self.folder).map_err(|error| error.to_string());
     }
 
@@ -211,7 +221,7 @@ impl Keeper {
             let reason = format!("this node {} now; send the order again later", program.work);
             return Err(denied(DenialCode::Busy, reason));
         }
-        if self.proof.is_cut() {
+        if self.is_cut() {
             let reason =
                 "what an earlier apply changed could not be undone yet; see the steward's log on the node";
             return Err(denied(DenialCode::Busy, reason.to_owned()));
@@ -258,18 +268,26 @@ impl Keeper {
         self.with_settings(vec!["guardian".to_owned()])
     }
 
-    /// True while an order for the configuration has to wait for something short.
+    /// True when an apply is under way or was cut: which of them, whoever asks knows by what runs.
+    fn is_cut(&self) -> bool {
+        let phase = self.state.as_ref().map_or(ConfigPhase::Applied, |state| state.phase);
+        self.proof.is_pending() || matches!(phase, ConfigPhase::Applying | ConfigPhase::Confirming)
+    }
+
+    /// True while an order for the configuration has to wait for something short; asked while no order plans or
+    /// applies.
     pub(super) fn must_wait(&self) -> bool {
+        let failures = self.unrecovered.map_or(0, |(failures, _)| failures);
         match &self.program {
             Some(program) => !matches!(program.work, Work::Follow(..)),
-            None => self.proof.is_cut() && self.unrecovered.is_none(),
+            None => self.is_cut() && failures < RECOVER_FAILURES_MAX,
         }
     }
 
     /// What is to be run without an order, when nothing else of the configuration runs: first what was cut is undone.
     pub(super) fn next_work(&mut self, is_permitted: bool) -> Option<(Work, Vec<String>)> {
-        if self.proof.is_cut() {
-            let is_due = self.unrecovered.is_none_or(|watch| watch.elapsed() >= Duration::from_secs(30));
+        if self.is_cut() {
+            let is_due = self.unrecovered.is_none_or(|(failures, watch)| watch.elapsed() >= again(failures));
             return is_due.then(|| (Work::Recover, self.with_settings(vec!["recover".to_owned()])));
         }
         self.unrecovered = None;
@@ -283,8 +301,7 @@ impl Keeper {
         let is_configured = self.state.as_ref().is_ok_and(|state| state.current.is_some());
         if is_configured && self.watch.is_due() {
             self.watch.begun();
-            let verb = ["check", "--enforce"].map(str::to_owned).into();
-            return Some((Work::Check, self.with_settings(verb)));
+            return Some((Work::Check, self.with_settings(vec!["check".to_owned()])));
         }
         None
     }
@@ -292,8 +309,8 @@ impl Keeper {
     /// How long nothing needs to be done.
     pub(super) fn idle(&self) -> Option<Duration> {
         let is_configured = self.state.as_ref().is_ok_and(|state| state.current.is_some());
-        if self.proof.is_cut() {
-            return Some(Duration::from_secs(1));
+        if self.is_cut() {
+            return Some(self.unrecovered.map_or(RECOVER_AGAIN, |(failures, _)| again(failures)));
         }
         is_configured.then(|| self.watch.left())
     }
@@ -302,14 +319,15 @@ impl Keeper {
     pub(super) fn ended(&mut self, work: Option<&Work>) {
         self.read_state();
         self.watch.arm();
-        if matches!(work, Some(Work::Recover)) && self.proof.is_cut() {
-            self.unrecovered = Some(Stopwatch::start());
+        if matches!(work, Some(Work::Recover)) && self.is_cut() {
+            let failures = self.unrecovered.map_or(0, |(failures, _)| failures);
+            self.unrecovered = Some((failures.saturating_add(1), Stopwatch::start()));
         }
     }
 
     /// The report, when it is another than was told last. `denied` is why this node follows nothing.
     pub(super) fn news(&mut self, denied: String) -> Option<&ConfigReport> {
-        if file::stamp(&self.folder.join("state.json")).ok().flatten() != self.stamp {
+        if file::stamp(&self.folder.join(STATE_FILE)).ok().flatten() != self.stamp {
             self.read_state();
         }
         let report = match &self.state {
@@ -368,9 +386,19 @@ impl Keeper {
     }
 }
 
+fn again(failures: u32) -> Duration {
+    RECOVER_AGAIN.saturating_mul(1 << failures.min(10)).min(RECOVER_AGAIN_MAX)
+}
+
 /// Made at the first start; without it, secrets cannot be sealed to this node.
-fn sealing_key(_folder: &Path) -> Option<String> {
-    None
+fn sealing_key(path: &Path) -> Option<String> {
+    match Identity::load_or_create(path) {
+        Ok(identity) => Some(identity.recipient()),
+        Err(error) => {
+            tracing::error!(%error, "this node takes no secrets");
+            None
+        }
+    }
 }
 
 /// With as many of the drifted as fit.

@@ -7,12 +7,16 @@
 use std::io;
 use std::path::PathBuf;
 use std::process::Child;
+use std::time::Duration;
 
 use rustix::process::Pid;
 
 use crate::config::confirm;
+use crate::os::stopwatch::Stopwatch;
 use crate::steward::execute::Launcher;
 
+/// Where there are units the program has its guardian started in one; past this it is started here all the same.
+const UNIT_PATIENCE: Duration = Duration::from_secs(5);
 /// What an apply under way has noted: there is something to be undone while it exists.
 const JOURNAL_FILE: &str = "journal";
 
@@ -22,6 +26,8 @@ pub(in crate::steward) struct Proof {
     undo: PathBuf,
     /// The attempt that has its guardian.
     guarded: Option<u64>,
+    /// An attempt without a guardian, and since when it was seen.
+    lacking: Option<(u64, Stopwatch)>,
     guardians: Vec<Child>,
     /// The attempt for which a new session is asked.
     asked: Option<u64>,
@@ -29,11 +35,11 @@ pub(in crate::steward) struct Proof {
 
 impl Proof {
     pub(super) const fn new(undo: PathBuf) -> Self {
-        Self { undo, guarded: None, guardians: Vec::new(), asked: None }
+        Self { undo, guarded: None, lacking: None, guardians: Vec::new(), asked: None }
     }
 
     /// True when there is something to be undone: of an apply under way, or of one that was cut.
-    pub(in crate::steward) fn is_cut(&self) -> bool {
+    pub(super) fn is_pending(&self) -> bool {
         self.undo.join(JOURNAL_FILE).exists()
     }
 
@@ -45,12 +51,21 @@ impl Proof {
     ) -> io::Result<bool> {
         self.guardians.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
         let Some(deadline) = confirm::deadline(&self.undo) else { return Ok(false) };
-        if self.guarded == Some(deadline.nonce) || confirm::guarded(&self.undo) == Some(deadline.nonce) {
+        let nonce = deadline.nonce;
+        if self.guarded == Some(nonce) || confirm::guarded(&self.undo) == Some(nonce) {
+            return Ok(false);
+        }
+        let since = match self.lacking {
+            Some((known, since)) if known == nonce => since,
+            _ => Stopwatch::start(),
+        };
+        self.lacking = Some((nonce, since));
+        if launcher.systemd_run.is_some() && since.elapsed() < UNIT_PATIENCE {
             return Ok(false);
         }
         // Tried once: without its guardian the program changes nothing.
-        self.guarded = Some(deadline.nonce);
-        self.guardians.push(launcher.start_guardian(arguments, deadline.nonce)?);
+        self.guarded = Some(nonce);
+        self.guardians.push(launcher.start_guardian(arguments, nonce)?);
         Ok(true)
     }
 

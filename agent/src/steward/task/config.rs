@@ -41,7 +41,7 @@ impl Task {
             let order = deliver.delivery.order.read();
             order.is_ok_and(|order| matches!(order.action, Action::Config { .. }))
         };
-        if self.config.must_wait() && self.waiting.len() < WAITING_MAX && is_config() {
+        if self.must_wait() && self.waiting.len() < WAITING_MAX && is_config() {
             self.waiting.push((number, deliver));
             return;
         }
@@ -111,6 +111,11 @@ impl Task {
         }
     }
 
+    /// True while an order for the configuration waits; one that comes while another runs is denied.
+    fn must_wait(&self) -> bool {
+        !self.orders.has_config() && self.config.must_wait()
+    }
+
     fn is_config_busy(&self) -> bool {
         self.config.program.is_some() || self.orders.has_config()
     }
@@ -149,7 +154,7 @@ impl Task {
         if !self.is_config_busy() && !is_stopping {
             self.begin_work(now);
         }
-        if !is_stopping && !self.config.must_wait() {
+        if !is_stopping && !self.must_wait() {
             for (number, deliver) in std::mem::take(&mut self.waiting) {
                 self.deliver(number, deliver, now);
             }
