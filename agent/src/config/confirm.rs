@@ -2,9 +2,9 @@
 //! that applies, the steward and the guardian agree about that.
 //!
 //! All are in the folder `undo` and carry the nonce of one attempt, so that none is ever taken for another's:
-//! `deadline` (by the program, before the first such change), `guarded` (by the guardian, once it watches),
+//! `deadline` (by the program, before the first such change), `armed` (by the guardian, once it watches),
 //! `awaiting` (by the program, once all is changed), `confirmed` (by the steward, once a session that began after it
-//! saw `awaiting` stands). The program changes nothing before it sees `guarded`.
+//! saw `awaiting` stands). The program changes nothing before it sees `armed`.
 //!
 //! Time is that since the machine started, which nobody sets. After a restart of the machine no deadline holds any
 //! more: what was not confirmed is undone.
@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::os::{clock, file};
 
 const DEADLINE_FILE: &str = "deadline";
-const GUARDED_FILE: &str = "guarded";
+const ARMED_FILE: &str = "armed";
 const AWAITING_FILE: &str = "awaiting";
 const CONFIRMED_FILE: &str = "confirmed";
 
@@ -77,12 +77,12 @@ fn write_nonce(path: &Path, nonce: u64) -> io::Result<()> {
 }
 
 /// The attempt that a guardian watches.
-pub fn guarded(undo: &Path) -> Option<u64> {
-    nonce_in(&undo.join(GUARDED_FILE))
+pub fn armed(undo: &Path) -> Option<u64> {
+    nonce_in(&undo.join(ARMED_FILE))
 }
 
-pub(crate) fn set_guarded(undo: &Path, nonce: u64) -> io::Result<()> {
-    write_nonce(&undo.join(GUARDED_FILE), nonce)
+pub(crate) fn set_armed(undo: &Path, nonce: u64) -> io::Result<()> {
+    write_nonce(&undo.join(ARMED_FILE), nonce)
 }
 
 /// The attempt that waits for its confirmation: the steward has `run` reach the aggregator anew for it.
@@ -119,11 +119,11 @@ pub(crate) fn refuse(undo: &Path) -> io::Result<()> {
     }
 }
 
-/// The attempt for which nobody watches yet. Whoever runs the programs of the configuration outside a unit starts
-/// `guard config guardian` for it, where nothing that ends the program ends the guardian.
+/// The attempt that nobody watches yet: the steward starts `guard config guardian` for it, where nothing that ends the
+/// program, or the steward itself, ends the guardian.
 pub fn lacks_guardian(undo: &Path) -> Option<u64> {
     let nonce = deadline(undo)?.nonce;
-    (guarded(undo) != Some(nonce)).then_some(nonce)
+    (armed(undo) != Some(nonce)).then_some(nonce)
 }
 
 #[cfg(test)]
@@ -148,10 +148,10 @@ mod tests {
     fn an_attempt_lacks_a_guardian_until_one_watches_it() {
         let undo = tempfile::tempdir().unwrap();
         assert_eq!(lacks_guardian(undo.path()), None);
-        set_guarded(undo.path(), 6).unwrap();
+        set_armed(undo.path(), 6).unwrap();
         set_deadline(undo.path(), &Deadline::after(7, Duration::from_secs(1))).unwrap();
         assert_eq!(lacks_guardian(undo.path()), Some(7));
-        set_guarded(undo.path(), 7).unwrap();
+        set_armed(undo.path(), 7).unwrap();
         assert_eq!(lacks_guardian(undo.path()), None);
     }
 

@@ -211,6 +211,22 @@ impl State {
         self.reverted.retain(|reverted| reverted.digest != named.1);
     }
 
+    /// Nothing is under way any more that moves the node to another generation.
+    pub fn settle(&mut self) {
+        if matches!(self.phase, ConfigPhase::Applying | ConfigPhase::Confirming) {
+            self.phase =
+                if self.current.is_some() { ConfigPhase::Applied } else { ConfigPhase::Unconfigured };
+        }
+    }
+
+    /// What was under way when this was stored was interrupted, and left nothing behind.
+    pub fn interrupt(&mut self) {
+        if let (ConfigPhase::Applying | ConfigPhase::Confirming, Some(tried)) = (self.phase, self.tried) {
+            self.fail(tried, "the apply was interrupted before it had changed anything");
+        }
+        self.settle();
+    }
+
     /// It failed, and was undone.
     pub fn fail(&mut self, named: (u64, Digest), detail: &str) {
         self.phase = ConfigPhase::Failed;

@@ -301,7 +301,8 @@ impl Keeper {
         let is_configured = self.state.as_ref().is_ok_and(|state| state.current.is_some());
         if is_configured && self.watch.is_due() {
             self.watch.begun();
-            return Some((Work::Check, self.with_settings(vec!["check".to_owned()])));
+            let verb = ["check", "--enforce"].map(str::to_owned).into();
+            return Some((Work::Check, self.with_settings(verb)));
         }
         None
     }

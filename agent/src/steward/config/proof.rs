@@ -50,11 +50,10 @@ impl Proof {
         arguments: &[String],
     ) -> io::Result<bool> {
         self.guardians.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
-        let Some(deadline) = confirm::deadline(&self.undo) else { return Ok(false) };
-        let nonce = deadline.nonce;
-        if self.guarded == Some(nonce) || confirm::guarded(&self.undo) == Some(nonce) {
+        let Some(nonce) = confirm::lacks_guardian(&self.undo).filter(|nonce| self.guarded != Some(*nonce))
+        else {
             return Ok(false);
-        }
+        };
         let since = match self.lacking {
             Some((known, since)) if known == nonce => since,
             _ => Stopwatch::start(),
