@@ -23,7 +23,9 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
-use crate::cli::{Cli, Command, GuardWork};
+use crate::cli::{Cli, Command, ConfigWork, GuardWork};
+use crate::config;
+use crate::config::task::{Trust, Work};
 use crate::identity::enroll::{self, EnrollError};
 use crate::identity::{Identity, IdentityError, tls};
 use crate::link::{self, LinkChannels, LinkIdentity, LinkSettings};
@@ -53,7 +55,7 @@ const TOKEN_BYTES_MAX: u64 = 8192;
 /// What went wrong, for a person to read.
 pub fn run(cli: Cli) -> anyhow::Result<()> {
     if let Command::Guard { work } = cli.command {
-        return run_guard(work);
+        return run_guard(work, cli.config.as_deref());
     }
     let settings = match Settings::load(cli.config.as_deref()) {
         Ok(settings) => settings,
@@ -80,8 +82,8 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
     }
 }
 
-/// A guard reads no settings: the steward tells it everything.
-fn run_guard(work: Option<GuardWork>) -> anyhow::Result<()> {
+/// A guard reads no settings: the steward tells it everything. Only the program of the configuration does.
+fn run_guard(work: Option<GuardWork>, settings: Option<&Path>) -> anyhow::Result<()> {
     match work {
         None => Ok(crate::steward::execute::guard::run()?),
         Some(GuardWork::Service { systemctl, verb, unit, wait_ms }) => {
@@ -89,7 +91,28 @@ fn run_guard(work: Option<GuardWork>) -> anyhow::Result<()> {
             let code = crate::steward::execute::service::run(&systemctl, &verb, &unit, wait)?;
             std::process::exit(i32::from(code))
         }
+        Some(GuardWork::Config { work }) => {
+            let code = run_config(work, &Settings::load(settings)?);
+            std::process::exit(i32::from(code))
+        }
     }
+}
+
+fn run_config(work: ConfigWork, settings: &Settings) -> u8 {
+    let pinned = pin::trusted(&settings.steward.state_dir);
+    let trust = pinned.map(|(node, authority)| Trust { node, authority }).map_err(|error| error.to_string());
+    let work = match work {
+        ConfigWork::Plan { generation } => Work::Plan(generation),
+        ConfigWork::Apply { generation, confirm, confirm_within } => Work::Apply {
+            generation,
+            is_confirmed: confirm,
+            confirm_within: Duration::from_secs(confirm_within.into()),
+        },
+        ConfigWork::Check { enforce } => Work::Check { is_enforcing: enforce },
+        ConfigWork::Recover => Work::Recover,
+        ConfigWork::Guardian => Work::Guardian,
+    };
+    config::task::run(work, settings, trust)
 }
 
 /// The exit code for an error: 5 when the aggregator refused, 1 otherwise.

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use campanile_common::id::Digest;
 use clap::{Parser, Subcommand};
 use tracing::level_filters::LevelFilter;
 
@@ -87,4 +88,41 @@ pub enum GuardWork {
         /// Milliseconds to wait
         wait_ms: Option<u64>,
     },
+    /// Make this node what its configuration says
+    Config {
+        /// What is done
+        #[command(subcommand)]
+        work: ConfigWork,
+    },
+}
+
+/// What the program of the configuration does.
+#[derive(Debug, Subcommand)]
+pub enum ConfigWork {
+    /// Print what an apply would change
+    Plan {
+        /// Digest of the generation
+        generation: Digest,
+    },
+    /// Go to a generation
+    Apply {
+        /// Digest of the generation
+        generation: Digest,
+        /// Have every change confirmed
+        #[arg(long)]
+        confirm: bool,
+        /// Seconds within which the node must reach its aggregator anew
+        #[arg(long, value_name = "S", default_value_t = 60)]
+        confirm_within: u32,
+    },
+    /// Compare this node with its generation
+    Check {
+        /// Put right what is to be enforced
+        #[arg(long)]
+        enforce: bool,
+    },
+    /// Bring an interrupted apply to its end
+    Recover,
+    /// Put this node back when a change is not confirmed in time
+    Guardian,
 }

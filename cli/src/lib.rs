@@ -39,7 +39,6 @@ pub mod run;
 pub mod schedule;
 pub mod signer;
 pub mod status;
-pub mod suggest;
 pub mod svc;
 pub mod targets;
 pub mod token;
@@ -48,6 +47,8 @@ pub mod watch;
 
 #[cfg(test)]
 mod testing;
+
+pub use campanile_common::suggest;
 
 use std::ffi::OsString;
 use std::io;

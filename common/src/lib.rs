@@ -16,6 +16,7 @@ pub mod id;
 pub mod label;
 pub mod sample;
 pub mod selector;
+pub mod suggest;
 pub mod time;
 pub mod token;
 pub mod unit;

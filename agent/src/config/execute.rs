@@ -6,23 +6,21 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::confirm::{self, Deadline};
-use super::guardian::{self, GuardianStart};
+use super::guardian;
 use super::host::Host;
 use super::output::Output;
 use super::state::{State, StateError};
-use super::step::{Change, Invocation, Ownership, Plan, Problem, Step, Undo};
+use super::step::{Invocation, Plan, Problem, Step};
 use super::undo::{self, Attempt, Item, Record, Restored, Undo as Kept, UndoError, Was, observe};
 use crate::os::beneath::{NodeKind, Owned};
-use crate::os::stopwatch::pause;
 use crate::os::statvfs;
+use crate::os::stopwatch::pause;
 
 /// How long a plan may take beyond its window once it may have cut the node off.
 const EXECUTION_PATIENCE: Duration = Duration::from_secs(300);
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 /// What a new file takes beside its bytes, roughly.
 const FILE_OVERHEAD_BYTES: u64 = 4096;
-/// A program that fails is quoted with its last words.
-const QUOTED_CHARS_MAX: usize = 400;
 
 /// How a plan is executed.
 #[derive(Debug)]
@@ -33,8 +31,6 @@ pub(crate) struct How<'a> {
     pub(crate) attempt: Attempt,
     /// How long the node has to reach its aggregator.
     pub(crate) confirm_within: Duration,
-    /// How the guardian comes to be.
-    pub(crate) guardian: &'a GuardianStart,
 }
 
 /// How it ended.
@@ -86,11 +82,6 @@ impl From<Problem> for Stop {
     fn from(problem: Problem) -> Self {
         Self::Failed(problem)
     }
-}
-
-/// A problem that is about no resource.
-pub(crate) fn problem(message: impl Into<String>) -> Problem {
-    Problem { resource: None, message: message.into() }
 }
 
 /// Carries out `plan`, or nothing of it. What is kept to undo it is still there afterwards where it is `Some`: the
@@ -153,15 +144,11 @@ pub(crate) fn recover(host: &Host, folder: &Path) -> Result<Option<Recovered>, E
 /// Runs a program that must end with exit code 0.
 pub(crate) fn succeed(host: &Host, invocation: &Invocation) -> Result<(), Problem> {
     let shown = invocation.argv.join(" ");
-    let ended = host.run(invocation).map_err(|error| problem(error.to_string()))?;
-    if ended.is_success() {
+    let ran = host.run(invocation)?;
+    if ran.is_success() {
         return Ok(());
     }
-    let said = ended.text();
-    let said = said.trim();
-    let skipped = said.chars().count().saturating_sub(QUOTED_CHARS_MAX);
-    let said: String = said.chars().skip(skipped).collect();
-    Err(problem(format!("`{shown}` failed ({}): {said}", ended.how())))
+    Err(Problem::new(format!("`{shown}` failed: {}", ran.last_words())))
 }
 
 /// Every validator on its new content, and nothing else touched.
@@ -181,7 +168,8 @@ fn validate(host: &Host, folder: &Path, plan: &Plan) -> Result<Vec<Problem>, Und
             let staged = undo::stage(stage, number, name, bytes)?.display().to_string();
             number += 1;
             let argv = validate.iter().map(|word| word.replace("{}", &staged)).collect();
-            let invocation = Invocation { argv, stdin: Vec::new(), user: None, timeout_s: VALIDATOR_TIMEOUT_S };
+            let invocation =
+                Invocation { argv, stdin: Vec::new(), user: None, timeout_s: VALIDATOR_TIMEOUT_S };
             if let Err(found) = succeed(host, &invocation) {
                 let message = format!("the new content of {path} does not pass its check: {}", found.message);
                 problems.push(Problem { resource: Some(change.resource.clone()), message });
@@ -213,7 +201,7 @@ fn lack_of_space(host: &Host, plan: &Plan) -> Vec<Problem> {
             "the file system of {folder} has {} bytes left, and the changes take {needed}; make room there first",
             space.avail_bytes
         );
-        (space.avail_bytes < needed).then(|| problem(message))
+        (space.avail_bytes < needed).then(|| Problem::new(message))
     });
     lacks.collect()
 }
@@ -223,7 +211,8 @@ fn place_of(host: &Host, path: &str) -> Option<(u64, String)> {
     let mut folder = path;
     while let Some((parent, _)) = folder.rsplit_once('/').filter(|(parent, _)| !parent.is_empty()) {
         folder = parent;
-        if let Some(stat) = host.root().stat(folder).ok().flatten().filter(|it| it.kind == NodeKind::Directory)
+        if let Some(stat) =
+            host.root().stat(folder).ok().flatten().filter(|it| it.kind == NodeKind::Directory)
         {
             return Some((stat.device, folder.to_owned()));
         }
@@ -240,7 +229,8 @@ fn snapshot(host: &Host, plan: &Plan) -> Result<(Vec<Item>, Vec<Vec<u8>>), Probl
         if let Some(was) = known.get(path) {
             return Ok(was.clone());
         }
-        let (mut was, content) = observe(host.root(), path).map_err(|error| problem(error.full_text()))?;
+        let (mut was, content) =
+            observe(host.root(), path).map_err(|error| Problem::new(error.full_text()))?;
         if let (Was::File { offset, length, .. }, Some(content)) = (&mut was, content) {
             *offset = end;
             end += *length;
@@ -248,7 +238,7 @@ fn snapshot(host: &Host, plan: &Plan) -> Result<(Vec<Item>, Vec<Vec<u8>>), Probl
         }
         if was == Was::Other {
             let message = format!("{path} is a device, a socket or a named pipe; remove it by hand first");
-            return Err(problem(message));
+            return Err(Problem::new(message));
         }
         known.insert(path.to_owned(), was.clone());
         Ok(was)
@@ -259,7 +249,7 @@ fn snapshot(host: &Host, plan: &Plan) -> Result<(Vec<Item>, Vec<Vec<u8>>), Probl
                 problem.resource = Some(change.resource.clone());
                 problem
             };
-            items.push(match step {
+            let item = match step {
                 Step::Put { path, backup, .. } => {
                     if let Some(suffix) = backup {
                         let path = format!("{path}{suffix}");
@@ -271,12 +261,11 @@ fn snapshot(host: &Host, plan: &Plan) -> Result<(Vec<Item>, Vec<Vec<u8>>), Probl
                 Step::Directory { path, .. }
                 | Step::Own { path, .. }
                 | Step::Link { path, .. }
-                | Step::Remove { path } => {
-                    Item::Path { path: path.clone(), was: look(path).map_err(about)? }
-                }
+                | Step::Remove { path } => Item::Path { path: path.clone(), was: look(path).map_err(about)? },
                 Step::Keep { path } => Item::Kept { path: path.clone(), was: look(path).map_err(about)? },
                 Step::Run { undo, .. } => Item::Program { undo: undo.clone() },
-            });
+            };
+            items.push(item);
         }
     }
     Ok((items, bytes))
@@ -319,7 +308,7 @@ impl Run<'_> {
     }
 
     fn record(&mut self, record: Record) -> Result<(), Problem> {
-        self.kept.record(&record).map_err(|error| problem(error.to_string()))?;
+        self.kept.record(&record).map_err(|error| Problem::new(error.to_string()))?;
         self.records.push(record);
         Ok(())
     }
@@ -329,8 +318,8 @@ impl Run<'_> {
         let nonce = self.how.attempt.nonce;
         let until = Deadline::after(nonce, self.how.confirm_within.saturating_add(EXECUTION_PATIENCE));
         confirm::set_deadline(self.kept.folder(), &until)
-            .map_err(|error| problem(format!("cannot set a deadline for the change: {error}")))?;
-        guardian::ensure(self.how.guardian, self.kept.folder(), nonce)?;
+            .map_err(|error| Problem::new(format!("cannot set a deadline for the change: {error}")))?;
+        guardian::ensure(self.kept.folder(), nonce)?;
         self.until = Some(until);
         Ok(())
     }
@@ -338,11 +327,12 @@ impl Run<'_> {
     fn await_confirmation(&mut self) -> Result<(), Stop> {
         let (undo, nonce) = (self.kept.folder(), self.how.attempt.nonce);
         let until = Deadline::after(nonce, self.how.confirm_within);
-        let failed =
-            |error: std::io::Error| problem(format!("cannot wait for the change to be confirmed: {error}"));
+        let failed = |error: std::io::Error| {
+            Problem::new(format!("cannot wait for the change to be confirmed: {error}"))
+        };
         confirm::set_deadline(undo, &until).map_err(failed)?;
         let confirming = |state: &mut State| state.confirm();
-        State::update(self.how.folder, confirming).map_err(|error| problem(error.to_string()))?;
+        State::update(self.how.folder, confirming).map_err(|error| Problem::new(error.to_string()))?;
         confirm::set_awaiting(undo, nonce).map_err(failed)?;
         self.output.step("confirming");
         while !confirm::is_confirmed(undo, nonce) {
@@ -359,13 +349,13 @@ impl Run<'_> {
         let root = self.host.root();
         let done = match step {
             Step::Put { path, bytes, ownership, backup, .. } => {
-                let old = observe(root, path).map_err(|error| problem(error.full_text()))?;
+                let old = observe(root, path).map_err(|error| Problem::new(error.full_text()))?;
                 if let (Some(suffix), (Was::File { mode, uid, gid, .. }, Some(content))) = (backup, &old) {
                     let owned = Owned { mode: Some(*mode), uid: Some(*uid), gid: Some(*gid) };
                     root.put(&format!("{path}{suffix}"), content, owned)
-                        .map_err(|error| problem(error.full_text()))?;
+                        .map_err(|error| Problem::new(error.full_text()))?;
                 }
-                let mut owned = self.resolve(ownership)?;
+                let mut owned = self.host.resolve(ownership)?;
                 if let (Was::File { mode, uid, gid, .. }, _) = old {
                     owned.mode = owned.mode.or(Some(mode));
                     owned.uid = owned.uid.or(Some(uid));
@@ -374,19 +364,19 @@ impl Run<'_> {
                 root.put(path, bytes, owned)
             }
             Step::Directory { path, ownership } => {
-                let there = root.stat(path).map_err(|error| problem(error.full_text()))?;
+                let there = root.stat(path).map_err(|error| Problem::new(error.full_text()))?;
                 if there.is_some_and(|there| there.kind == NodeKind::Directory) {
                     return Ok(());
                 }
-                root.make_directory(path, self.resolve(ownership)?)
+                root.make_directory(path, self.host.resolve(ownership)?)
             }
-            Step::Own { path, ownership } => root.own(path, self.resolve(ownership)?),
+            Step::Own { path, ownership } => root.own(path, self.host.resolve(ownership)?),
             Step::Link { path, target } => root.put_link(path, target),
             Step::Remove { path } => root.remove(path),
             Step::Keep { .. } => Ok(()),
             Step::Run { invocation, .. } => return self.program(invocation),
         };
-        done.map_err(|error| problem(error.full_text()))
+        done.map_err(|error| Problem::new(error.full_text()))
     }
 
     /// A program that may have cut the node off ends with the window.
@@ -398,24 +388,4 @@ impl Run<'_> {
         }
         succeed(self.host, &invocation)
     }
-
-    fn resolve(&self, ownership: &Ownership) -> Result<Owned, Problem> {
-        let user = |name: &String| self.host.user_id(name);
-        let group = |name: &String| self.host.group_id(name);
-        Ok(Owned {
-            mode: ownership.mode,
-            uid: ownership.owner.as_ref().map(user).transpose()?,
-            gid: ownership.group.as_ref().map(group).transpose()?,
-        })
-    }
-}
-
-/// What would be left if the changes were undone.
-pub(crate) fn irreversible(changes: &[Change]) -> Vec<String> {
-    let steps = changes.iter().flat_map(|change| &change.steps);
-    let left = steps.filter_map(|step| match step {
-        Step::Run { undo: Undo::Left(text), .. } => Some(text.clone()),
-        _ => None,
-    });
-    left.collect()
 }

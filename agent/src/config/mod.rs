@@ -6,6 +6,16 @@
 //! later one fails, when the program is killed, or when the node does not reach its aggregator afterwards.
 
 pub mod confirm;
+mod drift;
+mod execute;
+mod guardian;
+pub mod host;
+mod load;
+mod output;
+mod planning;
+pub mod resource;
 pub mod sealing;
 pub mod state;
 pub mod step;
+pub mod task;
+mod undo;

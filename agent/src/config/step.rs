@@ -149,3 +149,10 @@ pub struct Plan {
     /// Resources that are as they should be.
     pub unchanged: u32,
 }
+
+impl Problem {
+    /// One that is about no resource, or not yet.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { resource: None, message: message.into() }
+    }
+}

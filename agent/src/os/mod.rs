@@ -7,6 +7,7 @@
     reason = "the machine is touched here so that it is touched nowhere else"
 )]
 
+pub mod beneath;
 pub mod child;
 pub mod clock;
 pub mod errand;
@@ -18,6 +19,7 @@ pub mod packet;
 pub mod packet_async;
 pub mod proc_fs;
 pub mod process_tree;
+pub mod program;
 pub mod random;
 pub mod settings_file;
 pub mod statvfs;

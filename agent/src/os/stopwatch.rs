@@ -37,6 +37,11 @@ pub fn page_bytes() -> u32 {
     u32::try_from(rustix::param::page_size()).unwrap_or(4096)
 }
 
+/// The kernel's release as `uname -r` names it.
+pub fn kernel_release() -> String {
+    rustix::system::uname().release().to_string_lossy().into_owned()
+}
+
 /// The machine's architecture as `uname -m` names it.
 pub fn architecture() -> String {
     rustix::system::uname().machine().to_string_lossy().into_owned()

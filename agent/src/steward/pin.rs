@@ -136,6 +136,14 @@ pub fn write_pin(
     replace(&path, &text)
 }
 
+/// The node and the authority in force, verified anew: for the program that applies the configuration.
+///
+/// # Errors
+/// When nothing is pinned, or it does not hold.
+pub fn trusted(folder: &Path) -> Result<(NodeId, Authority), PinError> {
+    Pin::load(folder).map(|pin| (pin.node, pin.authority))
+}
+
 fn remove(path: &Path) -> Result<(), PinError> {
     match std::fs::remove_file(path) {
         Err(source) if source.kind() != io::ErrorKind::NotFound => {

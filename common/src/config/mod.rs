@@ -4,20 +4,37 @@
 //! the layers that the generation gives it, merges them, and has its [`Resource`]s. Both ends run this code, so that
 //! what `config explain` shows is what a node merges.
 
+mod bundle;
+mod explain;
 mod generation;
+mod graph;
 mod layer;
+mod merge;
+mod render;
 mod resource;
+mod schema;
+mod wave;
 
+pub use bundle::{Bundle, BundleLayer, BundleSource, LintError, Listed};
+pub use explain::{Origin, explain};
 pub use generation::{
     FollowError, GENERATION_BYTES_MAX, Generation, GenerationError, LAYERS_MAX, LayerKind, LayerPart,
     MEMBERS_MAX, Member, Purpose, SECRETS_MAX, SecretPart, SignedGeneration, VerifiedGeneration,
 };
+pub use graph::{GraphError, order};
 pub use layer::{FilePart, LAYER_BYTES_MAX, Layer, LayerError};
+pub use merge::{MergeError, Merged, NamedLayer, Origins, merge};
+pub use render::{
+    FactsContext, NodeContext, RENDERED_BYTES_MAX, RenderContext, RenderError, Rendered, Renderer,
+    SecretSource, check_template,
+};
 pub use resource::{
     Account, Command, ContentSource, Directory, Drift, File, Firewall, Group, HostsEntry, KernelModule, Kind,
     Link, Mount, OnChange, Package, Presence, Resource, ResourceError, ResourceId, Rules, Service,
     ServiceState, Spec, SshKey, Sysctl, Timer,
 };
+pub use schema::schema;
+pub use wave::{StopReason, Verdict, WaveError, WaveFacts, WaveRules, judge};
 
 use crate::authority::sha256;
 use crate::id::Digest;

@@ -152,9 +152,10 @@ impl Journal {
 
     pub(super) fn append(&mut self, record: &Record) -> Result<(), UndoError> {
         let text = serde_json::to_string(record).expect("a record has no odd keys");
-        let written = self.file.write_all(line(&text).as_bytes()).and_then(|()| {
-            if record.is_synced(&self.items) { self.file.sync_data() } else { Ok(()) }
-        });
+        let written = self
+            .file
+            .write_all(line(&text).as_bytes())
+            .and_then(|()| if record.is_synced(&self.items) { self.file.sync_data() } else { Ok(()) });
         written.map_err(|source| UndoError::Write { path: self.path.clone(), source })
     }
 }

@@ -21,7 +21,7 @@ use rustix::process::{Pid, getpid};
 
 pub(crate) use journal::{Item, Journal, Record};
 pub(crate) use restore::{Restored, restore};
-pub(crate) use snapshot::{Was, content_digest, observe};
+pub(crate) use snapshot::{Was, observe};
 
 use super::confirm;
 use crate::os::file;
@@ -47,7 +47,9 @@ pub(crate) enum UndoError {
     )]
     Damaged { path: PathBuf, line: usize },
     /// Another process applies, checks or reverts.
-    #[error("the configuration of this node is being changed by another process ({pid}); try again when it has ended")]
+    #[error(
+        "the configuration of this node is being changed by another process ({pid}); try again when it has ended"
+    )]
     Busy { pid: String },
 }
 
@@ -92,7 +94,7 @@ impl ApplyLock {
 }
 
 /// True when an apply was interrupted, or is under way.
-pub fn is_pending(config_folder: &Path) -> bool {
+pub(crate) fn is_pending(config_folder: &Path) -> bool {
     confirm::undo_folder(config_folder).join(JOURNAL_FILE).exists()
 }
 
@@ -180,8 +182,7 @@ impl Undo {
 
     /// A confirmation that comes from here on comes too late. Takes no room on the disk.
     pub(crate) fn refuse_confirmation(&self) -> Result<(), UndoError> {
-        confirm::refuse(&self.folder)
-            .map_err(|source| UndoError::Write { path: self.folder.clone(), source })
+        confirm::refuse(&self.folder).map_err(|source| UndoError::Write { path: self.folder.clone(), source })
     }
 
     /// Nothing is left to undo: forgets all of it.

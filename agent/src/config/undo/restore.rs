@@ -23,7 +23,8 @@ pub(crate) struct Restored {
 pub(crate) fn restore(host: &Host, kept: &Kept, records: &[Record]) -> Result<Restored, UndoError> {
     kept.refuse_confirmation()?;
     let begun = |index: usize| {
-        let is_it = |record: &&Record| matches!(record, Record::Doing(done) if usize::try_from(*done) == Ok(index));
+        let is_it =
+            |record: &&Record| matches!(record, Record::Doing(done) if usize::try_from(*done) == Ok(index));
         records.iter().any(|record| is_it(&record))
     };
     let items = kept.items();

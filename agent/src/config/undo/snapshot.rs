@@ -37,11 +37,6 @@ impl Was {
     }
 }
 
-/// Names content.
-pub(crate) fn content_digest(bytes: &[u8]) -> Digest {
-    part_digest(bytes)
-}
-
 /// What is at a path now, with the bytes of a file. Their place in what is kept is the caller's to set.
 pub(crate) fn observe(root: &Root, path: &str) -> Result<(Was, Option<Vec<u8>>), BeneathError> {
     let Some(stat) = root.stat(path)? else { return Ok((Was::Absent, None)) };
@@ -50,7 +45,7 @@ pub(crate) fn observe(root: &Root, path: &str) -> Result<(Was, Option<Vec<u8>>),
         NodeKind::File => {
             let bytes = root.read(path, FILE_BYTES_MAX)?;
             let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-            let was = Was::File { offset: 0, length, digest: content_digest(&bytes), mode, uid, gid };
+            let was = Was::File { offset: 0, length, digest: part_digest(&bytes), mode, uid, gid };
             Ok((was, Some(bytes)))
         }
         NodeKind::Directory => Ok((Was::Directory { mode, uid, gid }, None)),
