@@ -70,7 +70,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
     };
     match cli.command {
         Command::Guard { .. } => unreachable!("a guard reads no settings"),
-        Command::Steward => crate::steward::task::run(&settings),
+        Command::Steward => crate::steward::task::run(&settings, cli.config.as_deref()),
         Command::Run => run_agent(&settings, cli.config.as_deref()),
         Command::Enroll { token_file, name, replace } => run_enroll(&settings, &token_file, name, replace),
         Command::Status { json } => status(&settings, json),

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use campanile_common::authority::RunId;
+use campanile_common::wire::v1::config::ConfigOffer;
 use campanile_common::wire::v1::order::{Deliver, OrderReply};
 use campanile_common::wire::v1::request::{CHECKPOINTS_MAX, PROCESSES_MAX, Reply, Request};
 use tokio::sync::{Semaphore, mpsc};
 
 use super::witness::Witness;
-use crate::link::Duties;
+use crate::link::{Duties, Intake};
 use crate::metrics::top;
 use crate::order::OrderHandle;
 
@@ -71,6 +72,11 @@ impl Duties for AgentDuties {
 
     fn reported(&self, run: RunId) {
         self.orders.reported(run);
+    }
+
+    fn offer(&self, offer: ConfigOffer) -> Intake {
+        let (answers, pieces) = self.orders.offer(offer);
+        Intake { answers, pieces }
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use campanile_common::time::Timestamp;
 use campanile_common::wire::v1::control::GoodbyeReason;
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
 use super::link_identity;
 use super::witness::Witness;
@@ -14,7 +15,7 @@ use crate::identity::enroll::KeyRequest;
 use crate::identity::{Identity, renew, tls};
 use crate::link::{LinkCommand, LinkEvent, LinkIdentity};
 use crate::metrics::task::MetricsEvent;
-use crate::order::{Offer, OrderHandle};
+use crate::order::{Offer, OrderHandle, Told};
 use crate::os::{clock, random};
 
 /// How often the wall clock is held against the time of the next renewal.
@@ -35,6 +36,14 @@ impl Renewal {
     }
 }
 
+/// The steward asks whether the aggregator can be reached anew.
+struct Proof {
+    /// What it calls the question.
+    number: u64,
+    /// When it asked first: a session that was dialled before proves nothing.
+    asked: Instant,
+}
+
 /// Connects the link with sampling, identity and steward.
 pub(super) struct Hub {
     pub(super) state_dir: PathBuf,
@@ -49,33 +58,76 @@ pub(super) struct Hub {
 
 impl Hub {
     pub(super) async fn run(mut self, mut events: mpsc::Receiver<LinkEvent>) {
-        let mut is_open = false;
+        // When the session that stands was dialled.
+        let mut session: Option<Instant> = None;
+        let mut told = self.orders.told();
+        let mut proof: Option<Proof> = None;
         loop {
             // Looked at now and then rather than slept for: the wall clock may be set meanwhile.
             let look = self.renewal.due.since(clock::now()).clamp(Duration::from_millis(500), RENEW_LOOK);
-            let event = match tokio::time::timeout(look, events.recv()).await {
-                Ok(Some(event)) => event,
-                Ok(None) => return,
-                Err(_) => {
-                    if is_open && clock::now() >= self.renewal.due {
+            let event = tokio::select! {
+                event = events.recv() => event,
+                Ok(()) = told.changed() => {
+                    let news = told.borrow_and_update().clone();
+                    self.steward_told(news, &mut proof, session).await;
+                    continue;
+                }
+                () = tokio::time::sleep(look) => {
+                    if session.is_some() && clock::now() >= self.renewal.due {
                         self.renew().await;
                     }
                     continue;
                 }
             };
-            match &event {
-                LinkEvent::Opened { .. } => is_open = true,
-                LinkEvent::Closed => is_open = false,
-                _ => {}
-            }
+            let Some(event) = event else { return };
+            let opened = match &event {
+                LinkEvent::Opened { dialled, must_renew, .. } => {
+                    session = Some(*dialled);
+                    !must_renew
+                }
+                LinkEvent::Closed => {
+                    session = None;
+                    false
+                }
+                _ => false,
+            };
             self.handle(event).await;
+            if opened {
+                let news = told.borrow_and_update().clone();
+                self.steward_told(news, &mut proof, session).await;
+            }
+        }
+    }
+
+    /// Passes on how the node stands to its configuration, and proves that the aggregator can be reached where that is
+    /// asked: by a session that was dialled after the question.
+    async fn steward_told(&mut self, told: Told, proof: &mut Option<Proof>, session: Option<Instant>) {
+        if let Some(number) = told.reach
+            && proof.as_ref().is_none_or(|known| known.number != number)
+        {
+            *proof = Some(Proof { number, asked: Instant::now() });
+            if session.is_some() {
+                tracing::info!(number, "the session ends, to prove that a new one comes about");
+                drop(self.commands.send(LinkCommand::Goodbye(GoodbyeReason::Proving)).await);
+            }
+            return;
+        }
+        let Some(dialled) = session else { return };
+        if let Some(report) = told.report {
+            drop(self.commands.send(LinkCommand::Config(report)).await);
+        }
+        match proof {
+            Some(proof) if dialled > proof.asked => self.orders.reached(proof.number),
+            // It was being dialled when the question came.
+            Some(_) => drop(self.commands.send(LinkCommand::Goodbye(GoodbyeReason::Proving)).await),
+            None => {}
         }
     }
 
     async fn handle(&mut self, event: LinkEvent) {
         // A closed channel means that the agent stops.
         match event {
-            LinkEvent::Opened { live, interval, durable, must_renew } => {
+            LinkEvent::Opened { live, interval, durable, must_renew, dialled: _ } => {
                 if must_renew {
                     self.renew().await;
                     return;

@@ -13,6 +13,7 @@ use campanile_common::wire::v1::sample::{Block, SampleEncoder};
 use quinn::{Connection, RecvStream, SendStream};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{LinkChannels, LinkCommand, LinkEvent, LinkIdentity, LinkSettings, stream};
@@ -62,6 +63,7 @@ pub(super) async fn session(
     connection: &Connection,
     settings: &LinkSettings,
     identity: &LinkIdentity,
+    dialled: Instant,
     channels: &mut LinkChannels,
     stop: &CancellationToken,
 ) -> SessionEnd {
@@ -85,8 +87,16 @@ pub(super) async fn session(
     };
     let (state, effects) = AgentSession::open(clock::now(), &hello);
     let (backfill_acks, _) = watch::channel(None);
-    let mut driver =
-        Driver { connection, settings, state, send, tasks: JoinSet::new(), backfill_acks, is_told: false };
+    let mut driver = Driver {
+        connection,
+        settings,
+        dialled,
+        state,
+        send,
+        tasks: JoinSet::new(),
+        backfill_acks,
+        is_told: false,
+    };
     let end = driver.run(receive, effects, channels, stop).await;
     if driver.is_told {
         // A closed channel means that the agent stops.
@@ -99,6 +109,7 @@ pub(super) async fn session(
 struct Driver<'a> {
     connection: &'a Connection,
     settings: &'a LinkSettings,
+    dialled: Instant,
     state: AgentSession,
     send: SendStream,
     /// Writers of samples and answers; they end with the session.
@@ -154,6 +165,7 @@ impl Driver<'_> {
                 },
                 command = channels.commands.recv() => match command {
                     Some(LinkCommand::Renew(request)) => AgentEvent::Renew(request),
+                    Some(LinkCommand::Config(report)) => AgentEvent::Config(report),
                     Some(LinkCommand::Goodbye(reason)) => AgentEvent::Stop(reason),
                     None => AgentEvent::Stop(GoodbyeReason::Stopping),
                 },
@@ -239,7 +251,7 @@ impl Driver<'_> {
         self.is_told = true;
         let interval = Duration::from_millis(welcome.interval_ms.into());
         tracing::info!(aggregator = %welcome.aggregator, version = welcome.version, must_renew, "link up");
-        LinkEvent::Opened { live, interval, durable: welcome.durable, must_renew }
+        LinkEvent::Opened { live, interval, durable: welcome.durable, must_renew, dialled: self.dialled }
     }
 }
 

@@ -19,10 +19,12 @@ use campanile_common::connection::LaneItem;
 use campanile_common::id::{FleetId, InstanceId, NodeId};
 use campanile_common::sample::Sample;
 use campanile_common::time::Timestamp;
+use campanile_common::wire::v1::config::{ConfigOffer, ConfigReport, ConfigUp, PartPiece};
 use campanile_common::wire::v1::control::{Ack, Checkpoint, Facts, GoodbyeReason};
 use campanile_common::wire::v1::order::{Deliver, OrderReply};
 use campanile_common::wire::v1::request::{Reply, Request};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 
 pub use endpoint::{EndpointError, bind};
 pub use task::run;
@@ -66,6 +68,8 @@ pub enum LinkEvent {
         durable: Option<u64>,
         /// The certificate has expired: renew it, nothing else is accepted.
         must_renew: bool,
+        /// When it was dialled: everything that it stands on was reached since.
+        dialled: Instant,
     },
     /// The session ended.
     Closed,
@@ -93,6 +97,8 @@ pub enum LinkEvent {
 pub enum LinkCommand {
     /// Ask for a certificate for this request (DER).
     Renew(Vec<u8>),
+    /// Tell how this node stands to its configuration; lost without a session.
+    Config(Box<ConfigReport>),
     /// End the session in order; unless stopping, dial again at once.
     Goodbye(GoodbyeReason),
 }
@@ -111,6 +117,18 @@ pub trait Duties: Send + Sync {
 
     /// The outcome of a run is durable in the aggregator.
     fn reported(&self, run: RunId);
+
+    /// Takes a generation of the configuration.
+    fn offer(&self, offer: ConfigOffer) -> Intake;
+}
+
+/// A generation on its way to the steward. Ending either side gives it up.
+#[derive(Debug)]
+pub struct Intake {
+    /// What the steward says: it wants parts until it is ready or refuses.
+    pub answers: mpsc::Receiver<ConfigUp>,
+    /// Pieces of what it wants; full means that it writes.
+    pub pieces: mpsc::Sender<PartPiece>,
 }
 
 /// Ends of the channels that the link works on.

@@ -1,4 +1,4 @@
-//! Serves one stream that the aggregator opened: a request, or a run of an order.
+//! Serves one stream that the aggregator opened: a request, a run of an order, or a generation of the configuration.
 //!
 //! The first frame says which. A stream that fails, or whose peer breaks the protocol, costs itself and nothing else.
 
@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use campanile_common::wire::frame::{FRAME_BYTES_MAX, Frame, FrameDecoder};
 use campanile_common::wire::v1::MessageError;
+use campanile_common::wire::v1::config::{ConfigDown, ConfigOffer, ConfigUp, PartPiece};
 use campanile_common::wire::v1::order::{Deliver, OrderReply, OrderRequest};
 use campanile_common::wire::v1::request::{Reply, Request};
 use quinn::{RecvStream, SendStream, VarInt};
@@ -22,6 +23,8 @@ const REPLY_TIMEOUT: Duration = Duration::from_secs(10);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Longest wait for the aggregator to store an outcome; not acknowledged, it is told again when it is asked for.
 const ACKNOWLEDGE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Longest time in which nothing of a generation moves: the aggregator sends none of it, and the steward wants none.
+const OFFER_IDLE: Duration = Duration::from_secs(60);
 /// Replies that wait for their stream; four pieces of a journal are 64 KiB.
 const REPLIES_MAX: usize = 4;
 /// Outcomes go after control messages and heartbeats, before samples from the spool.
@@ -49,15 +52,25 @@ pub(super) async fn serve(mut send: SendStream, receive: RecvStream, duties: &dy
             }
         }
         Ok(OrderRequest::Acknowledged) => give_up(send, "an acknowledgement of nothing"),
-        Err(MessageError::Kind { .. }) => match Request::from_frame(&first) {
-            Ok(request) => {
-                if request_answered(&mut send, request, duties).await.is_none() {
-                    drop(send.reset(CODE_NO_OUTCOME));
-                }
-            }
-            Err(error) => give_up(send, &error.to_string()),
-        },
+        Err(MessageError::Kind { .. }) => other(send, frames, &first, duties).await,
         Err(error) => give_up(send, &error.to_string()),
+    }
+}
+
+/// A stream that is no order's.
+async fn other(mut send: SendStream, mut frames: Frames, first: &Frame, duties: &dyn Duties) {
+    let end = match (Request::from_frame(first), ConfigDown::from_frame(first)) {
+        (Ok(request), _) => request_answered(&mut send, request, duties).await,
+        (_, Ok(ConfigDown::Offer(offer))) => generation(&mut send, &mut frames, offer, duties).await,
+        (_, Ok(ConfigDown::Piece(_) | ConfigDown::Missing(_))) => {
+            return give_up(send, "a part of nothing that was offered");
+        }
+        (Err(_), Err(error @ MessageError::Body { .. })) | (Err(error), Err(_)) => {
+            return give_up(send, &error.to_string());
+        }
+    };
+    if end.is_none() {
+        drop(send.reset(CODE_NO_OUTCOME));
     }
 }
 
@@ -124,6 +137,58 @@ async fn request_answered(send: &mut SendStream, request: Request, duties: &dyn 
             _ = &mut given_up => return None,
         }
     }
+}
+
+/// One generation: from its offer until the steward has what it needs of it. None when the stream ended before.
+async fn generation(
+    send: &mut SendStream,
+    frames: &mut Frames,
+    offer: ConfigOffer,
+    duties: &dyn Duties,
+) -> Option<()> {
+    let mut intake = duties.offer(offer);
+    let mut piece: Option<PartPiece> = None;
+    let end = loop {
+        let moved = async {
+            tokio::select! {
+                answer = intake.answers.recv() => Moved::Answer(answer),
+                permit = intake.pieces.reserve(), if piece.is_some() => match permit {
+                    Ok(permit) => {
+                        permit.send(piece.take().expect("looked at before"));
+                        Moved::Passed
+                    }
+                    // The answer says why.
+                    Err(_) => Moved::Answer(intake.answers.recv().await),
+                },
+                frame = frames.next(), if piece.is_none() => Moved::Frame(frame),
+            }
+        };
+        match tokio::time::timeout(OFFER_IDLE, moved).await {
+            Err(_) => break ConfigUp::Refused("nothing of the generation came for a minute".to_owned()),
+            Ok(Moved::Passed) => {}
+            Ok(Moved::Answer(Some(want @ ConfigUp::Want(_)))) => write(send, &want.to_bytes().ok()?).await?,
+            Ok(Moved::Answer(Some(last))) => break last,
+            Ok(Moved::Answer(None)) => {
+                break ConfigUp::Refused("this node takes another generation now; offer it again".to_owned());
+            }
+            Ok(Moved::Frame(frame)) => match ConfigDown::from_frame(&frame.ok()??) {
+                Ok(ConfigDown::Piece(found)) => piece = Some(found),
+                Ok(ConfigDown::Missing(digest)) => {
+                    break ConfigUp::Refused(format!("the aggregator lacks part {digest} of the generation"));
+                }
+                Ok(ConfigDown::Offer(_)) | Err(_) => return None,
+            },
+        }
+    };
+    write(send, &end.to_bytes().ok()?).await?;
+    send.finish().ok()
+}
+
+/// What moved of a generation.
+enum Moved {
+    Answer(Option<ConfigUp>),
+    Passed,
+    Frame(Result<Option<Frame>, String>),
 }
 
 /// What is too long for a frame is said to be, rather than not answered.

@@ -40,13 +40,17 @@ pub async fn run(settings: LinkSettings, mut channels: LinkChannels, stop: Cance
         let end = match connected {
             Ok(connection) => {
                 tracing::debug!(%address, "connected");
-                driver::session(&connection, &settings, &identity, &mut channels, &stop).await
+                driver::session(&connection, &settings, &identity, dialled, &mut channels, &stop).await
             }
             Err(reason) => SessionEnd::Unreachable(reason),
         };
         backoff.session_ended(dialled.elapsed());
         if matches!(end, SessionEnd::Unreachable(_)) {
             next_address += 1;
+        }
+        if matches!(end, SessionEnd::Ended(End::Goodbye { reason: GoodbyeReason::Proving, .. })) {
+            // A firewall that still lets through what it knows would prove nothing: from a new port.
+            endpoint = None;
         }
         let wait = wait_after(&end, &mut backoff);
         tracing::info!(%address, end = %end, wait_ms = u64::try_from(wait.as_millis()).unwrap_or(0), "link down");
@@ -90,7 +94,10 @@ fn wait_after(end: &SessionEnd, backoff: &mut Backoff) -> Duration {
         SessionEnd::Lost(_) => Duration::from_millis(random::number() % 250).min(LOST_WAIT),
         SessionEnd::Unreachable(_) => backoff.next_wait(random::number()),
         SessionEnd::Ended(end) => match end {
-            End::Goodbye { reason: GoodbyeReason::Renewed | GoodbyeReason::Stopping, .. } => Duration::ZERO,
+            End::Goodbye {
+                reason: GoodbyeReason::Renewed | GoodbyeReason::Proving | GoodbyeReason::Stopping,
+                ..
+            } => Duration::ZERO,
             End::Goodbye { return_after, .. } if !return_after.is_zero() => *return_after,
             End::Refused(refusal) => match refusal.code {
                 code if code.is_retryable() => backoff.next_wait(random::number()),
@@ -115,7 +122,7 @@ async fn pause(wait: Duration, channels: &mut LinkChannels, stop: &CancellationT
             _ = channels.identity.changed() => return,
             command = channels.commands.recv() => match command {
                 // Asked again when a session stands.
-                Some(LinkCommand::Renew(_) | LinkCommand::Goodbye(_)) => {}
+                Some(LinkCommand::Renew(_) | LinkCommand::Config(_) | LinkCommand::Goodbye(_)) => {}
                 None => return,
             },
         }

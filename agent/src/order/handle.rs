@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use campanile_common::authority::{RunId, SignedAuthority, SignedCatalogue};
+use campanile_common::wire::v1::config::{ConfigOffer, ConfigReport, ConfigUp, PartPiece};
 use campanile_common::wire::v1::order::{Deliver, OrderReply};
 use campanile_common::wire::v1::request::{Reply, Request};
 use tokio::sync::{mpsc, watch};
@@ -12,6 +13,8 @@ use tokio::sync::{mpsc, watch};
 const COMMANDS_MAX: usize = 32;
 /// Replies of one run that wait for its stream: four pieces of output are 64 KiB. Full means that the steward waits.
 const REPLIES_MAX: usize = 4;
+/// Pieces of a generation that wait for the steward, each up to 48 KiB. Full means that the aggregator waits.
+const PIECES_MAX: usize = 2;
 
 /// What the node was told of who may order what; the steward verifies all of it again.
 #[derive(Debug, Clone, Default)]
@@ -31,6 +34,10 @@ pub(super) enum Command {
     Reported(RunId),
     /// Ask the steward.
     Ask(Request, mpsc::Sender<Reply>),
+    /// Hand a generation of the configuration to the steward.
+    Offer(ConfigOffer, mpsc::Sender<ConfigUp>, mpsc::Receiver<PartPiece>),
+    /// The aggregator was reached anew.
+    Reached(u64),
     /// Show it what came and cannot be right: it judges for itself, and takes note.
     Show(Offer),
 }
@@ -44,19 +51,58 @@ pub enum Offer {
     Catalogue(SignedCatalogue),
 }
 
+/// What the steward told last, of its own accord.
+#[derive(Debug, Clone, Default)]
+pub struct Told {
+    /// How this node stands to its configuration.
+    pub report: Option<Box<ConfigReport>>,
+    /// It wants to know whether a new session comes about, and calls the question by this number.
+    pub reach: Option<u64>,
+}
+
 /// Handle of the task that holds the connection to the steward.
 #[derive(Debug, Clone)]
 pub struct OrderHandle {
     commands: mpsc::Sender<Command>,
     standing: watch::Sender<Standing>,
+    told: watch::Receiver<Told>,
+}
+
+/// The task's ends of the channels of a handle.
+pub(super) struct Ends {
+    pub(super) inbox: mpsc::Receiver<Command>,
+    pub(super) standing: watch::Receiver<Standing>,
+    pub(super) told: watch::Sender<Told>,
 }
 
 impl OrderHandle {
     /// A handle, and the ends of its channels for the task.
-    pub(super) fn new(standing: Standing) -> (Self, mpsc::Receiver<Command>, watch::Receiver<Standing>) {
+    pub(super) fn new(standing: Standing) -> (Self, Ends) {
         let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
         let (standing, receiver) = watch::channel(standing);
-        (Self { commands, standing }, inbox, receiver)
+        let (teller, told) = watch::channel(Told::default());
+        (Self { commands, standing, told }, Ends { inbox, standing: receiver, told: teller })
+    }
+
+    /// What the steward tells of its own accord.
+    pub fn told(&self) -> watch::Receiver<Told> {
+        self.told.clone()
+    }
+
+    /// Hands a generation to the steward: what it says, and where pieces of what it wants go. A later one takes its
+    /// place.
+    pub fn offer(&self, offer: ConfigOffer) -> (mpsc::Receiver<ConfigUp>, mpsc::Sender<PartPiece>) {
+        let (answers, receiver) = mpsc::channel(REPLIES_MAX);
+        let (sender, pieces) = mpsc::channel(PIECES_MAX);
+        // Full: the dropped sender ends the answers.
+        drop(self.commands.try_send(Command::Offer(offer, answers, pieces)));
+        (receiver, sender)
+    }
+
+    /// Tells the steward that a session came about that was begun after it asked by this number.
+    pub fn reached(&self, number: u64) {
+        // Lost, it asks again, or undoes what cannot be confirmed.
+        drop(self.commands.try_send(Command::Reached(number)));
     }
 
     /// Hands a run to the steward. The replies end with an outcome; ending without one means that it is not known, and

@@ -10,5 +10,5 @@ mod handle;
 mod relay;
 mod task;
 
-pub use handle::{Offer, OrderHandle, Standing};
+pub use handle::{Offer, OrderHandle, Standing, Told};
 pub use task::{OrderTask, StewardError, ask_once};

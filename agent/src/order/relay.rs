@@ -1,6 +1,7 @@
 //! Decides what goes to the steward and where its answers go. Does no I/O: packets out are values in a queue, answers
 //! are handed back with the channel they belong in.
 
+mod generation;
 mod offer;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -8,6 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use campanile_common::authority::{Denial, DenialCode, RunId};
 use campanile_common::id::OrderId;
 use campanile_common::time::Timestamp;
+use campanile_common::wire::v1::config::ConfigUp;
 use campanile_common::wire::v1::order::{Deliver, DeliveryMode, OrderReply, Outcome, OutputChunk, RunResult};
 use campanile_common::wire::v1::request::{AUDIT_ENTRIES_MAX, JOURNAL_LINES_MAX, Reply, Request};
 use tokio::sync::mpsc;
@@ -33,6 +35,8 @@ pub(super) enum Answer {
     Order(mpsc::Sender<OrderReply>, OrderReply),
     /// Of a request.
     Request(mpsc::Sender<Reply>, Reply),
+    /// Of a generation that was offered.
+    Config(mpsc::Sender<ConfigUp>, ConfigUp),
 }
 
 struct Run {
@@ -46,6 +50,8 @@ struct Run {
 enum Ask {
     /// Of the aggregator.
     Passed(mpsc::Sender<Reply>),
+    /// Of the aggregator: a generation.
+    Generation(mpsc::Sender<ConfigUp>),
     /// Ours, to learn which authority and catalogue the steward has reached.
     Describe,
     /// Ours: an authority or a catalogue was offered.
@@ -167,9 +173,13 @@ impl Relay {
 
     /// Ends all requests with this reason.
     pub(super) fn refuse_all(&mut self, reason: &str) {
+        self.queue.retain(|request| !matches!(request, StewardRequest::Offer(..)));
         for ask in std::mem::take(&mut self.asks).into_values() {
-            if let Ask::Passed(replies) = ask {
-                refuse(&replies, reason);
+            match ask {
+                Ask::Passed(replies) => refuse(&replies, reason),
+                // Full or closed: nobody waits for it.
+                Ask::Generation(answers) => drop(answers.try_send(ConfigUp::Refused(reason.to_owned()))),
+                Ask::Describe | Ask::Offer(_) => {}
             }
         }
     }
@@ -205,10 +215,10 @@ impl Relay {
             | StewardRequest::Journal(tag, _)
             | StewardRequest::Audit(tag, ..)
             | StewardRequest::Stop(tag) => self.last(tag, Reply::Failed(problem.to_owned())),
-            StewardRequest::Reported(_)
-            | StewardRequest::Offer(..)
-            | StewardRequest::Piece(..)
-            | StewardRequest::Reached(_) => None,
+            StewardRequest::Offer(tag, _) | StewardRequest::Piece(tag, _) => {
+                self.generation_ends(tag, ConfigUp::Refused(problem.to_owned()))
+            }
+            StewardRequest::Reported(_) | StewardRequest::Reached(_) => None,
         }
     }
 
@@ -288,7 +298,7 @@ impl Relay {
                     self.offer(standing, description.authority_version, description.catalogue_version);
                     None
                 }
-                Ask::Offer(_) => None,
+                Ask::Offer(_) | Ask::Generation(_) => None,
             },
             StewardEvent::Followed(tag, authority, catalogue) => {
                 if let Some(Ask::Offer(what)) = self.asks.remove(&tag) {
@@ -302,6 +312,7 @@ impl Relay {
                     tracing::warn!(reason, "the steward refuses {what}");
                     None
                 }
+                Ask::Generation(answers) => Some(Answer::Config(answers, ConfigUp::Refused(reason))),
                 Ask::Describe => None,
             },
             StewardEvent::Unit(tag, state) => self.last(tag, Reply::Unit(state)),
@@ -309,23 +320,26 @@ impl Relay {
             StewardEvent::Audit(tag, entries) => self.last(tag, Reply::Audit(entries)),
             StewardEvent::Journal(tag, bytes) => match self.asks.get(&tag)? {
                 Ask::Passed(replies) => Some(Answer::Request(replies.clone(), Reply::Journal(bytes))),
-                Ask::Describe | Ask::Offer(_) => None,
+                Ask::Describe | Ask::Offer(_) | Ask::Generation(_) => None,
             },
             StewardEvent::Ended(tag) => {
                 self.asks.remove(&tag);
                 None
             }
-            StewardEvent::Want(..)
-            | StewardEvent::Ready(_)
-            | StewardEvent::Config(_)
-            | StewardEvent::Reach(_) => None,
+            StewardEvent::Want(tag, digests) => match self.asks.get(&tag)? {
+                Ask::Generation(answers) => Some(Answer::Config(answers.clone(), ConfigUp::Want(digests))),
+                Ask::Passed(_) | Ask::Describe | Ask::Offer(_) => None,
+            },
+            StewardEvent::Ready(tag) => self.generation_ends(tag, ConfigUp::Ready),
+            // Of no request: the task passes them on.
+            StewardEvent::Config(_) | StewardEvent::Reach(_) => None,
         }
     }
 
     fn last(&mut self, tag: Tag, reply: Reply) -> Option<Answer> {
         match self.asks.remove(&tag)? {
             Ask::Passed(replies) => Some(Answer::Request(replies, reply)),
-            Ask::Describe | Ask::Offer(_) => None,
+            Ask::Describe | Ask::Offer(_) | Ask::Generation(_) => None,
         }
     }
 

@@ -10,12 +10,13 @@ use std::time::Duration;
 
 use campanile_common::backoff::Backoff;
 use campanile_common::time::Timestamp;
+use campanile_common::wire::v1::config::PartPiece;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::handle::{Command, OrderHandle, Standing};
+use super::handle::{Command, Ends, OrderHandle, Standing, Told};
 use super::relay::{Answer, Relay};
 use crate::os::packet_async::AsyncPacketSocket;
 use crate::os::{clock, file, random};
@@ -62,6 +63,9 @@ pub struct OrderTask {
     seen_file: PathBuf,
     inbox: mpsc::Receiver<Command>,
     standing: watch::Receiver<Standing>,
+    told: watch::Sender<Told>,
+    /// The generation that is being handed over, and its pieces.
+    offer: Option<(Tag, mpsc::Receiver<PartPiece>)>,
     relay: Relay,
     /// A steward was reached, by this run of the agent or an earlier one.
     is_seen: bool,
@@ -78,7 +82,7 @@ pub struct OrderTask {
 impl OrderTask {
     /// A task that has not begun, and its handle. `state_dir` is the agent's.
     pub fn new(socket: &Path, state_dir: &Path, standing: Standing) -> (Self, OrderHandle) {
-        let (handle, inbox, standing) = OrderHandle::new(standing);
+        let (handle, Ends { inbox, standing, told }) = OrderHandle::new(standing);
         let seen_file = state_dir.join(SEEN_FILE);
         let is_seen = seen_file.exists();
         let unsure_before = if is_seen { clock::now() } else { Timestamp::from_millis(0) };
@@ -87,6 +91,8 @@ impl OrderTask {
             seen_file,
             inbox,
             standing,
+            told,
+            offer: None,
             relay: Relay::new(unsure_before),
             is_seen,
             is_told: false,
@@ -112,6 +118,7 @@ impl OrderTask {
         while let Some(socket) = self.dial(wait).await {
             let has_spoken = self.serve(&socket).await;
             self.relay.disconnected();
+            self.offer = None;
             self.watchers.abort_all();
             self.watched.clear();
             // One that lets us in and closes at once is not dialled at once.
@@ -160,6 +167,7 @@ impl OrderTask {
              enable --now campanile-steward.socket`, `campanile-agent doctor` tells more"
         );
         self.relay.refuse_all(&reason);
+        self.offer = None;
         if !self.relay.has_runs() {
             self.patience = None;
             return;
@@ -190,6 +198,13 @@ impl OrderTask {
             Command::Deliver(deliver, replies) => self.relay.deliver(deliver, replies),
             Command::Reported(run) => self.relay.reported(run),
             Command::Show(offer) => self.relay.show(offer),
+            Command::Reached(number) => self.relay.reached(number),
+            Command::Offer(offer, answers, pieces) => {
+                if let Some((old, _)) = self.offer.take() {
+                    self.relay.stop(old);
+                }
+                self.offer = self.relay.take_offer(offer, answers).map(|tag| (tag, pieces));
+            }
             Command::Ask(request, replies) => {
                 if let Some(tag) = self.relay.ask(request, replies.clone()) {
                     let watcher = self.watchers.spawn(async move {
@@ -241,6 +256,7 @@ impl OrderTask {
                     Some(command) => self.command(command),
                     None => return has_spoken,
                 },
+                piece = next_piece(&mut self.offer), if packet.is_none() && held.is_none() && !is_gone => self.piece(piece),
                 Ok(()) = self.standing.changed() => self.relay.look(),
                 Some(ended) = self.watchers.join_next() => {
                     // Those that were aborted have their answer.
@@ -271,7 +287,35 @@ impl OrderTask {
         None
     }
 
+    /// Passes a piece of the generation on; without one, whoever sent them has gone.
+    fn piece(&mut self, piece: Option<PartPiece>) {
+        match (&self.offer, piece) {
+            (Some((tag, _)), Some(piece)) => self.relay.piece(*tag, piece),
+            (Some((tag, _)), None) => {
+                self.relay.stop(*tag);
+                self.offer = None;
+            }
+            (None, _) => {}
+        }
+    }
+
     fn event(&mut self, event: StewardEvent) -> Option<Answer> {
+        match event {
+            StewardEvent::Config(report) => {
+                self.told.send_modify(|told| told.report = Some(report));
+                return None;
+            }
+            StewardEvent::Reach(number) => {
+                self.told.send_modify(|told| told.reach = Some(number));
+                return None;
+            }
+            _ => {}
+        }
+        if let StewardEvent::Ready(tag) | StewardEvent::Refused(tag, _) = &event
+            && self.offer.as_ref().is_some_and(|(own, _)| own == tag)
+        {
+            self.offer = None;
+        }
         if let StewardEvent::Ended(tag) | StewardEvent::Denied(tag, _) | StewardEvent::Refused(tag, _) =
             &event
             && let Some(watcher) = self.watched.remove(tag)
@@ -295,6 +339,18 @@ fn pass(answer: Answer) -> Option<Answer> {
             Err(Full(reply)) => Some(Answer::Request(channel, reply)),
             _ => None,
         },
+        Answer::Config(channel, reply) => match channel.try_send(reply) {
+            Err(Full(reply)) => Some(Answer::Config(channel, reply)),
+            _ => None,
+        },
+    }
+}
+
+/// The next piece of the generation that is being handed over, or its end. Losing the future loses nothing.
+async fn next_piece(offer: &mut Option<(Tag, mpsc::Receiver<PartPiece>)>) -> Option<PartPiece> {
+    match offer {
+        Some((_, pieces)) => pieces.recv().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -303,6 +359,7 @@ async fn room(answer: Option<&Answer>) {
     match answer {
         Some(Answer::Order(channel, _)) => drop(channel.reserve().await),
         Some(Answer::Request(channel, _)) => drop(channel.reserve().await),
+        Some(Answer::Config(channel, _)) => drop(channel.reserve().await),
         None => std::future::pending().await,
     }
 }
@@ -322,9 +379,15 @@ pub async fn ask_once(
     let packet = request.to_packet().map_err(PacketError::from)?;
     let exchange = async {
         connected.send(&packet).await.map_err(unreachable)?;
-        let packet = connected.receive(PACKET_BYTES_MAX).await.map_err(unreachable)?;
-        let packet = packet.ok_or_else(|| StewardError::Closed { socket: path() })?;
-        Ok(StewardEvent::from_packet(&packet)?)
+        loop {
+            let packet = connected.receive(PACKET_BYTES_MAX).await.map_err(unreachable)?;
+            let packet = packet.ok_or_else(|| StewardError::Closed { socket: path() })?;
+            match StewardEvent::from_packet(&packet)? {
+                // Told to everybody.
+                StewardEvent::Config(_) | StewardEvent::Reach(_) => {}
+                answer => return Ok(answer),
+            }
+        }
     };
     tokio::time::timeout(deadline, exchange).await.map_err(|_| StewardError::Silent { socket: path() })?
 }

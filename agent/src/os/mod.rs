@@ -12,6 +12,7 @@ pub mod child;
 pub mod clock;
 pub mod errand;
 pub mod file;
+pub mod inotify;
 pub mod lock;
 pub mod log;
 pub mod packet;

@@ -4,8 +4,11 @@
 //! socket and believes none of it: it verifies every signature against its own copy of the authority, and asks the
 //! node's policy. What it was told, what it did and how it ended is in its own journal and its own audit chain before
 //! anything else happens.
+//!
+//! `config` keeps what the node should be; `task` owns everything and waits.
 
 mod audit;
+mod config;
 mod connection;
 pub mod execute;
 mod journal;

@@ -4,6 +4,9 @@
 
 #![expect(clippy::disallowed_methods, reason = "an edge: it owns the state folder")]
 
+mod answer;
+mod config;
+
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::Path;
@@ -11,13 +14,13 @@ use std::time::Duration;
 
 use campanile_common::api::AuditOutcome;
 use campanile_common::authority::RunId;
-use campanile_common::wire::v1::order::OutputStream;
-use campanile_common::wire::v1::request::AUDIT_ENTRIES_MAX;
+use campanile_common::wire::v1::order::{Deliver, OutputStream};
 use rustix::process::Pid;
 
+use super::config::Keeper;
 use super::connection::packet_buffer;
 use super::execute::{Guarded, Launcher, Port};
-use super::observe::{self, Look, OBSERVATIONS_MAX, Observation, Programs};
+use super::observe::{Look, Observation, Programs};
 use super::orders::{Orders, Places, local, refused};
 use super::protocol::{StewardEvent, StewardRequest};
 use super::server::{Arrival, Server};
@@ -51,10 +54,17 @@ enum Token {
     Connection(u64),
     Run(RunId, Port),
     Observation(usize, Port),
+    Program(Port),
+    Watch,
 }
 
 struct Task {
     orders: Orders,
+    config: Keeper,
+    /// Orders for the configuration that wait for something short, with the connection that delivered them.
+    waiting: Vec<(u64, Box<Deliver>)>,
+    /// An order planned or applied a generation in the last turn.
+    had_config_order: bool,
     server: Server,
     observations: Vec<Observation>,
     /// Guards that nobody listens to any more, until they have ended.
@@ -71,7 +81,7 @@ struct Task {
 ///
 /// # Errors
 /// When another steward has the state folder, or there is nowhere to listen.
-pub fn run(settings: &Settings) -> anyhow::Result<()> {
+pub fn run(settings: &Settings, settings_file: Option<&Path>) -> anyhow::Result<()> {
     let _level = log::start(settings.log_level, settings.log_format == LogFormat::Json);
     let termination = Termination::await_signals()?;
     let steward = &settings.steward;
@@ -89,9 +99,13 @@ pub fn run(settings: &Settings) -> anyhow::Result<()> {
         systemctl: steward.systemctl.clone(),
     };
     let programs = Programs { systemctl: steward.systemctl.clone(), journalctl: steward.journalctl.clone() };
+    let config = Keeper::open(&steward.state_dir, settings_file, settings.config.check_interval);
     let orders = Orders::open(places, launcher.clone(), own, clock::now());
     let mut task = Task {
         orders,
+        config,
+        waiting: Vec::new(),
+        had_config_order: false,
         server,
         observations: Vec::new(),
         leaving: Vec::new(),
@@ -128,17 +142,20 @@ impl Task {
                 stopping = Some(Stopwatch::start());
                 self.leave(|_| true);
                 self.orders.stop();
+                self.stop_config();
             }
-            let looks = self.observations.iter().map(|look| &look.guarded);
-            let others: Vec<Pid> = looks.chain(&self.leaving).filter_map(Guarded::pid).collect();
+            let others = self.spared();
             self.orders.finish(&others, now);
+            self.tend_config(stopping.is_some(), now);
             self.finish_observations();
             if self.synced.elapsed() >= BUSY_INTERVAL {
                 self.sync();
             }
             self.pump();
             if let Some(watch) = &stopping {
-                let is_done = self.orders.runs().is_empty() && !self.orders.has_unrecorded();
+                let is_done = self.orders.runs().is_empty()
+                    && !self.orders.has_unrecorded()
+                    && self.config.program.is_none();
                 if is_done || watch.elapsed() >= STOP_WITHIN {
                     let act = local("steward.stop", "steward", AuditOutcome::Ok, String::new());
                     if let Err(error) = self.orders.audit.append(now, vec![act]) {
@@ -148,6 +165,14 @@ impl Task {
                 }
             }
         }
+    }
+
+    /// Processes beneath this one that are none of an order whose guard was killed.
+    fn spared(&self) -> Vec<Pid> {
+        let looks = self.observations.iter().map(|look| &look.guarded);
+        let program = self.config.program.as_ref().map(|program| &program.guarded);
+        let guards = looks.chain(&self.leaving).chain(program).filter_map(Guarded::pid);
+        guards.chain(self.config.proof.guardians()).collect()
     }
 
     fn wait(&self, is_stopping: bool) -> io::Result<Vec<(Token, Readiness)>> {
@@ -169,6 +194,14 @@ impl Task {
                 add(Token::Run(*run, port), descriptor, Interest::READ);
             }
         }
+        if let Some(program) = &self.config.program {
+            for (port, descriptor) in program.guarded.ports(true) {
+                add(Token::Program(port), descriptor, Interest::READ);
+            }
+        }
+        if let Some(descriptor) = self.config.watch.descriptor() {
+            add(Token::Watch, descriptor, Interest::READ);
+        }
         let mut is_throttled = false;
         for (index, observation) in self.observations.iter().enumerate() {
             let connection = self.server.connections().get(&observation.connection);
@@ -180,6 +213,7 @@ impl Task {
         }
         let is_pressed = self.orders.is_pressed()
             || !self.leaving.is_empty()
+            || self.config.program.as_ref().is_some_and(|program| program.guarded.is_ending())
             || self.observations.iter().any(|observation| observation.guarded.is_ending());
         let is_busy = is_stopping
             || self.orders.audit.is_dirty()
@@ -191,6 +225,7 @@ impl Task {
             () if is_busy || !self.observations.is_empty() => Some(BUSY_INTERVAL),
             () => None,
         };
+        let timeout = [timeout, self.config_timeout()].into_iter().flatten().min();
         let ready = wait(&awaited, timeout)?;
         let ready = tokens.into_iter().zip(ready).filter(|(_, ready)| ready.read || ready.write);
         Ok(ready.collect())
@@ -221,6 +256,14 @@ impl Task {
                     }
                 }
             }
+            Token::Program(port) => {
+                let Some(program) = &mut self.config.program else { return };
+                match port {
+                    Port::Socket => program.guarded.listen(),
+                    Port::Output(stream) => program.read(stream, READS_A_TURN),
+                }
+            }
+            Token::Watch => self.config.watch.touched(),
             Token::Observation(index, port) => {
                 let Some(observation) = self.observations.get_mut(index) else { return };
                 match port {
@@ -239,10 +282,15 @@ impl Task {
     }
 
     fn accept(&mut self) {
-        if let Arrival::Refused(peer) = self.server.accept() {
-            let detail = format!("process {} of user {} may not speak to the steward", peer.pid, peer.uid);
-            let act = local("connection.refuse", "steward", AuditOutcome::Denied, detail);
-            self.orders.audit.note(clock::now(), act);
+        match self.server.accept() {
+            Arrival::Refused(peer) => {
+                let detail =
+                    format!("process {} of user {} may not speak to the steward", peer.pid, peer.uid);
+                let act = local("connection.refuse", "steward", AuditOutcome::Denied, detail);
+                self.orders.audit.note(clock::now(), act);
+            }
+            Arrival::Welcome => self.greet(),
+            Arrival::Gone => {}
         }
     }
 
@@ -273,6 +321,8 @@ impl Task {
     fn close(&mut self, number: u64) {
         self.server.close(number);
         self.leave(|look| look.connection == number);
+        self.config.give_up(number, None);
+        self.waiting.retain(|(connection, _)| *connection != number);
     }
 
     /// Ends observations that nobody wants any more.
@@ -287,65 +337,6 @@ impl Task {
         if let Some(connection) = self.server.get_mut(number) {
             connection.tell(event);
         }
-    }
-
-    fn answer(&mut self, number: u64, request: StewardRequest) {
-        let now = clock::now();
-        let followed = |tag, result: Result<(u64, Option<u64>), String>| match result {
-            Ok((authority, catalogue)) => StewardEvent::Followed(tag, authority, catalogue),
-            Err(reason) => StewardEvent::Refused(tag, reason),
-        };
-        let event = match request {
-            StewardRequest::Describe(tag) => {
-                self.sync();
-                StewardEvent::Description(tag, Box::new(self.orders.describe(now)))
-            }
-            StewardRequest::Deliver(deliver) => {
-                let (run, answer) = self.orders.deliver(&deliver, now);
-                if let Some(connection) = self.server.get_mut(number) {
-                    connection.answer(run, answer);
-                }
-                return;
-            }
-            StewardRequest::Reported(run) => return self.orders.reported(run, now),
-            StewardRequest::Authority(tag, offered) => followed(tag, self.orders.follow(offered, now)),
-            StewardRequest::Catalogue(tag, offered) => {
-                followed(tag, self.orders.take_catalogue(offered, now))
-            }
-            StewardRequest::Unit(tag, _) | StewardRequest::Journal(tag, _)
-                if self.observations.len() >= OBSERVATIONS_MAX =>
-            {
-                let most = OBSERVATIONS_MAX;
-                StewardEvent::Refused(tag, format!("{most} others look already, as many as may; try again"))
-            }
-            StewardRequest::Unit(tag, unit) => {
-                self.orders.look_around(now);
-                let policy = self.orders.policy.policy();
-                let look = observe::unit(&self.programs, &self.launcher, policy, number, tag, unit);
-                return self.begin_look(number, look);
-            }
-            StewardRequest::Journal(tag, query) => {
-                self.orders.look_around(now);
-                let policy = self.orders.policy.policy();
-                let look = observe::journal(&self.programs, &self.launcher, policy, number, tag, &query);
-                return self.begin_look(number, look);
-            }
-            StewardRequest::Offer(tag, _) => {
-                StewardEvent::Refused(tag, "this steward takes no generations".to_owned())
-            }
-            StewardRequest::Piece(..) | StewardRequest::Reached(_) => return,
-            StewardRequest::Stop(tag) => {
-                return self.leave(|look| look.connection == number && look.tag == tag);
-            }
-            StewardRequest::Audit(tag, after, limit) => {
-                self.sync();
-                match self.orders.audit.entries(after, limit.min(AUDIT_ENTRIES_MAX)) {
-                    Ok(entries) => StewardEvent::Audit(tag, entries),
-                    Err(error) => StewardEvent::Refused(tag, error.to_string()),
-                }
-            }
-        };
-        self.tell(number, &event);
     }
 
     fn begin_look(&mut self, number: u64, look: Look) {

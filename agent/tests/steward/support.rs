@@ -244,6 +244,11 @@ impl Client {
         answered.unwrap()
     }
 
+    /// A connection that asks nothing.
+    pub(crate) fn silent(path: &Path) -> Self {
+        Self { socket: PacketSocket::connect(path).unwrap(), buffer: vec![0; PACKET_BYTES_MAX] }
+    }
+
     /// The connection, once whoever is at its other end has described itself.
     fn asked(socket: PacketSocket) -> Option<Self> {
         let mut client = Self { socket, buffer: vec![0; PACKET_BYTES_MAX] };
@@ -265,8 +270,18 @@ impl Client {
         }
     }
 
-    /// The next event; none when the steward closed the connection.
+    /// The next answer, whatever is told to everybody in between; none when the steward closed the connection.
     pub(crate) fn next(&mut self) -> Option<StewardEvent> {
+        loop {
+            match self.next_event()? {
+                StewardEvent::Config(_) | StewardEvent::Reach(_) => {}
+                answer => return Some(answer),
+            }
+        }
+    }
+
+    /// The next event; none when the steward closed the connection.
+    pub(crate) fn next_event(&mut self) -> Option<StewardEvent> {
         let begun = Instant::now();
         loop {
             match self.socket.receive(&mut self.buffer) {

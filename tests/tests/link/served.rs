@@ -6,12 +6,15 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use campanile_agent::link::{self, Duties, LinkChannels, LinkCommand, LinkEvent, LinkIdentity, LinkSettings};
+use campanile_agent::link::{
+    self, Duties, Intake, LinkChannels, LinkCommand, LinkEvent, LinkIdentity, LinkSettings,
+};
 use campanile_common::authority::{Delivery, RunId, SignedOrder};
 use campanile_common::fleet::aggregator_server_name;
 use campanile_common::id::{AggregatorId, FleetId, InstanceId, JournalId, NodeId, OrderId};
 use campanile_common::wire::frame::{self, FRAME_BYTES_MAX, FrameDecoder};
 use campanile_common::wire::hello::{Opening, Welcome};
+use campanile_common::wire::v1::config::ConfigOffer;
 use campanile_common::wire::v1::control::Facts;
 use campanile_common::wire::v1::order::{
     Deliver, DeliveryMode, JournalPosition, OUTPUT_CHUNK_BYTES_MAX, OrderReply, OrderRequest, Outcome,
@@ -75,6 +78,12 @@ impl Duties for Scripted {
             }
         });
         receiver
+    }
+
+    fn offer(&self, _: ConfigOffer) -> Intake {
+        let (_, answers) = mpsc::channel(1);
+        let (pieces, _) = mpsc::channel(1);
+        Intake { answers, pieces }
     }
 
     fn reported(&self, run: RunId) {

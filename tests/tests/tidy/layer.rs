@@ -10,13 +10,15 @@ const EDGE_FOLDERS: [&str; 7] = ["os", "identity", "link", "listener", "state", 
 /// Files whose work is input and output, in any feature.
 const EDGE_FILES: [&str; 4] = ["task", "execute", "ledger", "journal"];
 /// Edges that are not a folder of their own.
-const EDGE_PATHS: [&str; 10] = [
+const EDGE_PATHS: [&str; 12] = [
     "agent/src/config/confirm.rs",
     "agent/src/config/load.rs",
     "agent/src/config/state.rs",
     "agent/src/config/undo/",
     "agent/src/metrics/spool/",
     "agent/src/steward/audit/",
+    "agent/src/steward/config/parts.rs",
+    "agent/src/steward/config/watch.rs",
     "agent/src/steward/execute/",
     "agent/src/steward/journal/",
     "agent/src/steward/pin.rs",
@@ -53,6 +55,21 @@ pub(crate) const IMPORT_EXCEPTIONS: &[Exception] = &[
         what: "order imports node",
         reason: "runs go to nodes through the handle of their sessions, which reports what comes of them",
     },
+    Exception {
+        path: "agent/src/steward/config/mod.rs",
+        what: "steward imports config",
+        reason: CONFIG_STATE,
+    },
+    Exception {
+        path: "agent/src/steward/config/proof.rs",
+        what: "steward imports config",
+        reason: CONFIG_STATE,
+    },
+    Exception {
+        path: "agent/src/order/relay/generation.rs",
+        what: "order imports steward",
+        reason: STEWARD_PROTOCOL,
+    },
     Exception { path: "agent/src/order/relay.rs", what: "order imports steward", reason: STEWARD_PROTOCOL },
     Exception {
         path: "agent/src/order/relay/offer.rs",
@@ -61,6 +78,7 @@ pub(crate) const IMPORT_EXCEPTIONS: &[Exception] = &[
     },
     Exception { path: "agent/src/order/task.rs", what: "order imports steward", reason: STEWARD_PROTOCOL },
 ];
+const CONFIG_STATE: &str = "the steward and the program that it starts meet in the files of the node's configuration, whose format is there";
 const STEWARD_PROTOCOL: &str =
     "the two processes meet in the protocol of the steward's socket and nowhere else";
 

@@ -89,6 +89,7 @@ fn deliver(answer: impl IntoIterator<Item = Answer>) {
         match answer {
             Answer::Order(channel, reply) => channel.try_send(reply).unwrap(),
             Answer::Request(channel, reply) => channel.try_send(reply).unwrap(),
+            Answer::Config(channel, reply) => channel.try_send(reply).unwrap(),
         }
     }
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "an edge: it starts processes")]
 
 pub mod guard;
+mod guardian;
 mod message;
 pub mod service;
 mod unit;

@@ -3,6 +3,7 @@
 //! Whatever comes in is decided in `decide`; what is accepted goes to the audit chain and the journal, and then to a
 //! guard. Knows nothing of connections: whoever asks attaches to a run and reads it from its beginning.
 
+mod config;
 mod decide;
 mod finish;
 mod start;
@@ -19,6 +20,7 @@ use campanile_common::wire::v1::order::{Deliver, JournalPosition, Outcome, RunRe
 use campanile_common::wire::v1::request::StewardDescription;
 
 use super::audit::{Act, AuditLog};
+use super::config::Keeper;
 use super::execute::{Guarded, Launcher};
 use super::journal::{Journal, JournalLimits, Record};
 use super::output::KeptOutput;
@@ -52,6 +54,8 @@ pub(super) struct Run {
     pub(super) output: KeptOutput,
     started: Timestamp,
     is_cancelled: bool,
+    /// It plans or applies a generation.
+    is_config: bool,
 }
 
 /// What follows a delivery.
@@ -135,7 +139,12 @@ impl Orders {
     }
 
     /// Answers a delivery, and starts what it orders if that is to be.
-    pub(super) fn deliver(&mut self, deliver: &Deliver, now: Timestamp) -> (RunId, Answer) {
+    pub(super) fn deliver(
+        &mut self,
+        deliver: &Deliver,
+        config: &mut Keeper,
+        now: Timestamp,
+    ) -> (RunId, Answer) {
         let order = match deliver.delivery.order.read() {
             Ok(order) => order,
             Err(error) => {
@@ -173,7 +182,7 @@ impl Orders {
                 self.tell(run, RunResult::Indeterminate { reason }, now)
             }
             Decision::Denied(denial) => self.deny(run, denial, now),
-            Decision::Accepted(verified) => self.start(&verified, now),
+            Decision::Accepted(verified) => self.start(&verified, config, now),
         };
         (run, answer)
     }
@@ -361,6 +370,7 @@ pub(super) fn refused(action: &'static str, target: &str, detail: String) -> Act
     }
 }
 
-fn accepted(action: &'static str, target: &str, detail: String) -> Act {
+/// Of whoever came through the aggregator, and was let.
+pub(super) fn accepted(action: &'static str, target: &str, detail: String) -> Act {
     Act { outcome: AuditOutcome::Ok, ..refused(action, target, detail) }
 }

@@ -12,6 +12,7 @@ use super::finish::Ending;
 use super::{Answer, Orders, RUNS_MAX, Run, target};
 use crate::os::random;
 use crate::steward::audit::Act;
+use crate::steward::config::Keeper;
 use crate::steward::execute::{GuardLimits, GuardSpec, UnitLimits};
 use crate::steward::journal::Record;
 use crate::steward::output::KeptOutput;
@@ -21,7 +22,7 @@ const OWN_PROGRAM: &str = "/proc/self/exe";
 
 impl Orders {
     /// Starts an accepted order. Its `received` and `started` are synced before anything of it happens.
-    pub(super) fn start(&mut self, verified: &VerifiedOrder, now: Timestamp) -> Answer {
+    pub(super) fn start(&mut self, verified: &VerifiedOrder, config: &mut Keeper, now: Timestamp) -> Answer {
         let (run, order) = (verified.run(), verified.order());
         let is_cancel = matches!(order.action, Action::Cancel { .. });
         if self.is_stopping {
@@ -33,6 +34,12 @@ impl Orders {
                 busy("16 orders run here already, as many as may; send it again later"),
                 now,
             );
+        }
+        let is_config = matches!(order.action, Action::Config { .. });
+        if let Action::Config { generation, mode } = order.action
+            && let Err(denial) = self.ready_config(generation, mode, config)
+        {
+            return self.deny(run, denial, now);
         }
         let limits = RunLimits::of(order, self.policy.policy());
         let actor = match verified.operators() {
@@ -52,13 +59,13 @@ impl Orders {
             Action::Cancel { order } => Some(self.cancel(*order)),
             _ => {
                 let (name, unit) = (unit_name(run), limits.unit());
-                let spec = self.spec(verified, &limits);
+                let spec = self.spec(verified, config, &limits);
                 match self.launcher.start(spec, Some((&name, &unit))) {
                     Ok(guarded) => {
-                        let output = output.clone();
-                        let run_ =
-                            Run { actor: actor.clone(), guarded, output, started: now, is_cancelled: false };
-                        self.runs.insert(run, run_);
+                        let (actor, output) = (actor.clone(), output.clone());
+                        let (started, is_cancelled) = (now, false);
+                        let begun = Run { actor, guarded, output, started, is_cancelled, is_config };
+                        self.runs.insert(run, begun);
                         None
                     }
                     Err(error) => {
@@ -125,7 +132,7 @@ impl Orders {
         }
     }
 
-    fn spec(&self, verified: &VerifiedOrder, limits: &RunLimits) -> GuardSpec {
+    fn spec(&self, verified: &VerifiedOrder, config: &Keeper, limits: &RunLimits) -> GuardSpec {
         let run = verified.run();
         let mut spec = GuardSpec {
             argv: Vec::new(),
@@ -142,16 +149,17 @@ impl Orders {
                 spec.argv.extend([systemctl, verb.as_str().to_owned(), unit.clone()]);
                 spec.argv.extend(wait_healthy_ms.map(|wait| wait.to_string()));
             }
+            (Action::Config { generation, mode }, _) => {
+                spec.argv.push(OWN_PROGRAM.to_owned());
+                spec.argv.extend(config.arguments(*generation, *mode));
+            }
             (_, Some(command)) => {
                 spec.argv.clone_from(&command.argv);
                 spec.user.clone_from(&command.user);
                 spec.stdin.clone_from(&command.stdin);
             }
             // Cancelling runs nothing, and is done elsewhere.
-            (
-                Action::Run(_) | Action::Routine { .. } | Action::Cancel { .. } | Action::Config { .. },
-                None,
-            ) => {}
+            (Action::Run(_) | Action::Routine { .. } | Action::Cancel { .. }, None) => {}
         }
         spec
     }

@@ -85,6 +85,8 @@ pub enum GoodbyeReason {
     Protocol,
     /// The agent renewed its certificate and comes back with it.
     Renewed,
+    /// The agent comes back at once, to prove that it still can after a change of its configuration.
+    Proving,
 }
 
 /// A message of the control stream.

@@ -1,0 +1,103 @@
+//! Changes that count only once the aggregator was reached anew: starts the guardian that undoes them otherwise, asks
+//! for a new session, and confirms.
+//!
+//! The files of `config::confirm` say where an attempt stands. The guardian is no child of any guard: it outlives the
+//! program that applies, `run`, and this process.
+
+use std::io;
+use std::path::PathBuf;
+use std::process::Child;
+use std::time::Duration;
+
+use rustix::process::Pid;
+
+use crate::config::confirm;
+use crate::os::stopwatch::Stopwatch;
+use crate::steward::execute::Launcher;
+
+/// Where there are units the program has its guardian started in one; past this it is started here all the same.
+const UNIT_PATIENCE: Duration = Duration::from_secs(5);
+/// What an apply under way has noted: there is something to be undone while it exists.
+const JOURNAL_FILE: &str = "journal";
+
+/// Where the attempt under way stands.
+#[derive(Debug)]
+pub(in crate::steward) struct Proof {
+    undo: PathBuf,
+    /// The attempt that has its guardian.
+    guarded: Option<u64>,
+    /// An attempt without a guardian, and since when it was seen.
+    lacking: Option<(u64, Stopwatch)>,
+    guardians: Vec<Child>,
+    /// The attempt for which a new session is asked.
+    asked: Option<u64>,
+}
+
+impl Proof {
+    pub(super) const fn new(undo: PathBuf) -> Self {
+        Self { undo, guarded: None, lacking: None, guardians: Vec::new(), asked: None }
+    }
+
+    /// True when there is something to be undone: of an apply under way, or of one that was cut.
+    pub(super) fn is_pending(&self) -> bool {
+        self.undo.join(JOURNAL_FILE).exists()
+    }
+
+    /// Starts the guardian of an attempt that has none yet.
+    pub(in crate::steward) fn guard(
+        &mut self,
+        launcher: &Launcher,
+        arguments: &[String],
+    ) -> io::Result<bool> {
+        self.guardians.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
+        let Some(nonce) = confirm::lacks_guardian(&self.undo).filter(|nonce| self.guarded != Some(*nonce))
+        else {
+            return Ok(false);
+        };
+        let since = match self.lacking {
+            Some((known, since)) if known == nonce => since,
+            _ => Stopwatch::start(),
+        };
+        self.lacking = Some((nonce, since));
+        if launcher.systemd_run.is_some() && since.elapsed() < UNIT_PATIENCE {
+            return Ok(false);
+        }
+        // Tried once: without its guardian the program changes nothing.
+        self.guarded = Some(nonce);
+        self.guardians.push(launcher.start_guardian(arguments, nonce)?);
+        Ok(true)
+    }
+
+    /// The attempt that waits for a new session, when it is another than before.
+    pub(in crate::steward) fn newly_asked(&mut self) -> Option<u64> {
+        let awaiting = confirm::awaiting(&self.undo);
+        if awaiting == self.asked {
+            return None;
+        }
+        self.asked = awaiting;
+        awaiting
+    }
+
+    /// The attempt that waits for a new session.
+    pub(in crate::steward) const fn asked(&self) -> Option<u64> {
+        self.asked
+    }
+
+    /// A session that was begun after this attempt asked for it stands. True when that is what it waits for.
+    pub(in crate::steward) fn confirm(&mut self, nonce: u64) -> io::Result<bool> {
+        if self.asked != Some(nonce) {
+            return Ok(false);
+        }
+        confirm::confirm(&self.undo, nonce)
+    }
+
+    /// Guardians that this process started: they are spared when it ends what got away.
+    pub(in crate::steward) fn guardians(&self) -> impl Iterator<Item = Pid> {
+        self.guardians.iter().filter_map(|child| i32::try_from(child.id()).ok().and_then(Pid::from_raw))
+    }
+
+    /// True while a guardian is to be taken leave of.
+    pub(in crate::steward) const fn has_guardians(&self) -> bool {
+        !self.guardians.is_empty()
+    }
+}
