@@ -131,7 +131,7 @@ struct Https {
 }
 
 impl Parts {
-    async fn build(settings: &Settings, config: Option<&Path>, log: &LogControl) -> anyhow::Result<Self> {
+    async fn build(settings: &Settings, file: Option<&Path>, log: &LogControl) -> anyhow::Result<Self> {
         let state_dir = &settings.state_dir;
         let Stored { fleet, store, keys, audit, access, clock } = Stored::open(settings).await?;
         let ca = Arc::new(Ca::load(state_dir, fleet.fleet_id, settings.certificate_lifetime)?);
@@ -152,7 +152,7 @@ impl Parts {
         let in_force::Parts { authorities, catalogues, freezer, schedules } = in_force;
         let readiness = Readiness::waiting("starting");
         let (reloader, settings_error) =
-            Reloader::new(config, settings.clone(), log.clone(), nodes.clone(), events.clone())?;
+            Reloader::new(file, settings.clone(), log.clone(), nodes.clone(), events.clone())?;
         let services = Services {
             access: access.clone(),
             audit: audit.clone(),

@@ -153,6 +153,7 @@ impl Settings {
             liveness,
             certificate_lifetime,
             thresholds: _,
+            config,
         } = self;
         let differ = [
             ("state_dir", *state_dir != at_start.state_dir),
@@ -161,6 +162,7 @@ impl Settings {
             ("log_format", *log_format != at_start.log_format),
             ("liveness", liveness.interval != at_start.liveness.interval),
             ("certificates", *certificate_lifetime != at_start.certificate_lifetime),
+            ("config", *config != at_start.config),
         ];
         differ.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect()
     }
