@@ -132,9 +132,12 @@ fn full_ownership(seen: &Seen, wanted: &Ownership, is_secret: bool, is_file: boo
     }
 }
 
-/// Makes the folders on the way.
+/// Makes the folders on the way, each once in a draft.
 pub(super) fn make_missing(draft: &mut Draft, missing: &[String]) {
     for folder in missing {
+        if draft.steps.iter().any(|step| matches!(step, Step::Directory { path, .. } if path == folder)) {
+            continue;
+        }
         draft.say(format!("directory {folder}"));
         let ownership = Ownership { mode: Some(0o755), ..Ownership::default() };
         draft.steps.push(Step::Directory { path: folder.clone(), ownership });
