@@ -10,10 +10,10 @@ use campanile_common::api::{EXIT_FAILED, EXIT_PENDING, EXIT_REVERTED, EXIT_UNCHA
 use campanile_common::authority::Authority;
 use campanile_common::config::Drift as OnDrift;
 use campanile_common::id::{Digest, NodeId};
-use campanile_common::wire::v1::config::{ConfigPhase, Drifted};
+use campanile_common::wire::v1::config::Drifted;
 
 use super::drift;
-use super::execute::{self, ExecuteError, Executed, How, Recovery};
+use super::execute::{self, Executed, How, Recovery};
 use super::guardian;
 use super::host::Host;
 use super::load::{Loaded, load};
@@ -295,7 +295,7 @@ impl Program {
 
     /// Brings an interrupted apply to its end, under the lock that the caller holds.
     fn bring_to_an_end(&self) -> Result<(), Failed> {
-        let Some(found) = execute::recover(&self.host, &self.folder).map_err(ExecuteError::from)? else {
+        let Some(found) = execute::recover(&self.host, &self.folder)? else {
             // It was interrupted before it had changed anything, or after everything was put back.
             State::update(&self.folder, State::interrupt)?;
             return Ok(());
@@ -347,9 +347,4 @@ fn nonce() -> u64 {
 /// True when an apply was interrupted, or is under way, in the folder `config`.
 pub fn has_unfinished(config_folder: &Path) -> bool {
     is_pending(config_folder)
-}
-
-/// True while an apply waits to be confirmed or works.
-pub fn is_under_way(phase: ConfigPhase) -> bool {
-    matches!(phase, ConfigPhase::Applying | ConfigPhase::Confirming)
 }

@@ -1,10 +1,12 @@
 //! Plans and applies that go well, and those that fail before or after the first change.
 
-use campanile_common::config::Purpose;
+use campanile_agent::config::sealing::Identity;
+use campanile_common::config::{Purpose, SecretPart};
+use campanile_common::time::Timestamp;
 use campanile_common::wire::v1::config::ConfigPhase;
 use serde_json::json;
 
-use crate::support::{Draft, Node};
+use crate::support::{Draft, NODE, Node};
 
 #[test]
 fn a_plan_is_what_an_apply_does_and_a_second_apply_changes_nothing() {
@@ -209,4 +211,48 @@ fn a_disk_that_is_full_has_everything_put_back() {
     assert!(ended.problems()[0].contains("space"), "{}", ended.text);
     assert!(refused.problems()[0].contains("make room"), "{}", refused.text);
     assert!(!refused.steps().contains(&"snapshot".to_owned()), "it is seen before anything is touched");
+}
+
+#[test]
+fn a_secret_reaches_its_file_and_is_said_and_kept_nowhere_else() {
+    const SECRET: &str = "correct-horse-battery-canary";
+    let mut node = Node::new();
+    let identity = Identity::load_or_create(&node.config.join("secrets.key")).unwrap();
+    let recipient: age::x25519::Recipient = identity.recipient().parse().unwrap();
+    let sealed = node.part(&age::encrypt(&recipient, SECRET.as_bytes()).unwrap());
+    let secret_part = |sealed| SecretPart {
+        selector: "all".to_owned(),
+        set: Timestamp::from_millis(1),
+        sealed: [(NODE, sealed)].into(),
+    };
+    let draft = |text: &str, validate: &[&str], node: &Node| {
+        let keys = json!({ "template": "t", "validate": validate, "mode": "0600" });
+        let mut draft = Draft::new().with("file", "/etc/db", keys);
+        let part = node.file_part(text.as_bytes());
+        draft.layer.templates.insert("t".to_owned(), part);
+        draft.secrets.insert("db".to_owned(), secret_part(sealed));
+        draft
+    };
+    let good = draft("password={{ secret('db') }}\n", &[], &node);
+    let good = node.generation(good);
+    let planned = node.plan(good);
+    assert_eq!(planned.code, 10, "{}", planned.text);
+    let applied = node.apply(good);
+    assert_eq!(applied.code, 0, "{}", applied.text);
+    assert_eq!(node.read("/etc/db").trim_end(), format!("password={SECRET}"));
+    // A validator that quotes what it was given.
+    let bad = draft("changed={{ secret('db') }}\n", &["sh", "-c", "cat $0 >&2; exit 1", "{}"], &node);
+    let bad = node.generation(bad);
+    let failed = node.apply(bad);
+    assert_eq!(failed.code, 1, "{}", failed.text);
+    assert!(failed.problems()[0].contains("changed=[redacted]"), "{}", failed.text);
+    for ended in [&planned, &applied, &failed] {
+        assert!(!ended.text.contains(SECRET), "{}", ended.text);
+    }
+    let kept = std::process::Command::new("grep").args(["-r", SECRET]).arg(&node.config).output().unwrap();
+    assert!(kept.stdout.is_empty(), "{}", String::from_utf8_lossy(&kept.stdout));
+    let unknown = draft("{{ secret('other') }}", &[], &node);
+    let unknown = node.generation(unknown);
+    let ended = node.plan(unknown);
+    assert!(ended.problems()[0].contains("no secret `other`"), "{}", ended.text);
 }
