@@ -591,6 +591,8 @@ fn a_restart_in_the_middle_of_a_wave_goes_on_with_that_wave() {
     let done = Known { was_sent: true, state: Some(Fine) };
     let unsent = Known { was_sent: false, state: None };
     let mut world = World::known(waves(&[1, 3, 4], 10), &[done, sent, unsent, unsent]);
+    // Right after the start, before anybody counts as silent.
+    world.up = Duration::from_secs(1);
     assert_eq!(world.step().deliver, [(1, Start), (2, Start)]);
     world.course.ended(1, Fine);
     world.course.ended(2, Fine);
