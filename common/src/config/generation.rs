@@ -391,3 +391,6 @@ impl VerifiedGeneration {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

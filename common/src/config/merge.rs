@@ -199,6 +199,9 @@ impl Pile<'_> {
                     let mut path = vec![kind.as_str().to_owned(), name.clone()];
                     self.take_back(&id, under, table, &path);
                     self.lay(under, table, &mut path, index);
+                    if table.is_empty() {
+                        self.origins.0.entry(path).or_default().push(index);
+                    }
                 }
             }
         }

@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use campanile_common::authority::{OperatorKey, SignedAuthority};
+use campanile_common::config::SignedGeneration;
 use campanile_common::token::Token;
 use campanile_common::wire::codec;
 use campanile_common::wire::frame::FrameDecoder;
@@ -15,7 +16,7 @@ use campanile_common::wire::v1::sample::{Block, SampleDecoder};
 use data_encoding::HEXLOWER;
 
 use crate::messages::{self, Message};
-use crate::orders;
+use crate::{configs, orders};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("compat/v1")
@@ -108,6 +109,20 @@ fn orders_and_catalogues_keep_their_bytes_and_digests() {
 }
 
 #[test]
+fn generations_keep_their_bytes_and_digests() {
+    let mut text = String::new();
+    for generation in configs::generations() {
+        let signed = generation.sign(&[&configs::key()]).unwrap();
+        assert_eq!(signed.read().unwrap(), generation);
+        assert_eq!(SignedGeneration::decode(&signed.encode()).unwrap(), signed);
+        let purpose = generation.purpose.as_str();
+        text += &format!("{purpose} {} {}\n", signed.digest(), HEXLOWER.encode(&signed.encode()));
+    }
+    text += &format!("layer {}\n", String::from_utf8(configs::layer().to_bytes()).unwrap());
+    recorded("generation.txt", text.as_bytes());
+}
+
+#[test]
 fn a_token_keeps_its_text() {
     let recorded = recorded("token.txt", messages::token().to_text().as_bytes());
     let read: Token = String::from_utf8(recorded).unwrap().parse().unwrap();
@@ -125,6 +140,7 @@ fn every_recorded_sample_is_still_checked() {
             "authority-digest.txt",
             "authority-file-2.bin",
             "authority-digest-2.txt",
+            "generation.txt",
             "signed-bytes.txt",
             "token.txt",
         ]

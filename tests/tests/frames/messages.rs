@@ -8,13 +8,14 @@ use campanile_common::token::TokenSecret;
 use campanile_common::wire::codec::{self, CodecError};
 use campanile_common::wire::frame::Frame;
 use campanile_common::wire::hello::{Hello, Opening, Refusal, RefusalCode, Welcome};
+use campanile_common::wire::v1::config::{ConfigDown, ConfigUp};
 use campanile_common::wire::v1::control::{Ack, Checkpoint, Control, Facts, GoodbyeReason, Lane};
 use campanile_common::wire::v1::enroll::{Enroll, Enrolled};
 use campanile_common::wire::v1::order::{OrderReply, OrderRequest};
 use campanile_common::wire::v1::request::{Process, Reply, Request};
 use campanile_common::wire::v1::sample::{Block, RoundBlock, SampleEncoder, SchemaBlock};
 
-use crate::orders;
+use crate::{configs, orders};
 
 /// Any message, by the decoder that reads it.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,6 +29,8 @@ pub(crate) enum Message {
     Block(Block),
     OrderRequest(OrderRequest),
     OrderReply(OrderReply),
+    ConfigDown(ConfigDown),
+    ConfigUp(ConfigUp),
 }
 
 impl Message {
@@ -42,6 +45,8 @@ impl Message {
             Self::Block(message) => message.to_bytes(),
             Self::OrderRequest(message) => message.to_bytes(),
             Self::OrderReply(message) => message.to_bytes(),
+            Self::ConfigDown(message) => message.to_bytes(),
+            Self::ConfigUp(message) => message.to_bytes(),
         }
     }
 
@@ -57,6 +62,8 @@ impl Message {
             Block::from_frame(frame).ok().map(Self::Block),
             OrderRequest::from_frame(frame).ok().map(Self::OrderRequest),
             OrderReply::from_frame(frame).ok().map(Self::OrderReply),
+            ConfigDown::from_frame(frame).ok().map(Self::ConfigDown),
+            ConfigUp::from_frame(frame).ok().map(Self::ConfigUp),
         ]
         .into_iter()
         .flatten()
@@ -235,6 +242,10 @@ fn controls() -> Vec<(&'static str, Vec<Message>)> {
         ("renewed", vec![Control::Renewed { certificate: vec![0x30, 0x02, 9, 9], not_after: TIME }]),
         ("authority", vec![Control::Authority(authority())]),
         ("catalogue", vec![Control::Catalogue(orders::catalogue())]),
+        (
+            "config-report",
+            configs::reports().into_iter().map(|report| Control::Config(Box::new(report))).collect(),
+        ),
         ("checkpoint", vec![Control::Checkpoint(checkpoint)]),
         ("goodbye", goodbyes.into()),
     ]
@@ -285,6 +296,8 @@ fn others() -> Vec<(&'static str, Vec<Message>)> {
         ("observe", orders::observe().into_iter().map(Message::Request).collect()),
         ("observed", orders::observed().into_iter().map(Message::Reply).collect()),
         ("order-request", orders::requests().into_iter().map(Message::OrderRequest).collect()),
+        ("config-down", configs::down().into_iter().map(Message::ConfigDown).collect()),
+        ("config-up", configs::up().into_iter().map(Message::ConfigUp).collect()),
         ("order-reply", orders::replies().into_iter().map(Message::OrderReply).collect()),
         (
             "reply",

@@ -178,12 +178,12 @@ fn keys_of_groups_are_refused_elsewhere_and_secrets_in_variables() {
 #[test]
 fn what_shows_when_layers_come_together_is_told_with_the_line_of_the_last() {
     let wrong = checked(&[
-        ("fleet.toml", "[file.\"/etc/a\"]\ncontent = \"\"\n"),
-        ("groups/web.toml", "selector = \"a\"\n\n[file.\"/etc/a\"]\nmode = \"7\"\n"),
+        ("fleet.toml", "[file.\"/etc/a\"]\ncontent = \"\"\n[file.\"/etc/b\"]\ncontent = \"\"\n"),
+        ("groups/web.toml", "selector = \"a\"\n\n[file.\"/etc/b\"]\nmode = \"7\"\n"),
         ("groups/db.toml", "selector = \"b\"\n[link.\"/etc/a\"]\ntarget = \"b\"\n"),
     ]);
     assert!(
-        wrong.iter().any(|line| line.starts_with("groups/web.toml:4: error: file:/etc/a: mode:")),
+        wrong.iter().any(|line| line.starts_with("groups/web.toml:4: error: file:/etc/b: mode:")),
         "{wrong:#?}"
     );
     assert!(wrong.iter().any(|line| line.contains("one path")), "{wrong:#?}");
