@@ -1,21 +1,19 @@
 //! `config explain`: which layers say something of a value of a node, and which of them counts.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
 use campanile_common::api::Node;
 use campanile_common::config::{Layer, NamedLayer, explain};
+use campanile_common::label::Labels;
 use clap::Args;
-use serde::Serialize;
-use serde_json::Value;
 
 use super::build::Body;
 use super::release::path;
-use super::{read, remote};
+use super::{local, read, remote};
 use crate::client::Client;
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::render::{self, Cell, Column, Tone, column};
 use crate::{authority, profile, targets};
 
 /// Options of `config explain`.
@@ -24,8 +22,10 @@ use crate::{authority, profile, targets};
   campanile config explain web-01 nginx.workers
   campanile config explain web-01 file:/etc/motd
   campanile config explain web-01 file:/etc/motd.mode ./fleet-config
+  campanile config explain web-09 nginx.workers ./fleet-config --labels role=web
 
-Without a directory it explains the head, with one what the bundle in it would make of the node.")]
+Without a directory it explains the head, with one what the bundle in it would make of the node;
+with labels it needs neither the node nor an aggregator.")]
 pub struct Explain {
     /// Name or id
     #[arg(value_name = "NODE")]
@@ -36,30 +36,17 @@ pub struct Explain {
     /// Directory of the bundle; without it the head
     #[arg(value_name = "DIR")]
     dir: Option<PathBuf>,
+    /// A label of a node that need not be there yet, once for each: nobody is asked then
+    #[arg(long, value_name = "KEY=VALUE")]
+    labels: Vec<Labels>,
 }
-
-/// What one layer says of one value.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Said {
-    key: String,
-    layer: String,
-    value: Value,
-    is_effective: bool,
-}
-
-const COLUMNS: [Column<Said>; 4] =
-    [
-        column("KEY", |said, _| Cell::new(&said.key)),
-        column("LAYER", |said, _| Cell::new(&said.layer)),
-        column("COUNTS", |said, _| {
-            if said.is_effective { Cell::new("yes").toned(Tone::Good) } else { Cell::new("no") }
-        }),
-        column("VALUE", |said, _| Cell::new(&said.value)),
-    ];
 
 /// Explains.
 pub(super) fn run(context: &mut Context<'_>, arguments: &Explain) -> anyhow::Result<Exit> {
+    if !arguments.labels.is_empty() {
+        let dir = arguments.dir.as_deref().unwrap_or(Path::new("."));
+        return local::explain::run(context, dir, (&arguments.node, &arguments.labels), &arguments.key);
+    }
     let client = profile::client(context)?;
     let nodes = targets::resolve(&client, None, std::slice::from_ref(&arguments.node))?;
     let node = &nodes[0];
@@ -70,11 +57,7 @@ pub(super) fn run(context: &mut Context<'_>, arguments: &Explain) -> anyhow::Res
     let named: Vec<NamedLayer<'_>> = layers.iter().map(|(name, layer)| NamedLayer { name, layer }).collect();
     let origins = explain(&named, &arguments.key)
         .map_err(|problem| anyhow!("nothing to explain of {}: {problem}", node.name))?;
-    let said: Vec<Said> = origins
-        .into_iter()
-        .map(|one| Said { key: one.key, layer: one.layer, value: one.value, is_effective: one.is_effective })
-        .collect();
-    render::list(context, &said, &COLUMNS, |said| said.layer.clone())?;
+    local::explain::print(context, &origins)?;
     Ok(Exit::Fine)
 }
 

@@ -6,6 +6,7 @@ mod content;
 mod diff;
 mod explain;
 mod history;
+pub(crate) mod local;
 mod plan;
 mod read;
 pub(crate) mod release;
@@ -27,6 +28,12 @@ use crate::exit::Exit;
 /// Verbs of `config`.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
+    /// Write a commented example of a bundle
+    Init(local::init::Init),
+    /// Find mistakes in a bundle, each with its line
+    Lint(local::lint::Lint),
+    /// Print the JSON Schema of a bundle's files
+    Schema(local::schema::Schema),
     /// Say what applying a bundle would change on each node, and change nothing
     Plan(plan::Plan),
     /// Make nodes what a bundle says
@@ -53,6 +60,9 @@ pub enum Verb {
 /// When it fails.
 pub fn run(context: &mut Context<'_>, verb: &Verb) -> anyhow::Result<Exit> {
     match verb {
+        Verb::Init(arguments) => local::init::run(context, arguments),
+        Verb::Lint(arguments) => local::lint::run(context, arguments),
+        Verb::Schema(arguments) => local::schema::run(context, arguments),
         Verb::Plan(arguments) => plan::run(context, arguments),
         Verb::Apply(arguments) => apply::run(context, arguments),
         Verb::Log(arguments) => history::log(context, arguments),

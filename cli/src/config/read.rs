@@ -1,25 +1,24 @@
 //! Reading a bundle for what is done online: whatever is wrong with it is told before anybody is asked for anything.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use campanile_common::api::Node;
-use campanile_common::config::{BundleSource, FilePart, LintError, Listed, PART_BYTES_MAX, part_digest};
+use campanile_common::config::{LintError, Listed};
 
 use super::content::{Content, ContentLayer};
+use super::local;
 use crate::context::Context;
-use crate::os::file;
-
-/// Longest file of TOML: a layer is no larger.
-const DOCUMENT_BYTES_MAX: usize = campanile_common::config::LAYER_BYTES_MAX;
 
 /// Reads a bundle that is without a mistake in any one layer, and in what its layers come to for each of `nodes`.
 ///
 /// # Errors
 /// When it cannot be read, or anything is wrong with it; each mistake is printed.
 pub(super) fn bundle(context: &mut Context<'_>, dir: &Path, nodes: &[Node]) -> anyhow::Result<Content> {
-    let source = source(dir)?;
+    if !dir.join("fleet.toml").exists() {
+        bail!("{} holds no bundle: fleet.toml is missing; `campanile config init` makes one", dir.display());
+    }
+    let source = local::bundle::source(dir)?;
     let bundle = match source.read() {
         Ok(bundle) => bundle,
         Err(errors) => return Err(refused(context, dir, errors)?),
@@ -58,34 +57,4 @@ fn refused(
         count => format!("{count} mistakes"),
     };
     Ok(anyhow::anyhow!("{count} in the bundle in {}; nothing was done", dir.display()))
-}
-
-/// The files of a bundle.
-fn source(dir: &Path) -> anyhow::Result<BundleSource> {
-    if !dir.join("fleet.toml").exists() {
-        bail!("{} holds no bundle: fleet.toml is missing; `campanile config init` makes one", dir.display());
-    }
-    let mut documents = BTreeMap::new();
-    for folder in ["", "groups", "nodes"] {
-        for path in file::list(&dir.join(folder), "toml")? {
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            // An editor's own settings, and backups that begin so.
-            if name.starts_with('.') {
-                continue;
-            }
-            let name = if folder.is_empty() { name } else { format!("{folder}/{name}") };
-            documents.insert(name, file::read_up_to(&path, DOCUMENT_BYTES_MAX)?);
-        }
-    }
-    let mut files = BTreeMap::new();
-    for (name, path) in file::tree(&dir.join("files"))? {
-        let bytes = file::read_up_to(&path, PART_BYTES_MAX)?;
-        let size = u64::try_from(bytes.len()).context("a file is longer than any can be")?;
-        files.insert(name, FilePart { digest: part_digest(&bytes), size });
-    }
-    let mut templates = BTreeMap::new();
-    for (name, path) in file::tree(&dir.join("templates"))? {
-        templates.insert(name, file::read_up_to(&path, PART_BYTES_MAX)?);
-    }
-    Ok(BundleSource { documents, files, templates })
 }

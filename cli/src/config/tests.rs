@@ -273,7 +273,7 @@ fn explain_tells_which_layer_counts_for_a_node() {
     let line = ["config", "explain", "node-1", "workers", path(&bundle)];
     let (exit, out, err) = campanile(&script, &folder, &line);
     assert_eq!(exit, Exit::Fine, "{err}");
-    assert!(out.contains("vars.workers  groups/web.toml  yes     4"), "{out}");
+    assert!(out.contains("vars.workers  4      groups/web.toml  yes"), "{out}");
     let line = ["config", "explain", "node-2", "workers", path(&bundle)];
     assert_eq!(campanile(&script, &folder, &line).0, Exit::Failed, "node-2 is no web server");
 }

@@ -83,55 +83,6 @@ pub fn read_up_to(path: &Path, most: usize) -> Result<Vec<u8>, FileError> {
     Ok(bytes)
 }
 
-/// Files of a folder that end so, in the order of their names; none where the folder is missing.
-///
-/// # Errors
-/// When the folder cannot be read.
-pub fn list(folder: &Path, extension: &str) -> Result<Vec<PathBuf>, FileError> {
-    let error = |source| FileError::Read { path: folder.to_owned(), source };
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(source) if source.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(source) => return Err(error(source)),
-    };
-    let paths: io::Result<Vec<PathBuf>> = entries.map(|entry| Ok(entry?.path())).collect();
-    let mut paths = paths.map_err(error)?;
-    paths.retain(|path| path.extension().is_some_and(|found| found == extension));
-    paths.sort();
-    Ok(paths)
-}
-
-/// All regular files below a folder, by their path in it with `/` between its parts; none where it is missing. What is
-/// behind links to folders is left out.
-///
-/// # Errors
-/// When a folder cannot be read, or a name is no text.
-pub fn tree(folder: &Path) -> Result<std::collections::BTreeMap<String, PathBuf>, FileError> {
-    let mut found = std::collections::BTreeMap::new();
-    let mut open = vec![(String::new(), folder.to_owned())];
-    while let Some((prefix, folder)) = open.pop() {
-        let error = |source| FileError::Read { path: folder.clone(), source };
-        let entries = match fs::read_dir(&folder) {
-            Ok(entries) => entries,
-            Err(source) if source.kind() == io::ErrorKind::NotFound && prefix.is_empty() => continue,
-            Err(source) => return Err(error(source)),
-        };
-        for entry in entries {
-            let path = entry.map_err(error)?.path();
-            let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
-                return Err(FileError::NotText { path });
-            };
-            let name = format!("{prefix}{name}");
-            if fs::symlink_metadata(&path).map_err(error)?.is_dir() {
-                open.push((format!("{name}/"), path));
-            } else if path.is_file() {
-                found.insert(name, path);
-            }
-        }
-    }
-    Ok(found)
-}
-
 /// Reads a small text file.
 ///
 /// # Errors
@@ -213,19 +164,6 @@ mod tests {
         assert_eq!(read(&path).unwrap(), b"first");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, SECRET);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing else is left");
-    }
-
-    #[test]
-    fn a_tree_is_named_by_its_paths_and_follows_no_link_to_a_folder() {
-        let folder = tempfile::tempdir().unwrap();
-        fs::create_dir_all(folder.path().join("a/b")).unwrap();
-        for name in ["x", "a/y", "a/b/z"] {
-            fs::write(folder.path().join(name), name).unwrap();
-        }
-        std::os::unix::fs::symlink(folder.path(), folder.path().join("a/loop")).unwrap();
-        let names: Vec<String> = tree(folder.path()).unwrap().into_keys().collect();
-        assert_eq!(names, ["a/b/z", "a/y", "x"]);
-        assert!(tree(&folder.path().join("missing")).unwrap().is_empty());
     }
 
     #[test]

@@ -1,11 +1,10 @@
 //! `config explain` from a bundle on this machine.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use anyhow::anyhow;
 use campanile_common::config::{Listed, NamedLayer, Origin, explain};
 use campanile_common::label::Labels;
-use clap::Args;
 use serde_json::json;
 
 use crate::cli::Output;
@@ -15,35 +14,21 @@ use crate::render::{self, Cell};
 
 use super::{bundle, lint};
 
-/// What to explain.
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:
-  campanile config explain web-1 nginx.workers --labels role=web
-  campanile config explain web-1 file:/etc/motd fleet/config
-  campanile config explain web-1 file:/etc/motd.mode")]
-pub struct Explain {
-    /// Name of the node
-    node: String,
-    /// A variable, or KIND:NAME of a resource, with .KEY for one of its keys
-    key: String,
-    /// The bundle's directory
-    #[arg(default_value = ".")]
-    dir: PathBuf,
-    /// A label of the node; give it as often as there are labels
-    #[arg(long, value_name = "KEY=VALUE")]
-    labels: Vec<Labels>,
-}
-
-/// Carries it out.
+/// What the bundle in `dir` would say of `key` for a node of this name and these labels.
 ///
 /// # Errors
 /// When the bundle cannot be read, or says nothing of the key.
-pub(crate) fn run(context: &mut Context<'_>, arguments: &Explain) -> anyhow::Result<Exit> {
-    let labels = lint::joined(&arguments.labels)?;
-    let Some(bundle) = bundle::load(context, &arguments.dir)? else { return Ok(Exit::Failed) };
-    let layers = bundle.layers_of(&Listed { id: "", name: &arguments.node, labels: &labels });
+pub(crate) fn run(
+    context: &mut Context<'_>,
+    dir: &Path,
+    (node, labels): (&str, &[Labels]),
+    key: &str,
+) -> anyhow::Result<Exit> {
+    let labels = lint::joined(labels)?;
+    let Some(bundle) = bundle::load(context, dir)? else { return Ok(Exit::Failed) };
+    let layers = bundle.layers_of(&Listed { id: "", name: node, labels: &labels });
     let named: Vec<NamedLayer<'_>> = layers.into_iter().map(|layer| layer.named()).collect();
-    let origins = explain(&named, &arguments.key).map_err(|problem| anyhow!(problem))?;
+    let origins = explain(&named, key).map_err(|problem| anyhow!(problem))?;
     print(context, &origins)?;
     Ok(Exit::Fine)
 }

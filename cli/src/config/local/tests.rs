@@ -75,7 +75,7 @@ fn a_value_is_explained_layer_by_layer() {
     let lines: Vec<Vec<&str>> = out.lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(lines[1], ["vars.contact", "\"ops@example.com\"", "fleet.toml", "no"]);
     assert_eq!(lines[2], ["vars.contact", "\"web@example.com\"", "groups/web.toml", "yes"]);
-    let (exit, _, err) = run(&["explain", "web-1", "contakt", dir]);
+    let (exit, _, err) = run(&["explain", "web-1", "contakt", dir, "--labels", "role=web"]);
     assert_eq!(exit, Exit::Failed);
     assert!(err.contains("did you mean vars.contact?"), "{err}");
 }
