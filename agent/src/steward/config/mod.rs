@@ -26,6 +26,7 @@ use crate::config::sealing::Identity;
 use crate::config::state::{self, State, Told};
 use crate::os::file::{self, Stamp};
 use crate::os::stopwatch::Stopwatch;
+use crate::settings::ConfigSettings;
 pub(super) use intake::Trust;
 use intake::{Intake, Step};
 use parts::PartStore;
@@ -90,7 +91,7 @@ pub(super) struct Keeper {
 
 impl Keeper {
     /// Opens everything in the steward's state folder.
-    pub(super) fn open(state_dir: &Path, settings_file: Option<&Path>, check_interval: Duration) -> Self {
+    pub(super) fn open(state_dir: &Path, settings_file: Option<&Path>, settings: &ConfigSettings) -> Self {
         let folder = state::folder_of(state_dir);
         let store = PartStore::open(&state::parts_of(&folder));
         let store = store.map_err(|error| format!("the folder of parts cannot be used: {error}"));
@@ -107,7 +108,7 @@ impl Keeper {
             follow: None,
             program: None,
             proof: Proof::new(undo),
-            watch: Watch::new(&folder, check_interval),
+            watch: Watch::new(&folder, &settings.root, settings.check_interval),
             unrecovered: None,
             folder,
         };
