@@ -1,3 +1,5 @@
+//! What is touched, and when it is looked at.
+
 #![expect(clippy::disallowed_methods, reason = "tests touch files")]
 
 use super::*;
