@@ -99,7 +99,7 @@ pub fn run(settings: &Settings, settings_file: Option<&Path>) -> anyhow::Result<
         systemctl: steward.systemctl.clone(),
     };
     let programs = Programs { systemctl: steward.systemctl.clone(), journalctl: steward.journalctl.clone() };
-    let config = Keeper::open(&steward.state_dir, settings_file, settings.config.check_interval);
+    let config = Keeper::open(&steward.state_dir, settings_file, &settings.config);
     let orders = Orders::open(places, launcher.clone(), own, clock::now());
     let mut task = Task {
         orders,

@@ -1,5 +1,6 @@
 //! Generations of the configuration: what the steward takes, what it refuses, and what it does with them.
 
+mod applying;
 mod bundle;
 mod intake;
 

@@ -10,7 +10,7 @@ const EDGE_FOLDERS: [&str; 7] = ["os", "identity", "link", "listener", "state", 
 /// Files whose work is input and output, in any feature.
 const EDGE_FILES: [&str; 4] = ["task", "execute", "ledger", "journal"];
 /// Edges that are not a folder of their own.
-const EDGE_PATHS: [&str; 12] = [
+const EDGE_PATHS: [&str; 13] = [
     "agent/src/config/confirm.rs",
     "agent/src/config/load.rs",
     "agent/src/config/state.rs",
@@ -18,6 +18,7 @@ const EDGE_PATHS: [&str; 12] = [
     "agent/src/metrics/spool/",
     "agent/src/steward/audit/",
     "agent/src/steward/config/parts.rs",
+    "agent/src/steward/config/proof.rs",
     "agent/src/steward/config/watch.rs",
     "agent/src/steward/execute/",
     "agent/src/steward/journal/",

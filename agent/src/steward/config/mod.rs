@@ -4,6 +4,7 @@
 //! node needs: merging, planning and changing is the work of a program of its own, beneath a guard like any order.
 //! Invariant: one such program runs at a time, and the highest accepted number is on disk before one may apply it.
 
+mod garbage;
 mod intake;
 mod needs;
 mod parts;
@@ -11,12 +12,12 @@ mod program;
 mod proof;
 mod watch;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use campanile_common::authority::{Authority, ConfigMode, Denial, DenialCode};
-use campanile_common::config::{GENERATION_BYTES_MAX, Purpose, SignedGeneration, VerifiedGeneration};
+use campanile_common::config::{GENERATION_BYTES_MAX, SignedGeneration, VerifiedGeneration};
 use campanile_common::id::{Digest, NodeId};
 use campanile_common::wire::v1::config::{ConfigOffer, ConfigPhase, ConfigReport, PartPiece};
 
@@ -26,6 +27,7 @@ use crate::config::sealing::Identity;
 use crate::config::state::{self, State, Told};
 use crate::os::file::{self, Stamp};
 use crate::os::stopwatch::Stopwatch;
+use crate::settings::ConfigSettings;
 pub(super) use intake::Trust;
 use intake::{Intake, Step};
 use parts::PartStore;
@@ -90,7 +92,7 @@ pub(super) struct Keeper {
 
 impl Keeper {
     /// Opens everything in the steward's state folder.
-    pub(super) fn open(state_dir: &Path, settings_file: Option<&Path>, check_interval: Duration) -> Self {
+    pub(super) fn open(state_dir: &Path, settings_file: Option<&Path>, settings: &ConfigSettings) -> Self {
         let folder = state::folder_of(state_dir);
         let store = PartStore::open(&state::parts_of(&folder));
         let store = store.map_err(|error| format!("the folder of parts cannot be used: {error}"));
@@ -107,7 +109,7 @@ impl Keeper {
             follow: None,
             program: None,
             proof: Proof::new(undo),
-            watch: Watch::new(&folder, check_interval),
+            watch: Watch::new(&folder, &settings.root, settings.check_interval),
             unrecovered: None,
             folder,
         };
@@ -351,39 +353,6 @@ impl Keeper {
     /// As it was told last.
     pub(super) const fn report(&self) -> &ConfigReport {
         &self.report
-    }
-
-    /// Removes parts that no generation names any more that may be wanted again.
-    pub(super) fn collect_garbage(&self, authority: &Authority, node: NodeId) {
-        let (Ok(store), Ok(state)) = (&self.store, &self.state) else { return };
-        if !self.intakes.is_empty() {
-            return;
-        }
-        let named = [state.highest, state.current, state.previous, state.tried, self.follow];
-        let mut kept: BTreeSet<Digest> = named.into_iter().flatten().map(|(_, digest)| digest).collect();
-        kept.extend(&self.recent);
-        let told = state.told.clone().unwrap_or_else(|| Told { name: String::new(), labels: <_>::default() });
-        for digest in kept.clone() {
-            // One that is not here, or holds no more, needs nothing.
-            let Ok(verified) = self.verified(digest, authority) else { continue };
-            let generation = verified.generation();
-            let layers = needs::layers(generation, node, &told.name, &told.labels);
-            kept.extend(layers.iter().map(|need| need.digest));
-            match intake::needs_of(generation, store, node, |_| layers) {
-                Ok(needs) => kept.extend(needs.iter().map(|need| need.digest)),
-                // Of a draft that came half; of what is applied everything is here.
-                Err(_) if generation.purpose == Purpose::Draft => {}
-                Err(problem) => {
-                    tracing::warn!(generation = %digest, problem, "old parts are kept");
-                    return;
-                }
-            }
-        }
-        match store.sweep(&kept) {
-            Ok(0) => {}
-            Ok(count) => tracing::info!(count, "old parts of the configuration removed"),
-            Err(error) => tracing::warn!(%error, "old parts of the configuration are left"),
-        }
     }
 }
 

@@ -27,6 +27,8 @@ const LIST_FILE: &str = "watched.json";
 #[derive(Debug)]
 pub(in crate::steward) struct Watch {
     list: PathBuf,
+    /// What is on the list lies beneath it.
+    root: PathBuf,
     interval: Duration,
     inotify: Option<Inotify>,
     /// Names on the way to what is configured: in the folders that are watched, only these count.
@@ -39,9 +41,10 @@ pub(in crate::steward) struct Watch {
 }
 
 impl Watch {
-    pub(super) fn new(folder: &Path, interval: Duration) -> Self {
+    pub(super) fn new(folder: &Path, root: &Path, interval: Duration) -> Self {
         let mut watch = Self {
             list: folder.join(LIST_FILE),
+            root: root.to_owned(),
             interval,
             inotify: None,
             names: BTreeSet::new(),
@@ -55,7 +58,7 @@ impl Watch {
 
     /// Watches what the newest list names.
     pub(super) fn arm(&mut self) {
-        let paths = paths(&self.list).unwrap_or_else(|problem| {
+        let paths = paths(&self.list, &self.root).unwrap_or_else(|problem| {
             tracing::warn!(problem, "drift is looked for now and then only");
             Vec::new()
         });
@@ -119,7 +122,7 @@ impl Watch {
     }
 }
 
-fn paths(list: &Path) -> Result<Vec<PathBuf>, String> {
+fn paths(list: &Path, root: &Path) -> Result<Vec<PathBuf>, String> {
     let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", list.display());
     match file::stamp(list) {
         Ok(None) => return Ok(Vec::new()),
@@ -128,7 +131,8 @@ fn paths(list: &Path) -> Result<Vec<PathBuf>, String> {
         Err(error) => return Err(failed(&error)),
     }
     let text = std::fs::read(list).map_err(|error| failed(&error))?;
-    serde_json::from_slice(&text).map_err(|error| failed(&error))
+    let paths: Vec<PathBuf> = serde_json::from_slice(&text).map_err(|error| failed(&error))?;
+    Ok(paths.iter().map(|path| root.join(path.strip_prefix("/").unwrap_or(path))).collect())
 }
 
 /// Folders that hold these; where one is missing, the nearest above it that is there.

@@ -348,6 +348,7 @@ fn every_connection_is_told_how_the_node_stands_and_to_which_key_secrets_are_sea
 #[test]
 fn a_sealing_key_that_is_damaged_is_never_replaced() {
     let mut node = node();
+    node.client();
     assert_eq!(node.stop(), Some(0));
     let path = node.state().join("config/secrets.key");
     std::fs::write(&path, "AGE-SECRET-KEY-1BROKEN\n").unwrap();

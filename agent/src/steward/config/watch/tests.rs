@@ -1,3 +1,5 @@
+//! What is touched, and when it is looked at.
+
 #![expect(clippy::disallowed_methods, reason = "tests touch files")]
 
 use super::*;
@@ -7,7 +9,7 @@ const INTERVAL: Duration = Duration::from_secs(3600);
 
 fn watched(config: &Path, paths: &[PathBuf]) -> Watch {
     std::fs::write(config.join(LIST_FILE), serde_json::to_vec(paths).unwrap()).unwrap();
-    let mut watch = Watch::new(config, INTERVAL);
+    let mut watch = Watch::new(config, Path::new("/"), INTERVAL);
     assert!(watch.is_due(), "what happened before the start is looked at");
     watch.begun();
     assert!(!watch.is_due());
@@ -48,7 +50,7 @@ fn a_folder_that_is_missing_is_watched_for_above_it() {
 #[test]
 fn without_a_list_the_interval_alone_counts() {
     let config = tempfile::tempdir().unwrap();
-    let watch = Watch::new(config.path(), INTERVAL);
+    let watch = Watch::new(config.path(), Path::new("/"), INTERVAL);
     assert!(watch.descriptor().is_none());
     assert!(watch.left() > INTERVAL / 2);
 }
