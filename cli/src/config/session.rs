@@ -12,7 +12,8 @@ use clap::Args;
 
 use super::build::{Head, Origin};
 use super::remote;
-use super::view::{Collector, Fate, NodeResult, Outcome, parse};
+use super::said::parse;
+use super::view::{Collector, Fate, NodeResult, Outcome};
 use crate::client::{Client, segment};
 use crate::context::Context;
 use crate::exit::{Exit, UsageError};
