@@ -12,6 +12,7 @@ mod read;
 pub(crate) mod release;
 mod remote;
 mod rollback;
+mod said;
 pub(crate) mod session;
 mod status;
 mod view;

@@ -12,7 +12,8 @@ use clap::Args;
 
 use super::build::{Head, Origin};
 use super::remote;
-use super::view::{Collector, Fate, NodeResult, Outcome, parse};
+use super::said::parse;
+use super::view::{Collector, Fate, NodeResult, Outcome};
 use crate::client::{Client, segment};
 use crate::context::Context;
 use crate::exit::{Exit, UsageError};
@@ -59,7 +60,7 @@ pub(crate) struct WaveOptions {
     #[arg(long, value_name = "N")]
     pub(crate) max_fail: Option<u32>,
     /// How long the nodes of a wave must be well before the next begins
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration::parse)]
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_pause)]
     pub(crate) wave_pause: Duration,
     /// Undo every change, not only those of network, firewall, ssh and the agent, unless the node reaches its
     /// aggregator by a new session afterwards
@@ -73,6 +74,10 @@ pub(crate) struct WaveOptions {
 fn parse_confirm(text: &str) -> Result<Duration, String> {
     let within = duration::parse(text).map_err(|error| error.to_string())?;
     if (5..=3600).contains(&within.as_secs()) { Ok(within) } else { Err("give 5s to 1h".to_owned()) }
+}
+
+fn parse_pause(text: &str) -> Result<Duration, String> {
+    if text == "0s" { Ok(Duration::ZERO) } else { duration::parse(text).map_err(|error| error.to_string()) }
 }
 
 impl WaveOptions {

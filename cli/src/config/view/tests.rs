@@ -2,6 +2,7 @@ use super::*;
 use crate::context::Environment;
 use crate::order::tests::target;
 use crate::testing;
+use campanile_common::api::PlanLine;
 use campanile_common::config::part_digest;
 
 fn change(resource: &str, diff: Option<&str>) -> PlanLine {
