@@ -119,7 +119,6 @@ struct Parts {
     listener: ListenerTask,
     https: Https,
     follower: in_force::Follower,
-    reloader: Reloader,
 }
 
 /// What serves people.
@@ -130,7 +129,11 @@ struct Https {
 }
 
 impl Parts {
-    async fn build(settings: &Settings, config: Option<&Path>, log: &LogControl) -> anyhow::Result<Self> {
+    async fn build(
+        settings: &Settings,
+        log: &LogControl,
+        settings_error: watch::Receiver<Option<String>>,
+    ) -> anyhow::Result<Self> {
         let state_dir = &settings.state_dir;
         let Stored { fleet, store, keys, audit, access, clock } = Stored::open(settings).await?;
         let ca = Arc::new(Ca::load(state_dir, fleet.fleet_id, settings.certificate_lifetime)?);
@@ -151,8 +154,6 @@ impl Parts {
                 .await?;
         let in_force::Parts { authorities, catalogues, freezer, schedules } = in_force;
         let readiness = Readiness::waiting("starting");
-        let (reloader, settings_error) =
-            Reloader::new(config, settings.clone(), log.clone(), nodes.clone(), events.clone())?;
         let services = Services {
             access: access.clone(),
             audit: audit.clone(),
@@ -182,8 +183,7 @@ impl Parts {
             settings.liveness.interval,
             catalogues.subscribe_signed(),
         );
-        let (agents, agents_receiver) = watch::channel(agents);
-        let (people, tls) = watch::channel(people);
+        let ((agents, agents_receiver), (people, tls)) = (watch::channel(agents), watch::channel(people));
         let listener = ListenerTask::new(endpoint, Arc::new(context), agents_receiver);
         Ok(Self {
             access,
@@ -201,7 +201,6 @@ impl Parts {
             listener,
             https: Https { socket, tls, services },
             follower: followed.with(nodes),
-            reloader,
         })
     }
 }
@@ -270,7 +269,14 @@ async fn serve(settings: Settings, config: Option<&Path>, log: LogControl) -> an
     else {
         anyhow::bail!("another aggregator serves from {}; stop it first", state_dir.display());
     };
-    let parts = Parts::build(&settings, config, &log).await?;
+    let (error, settings_error) = watch::channel(None);
+    let parts = Parts::build(&settings, &log, settings_error).await?;
+    let reloader = Reloader::new(
+        config,
+        settings.clone(),
+        log,
+        (parts.nodes.clone(), parts.https.services.events.clone(), error),
+    )?;
     let Https { socket, tls, services } = parts.https;
     // Sessions first, then what they report to, so that nothing acknowledged is lost on the way down.
     let (stop_edge, stop_core) = (CancellationToken::new(), CancellationToken::new());
@@ -281,7 +287,7 @@ async fn serve(settings: Settings, config: Option<&Path>, log: LogControl) -> an
     core.spawn(parts.ingest_task.run(stop_core.clone()));
     core.spawn(checkpoints(parts.audit, parts.access.clone(), parts.nodes, stop_core.clone()));
     core.spawn(parts.follower.run(stop_core.clone()));
-    core.spawn(parts.reloader.run(stop_core.clone()));
+    core.spawn(reloader.run(stop_core.clone()));
     core.spawn(certificate::renew(
         parts.certificates,
         parts.ca,
