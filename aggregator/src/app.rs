@@ -121,6 +121,12 @@ struct Parts {
     follower: in_force::Follower,
 }
 
+/// What the aggregator tells of its own log and settings.
+struct OwnState {
+    log_level: LogLevelHandle,
+    settings_error: watch::Receiver<Option<String>>,
+}
+
 /// What serves people.
 struct Https {
     socket: TcpListener,
@@ -129,11 +135,7 @@ struct Https {
 }
 
 impl Parts {
-    async fn build(
-        settings: &Settings,
-        log: &LogControl,
-        settings_error: watch::Receiver<Option<String>>,
-    ) -> anyhow::Result<Self> {
+    async fn build(settings: &Settings, own: OwnState) -> anyhow::Result<Self> {
         let state_dir = &settings.state_dir;
         let Stored { fleet, store, keys, audit, access, clock } = Stored::open(settings).await?;
         let ca = Arc::new(Ca::load(state_dir, fleet.fleet_id, settings.certificate_lifetime)?);
@@ -166,8 +168,8 @@ impl Parts {
             series: series.clone(),
             events,
             fleet: fleet_info(&fleet, &clock, term),
-            log_level: log_level_handle(log),
-            settings_error,
+            log_level: own.log_level,
+            settings_error: own.settings_error,
             readiness: readiness.clone(),
             clock: clock.clone(),
         };
@@ -270,7 +272,8 @@ async fn serve(settings: Settings, config: Option<&Path>, log: LogControl) -> an
         anyhow::bail!("another aggregator serves from {}; stop it first", state_dir.display());
     };
     let (error, settings_error) = watch::channel(None);
-    let parts = Parts::build(&settings, &log, settings_error).await?;
+    let own = OwnState { log_level: log_level_handle(&log), settings_error };
+    let parts = Parts::build(&settings, own).await?;
     let reloader = Reloader::new(
         config,
         settings.clone(),
