@@ -120,7 +120,12 @@ struct Parts {
     listener: ListenerTask,
     https: Https,
     follower: in_force::Follower,
-    reloader: Reloader,
+}
+
+/// What the aggregator tells of its own log and settings.
+struct OwnState {
+    log_level: LogLevelHandle,
+    settings_error: watch::Receiver<Option<String>>,
 }
 
 /// What serves people.
@@ -131,7 +136,7 @@ struct Https {
 }
 
 impl Parts {
-    async fn build(settings: &Settings, file: Option<&Path>, log: &LogControl) -> anyhow::Result<Self> {
+    async fn build(settings: &Settings, own: OwnState) -> anyhow::Result<Self> {
         let state_dir = &settings.state_dir;
         let Stored { fleet, store, keys, audit, access, clock } = Stored::open(settings).await?;
         let ca = Arc::new(Ca::load(state_dir, fleet.fleet_id, settings.certificate_lifetime)?);
@@ -151,8 +156,6 @@ impl Parts {
         let work = due_runs::open((store, keys), files, &audit, reach, &events, &clock, &in_force).await?;
         let in_force::Parts { authorities, catalogues, freezer, schedules } = in_force;
         let readiness = Readiness::waiting("starting");
-        let (reloader, settings_error) =
-            Reloader::new(file, settings.clone(), log.clone(), nodes.clone(), events.clone())?;
         let services = Services {
             access: access.clone(),
             audit: audit.clone(),
@@ -166,8 +169,8 @@ impl Parts {
             series: series.clone(),
             events,
             fleet: fleet_info(&fleet, &clock, term),
-            log_level: log_level_handle(log),
-            settings_error,
+            log_level: own.log_level,
+            settings_error: own.settings_error,
             readiness: readiness.clone(),
             clock: clock.clone(),
         };
@@ -202,7 +205,6 @@ impl Parts {
             listener,
             https: Https { socket, tls, services },
             follower: followed.with(nodes),
-            reloader,
         })
     }
 }
@@ -271,7 +273,15 @@ async fn serve(settings: Settings, config: Option<&Path>, log: LogControl) -> an
     else {
         anyhow::bail!("another aggregator serves from {}; stop it first", state_dir.display());
     };
-    let parts = Parts::build(&settings, config, &log).await?;
+    let (error, settings_error) = watch::channel(None);
+    let own = OwnState { log_level: log_level_handle(&log), settings_error };
+    let parts = Parts::build(&settings, own).await?;
+    let reloader = Reloader::new(
+        config,
+        settings.clone(),
+        log,
+        (parts.nodes.clone(), parts.https.services.events.clone(), error),
+    )?;
     let Https { socket, tls, services } = parts.https;
     // Sessions first, then what they report to, so that nothing acknowledged is lost on the way down.
     let (stop_edge, stop_core) = (CancellationToken::new(), CancellationToken::new());
@@ -282,7 +292,7 @@ async fn serve(settings: Settings, config: Option<&Path>, log: LogControl) -> an
     core.spawn(parts.ingest_task.run(stop_core.clone()));
     core.spawn(checkpoints(parts.audit, parts.access.clone(), parts.nodes, stop_core.clone()));
     core.spawn(parts.follower.run(stop_core.clone()));
-    core.spawn(parts.reloader.run(stop_core.clone()));
+    core.spawn(reloader.run(stop_core.clone()));
     core.spawn(certificate::renew(
         parts.certificates,
         parts.ca,

@@ -115,6 +115,7 @@ impl Reloader {
         }
         self.look().await;
         self.level.set(self.in_force.log_level);
+        tracing::info!(level = %self.in_force.log_level, "log level changed");
     }
 
     async fn look(&mut self) {

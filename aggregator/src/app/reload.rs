@@ -51,15 +51,13 @@ struct Settling {
 }
 
 impl Reloader {
-    /// Follows `config`, which was read as `settings`; the receiver says why it is refused. Call it within a runtime.
+    /// Follows `config`, which was read as `settings`; `error` is told why it is refused. Call it within a runtime.
     pub(super) fn new(
         config: Option<&Path>,
         settings: Settings,
         log: LogControl,
-        nodes: Nodes,
-        events: Events,
-    ) -> std::io::Result<(Self, watch::Receiver<Option<String>>)> {
-        let (error, receiver) = watch::channel(None);
+        (nodes, events, error): (Nodes, Events, watch::Sender<Option<String>>),
+    ) -> std::io::Result<Self> {
         let mut reloader = Self {
             config: config.map(Path::to_owned),
             at_start: settings.clone(),
@@ -74,7 +72,7 @@ impl Reloader {
             settling: None,
         };
         reloader.watch_folders();
-        Ok((reloader, receiver))
+        Ok(reloader)
     }
 
     /// Works until cancelled.

@@ -7,8 +7,8 @@
 
 mod certificate;
 mod clock;
-mod config_lockout;
 mod config;
+mod config_lockout;
 mod damage;
 mod disk;
 mod events;
