@@ -152,10 +152,9 @@ impl Parts {
             node_parts((settings, fleet.fleet_id), registry, &series, &events, &clock, &ca, pin);
         let opened = config::open(settings, (&store, &keys), &audit, &events, &clock, &in_force).await?;
         let (config, reach) = (opened.config.clone(), (&nodes, node_task.sessions()));
-        let files = (open_outputs(state_dir)?, opened);
+        let (files, readiness) = ((open_outputs(state_dir)?, opened), Readiness::waiting("starting"));
         let work = due_runs::open((store, keys), files, &audit, reach, &events, &clock, &in_force).await?;
         let in_force::Parts { authorities, catalogues, freezer, schedules } = in_force;
-        let readiness = Readiness::waiting("starting");
         let services = Services {
             access: access.clone(),
             audit: audit.clone(),

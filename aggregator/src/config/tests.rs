@@ -1,5 +1,7 @@
 //! Tests with a real store and real files; the test is in the place of the nodes.
 
+#![expect(clippy::disallowed_methods, reason = "parts are damaged by hand")]
+
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -1,3 +1,5 @@
+//! Secrets: sealed, pinned, never shown.
+
 use super::*;
 use campanile_common::config::part_digest;
 use clap::Parser as _;

@@ -163,19 +163,20 @@ pub fn merge(layers: &[NamedLayer<'_>]) -> Result<Merged, Vec<MergeError>> {
     if pile.errors.is_empty() { Ok(merged) } else { Err(pile.errors) }
 }
 
+/// Resources as their layers write them.
+type Tables = BTreeMap<ResourceId, Map<String, Value>>;
+
 /// What the layers say, laid upon each other without any check of types, and where it came from: for showing.
-pub(super) fn pile_up(
-    layers: &[NamedLayer<'_>],
-) -> (Map<String, Value>, BTreeMap<ResourceId, Map<String, Value>>, Origins) {
+pub(super) fn pile_up(layers: &[NamedLayer<'_>]) -> (Map<String, Value>, Tables, Origins) {
     let mut pile = Pile { layers, origins: Origins::default(), errors: Vec::new() };
     let (vars, tables) = pile.lay_all();
     (vars, tables, pile.origins)
 }
 
 impl Pile<'_> {
-    fn lay_all(&mut self) -> (Map<String, Value>, BTreeMap<ResourceId, Map<String, Value>>) {
+    fn lay_all(&mut self) -> (Map<String, Value>, Tables) {
         let mut vars = Map::new();
-        let mut tables: BTreeMap<ResourceId, Map<String, Value>> = BTreeMap::new();
+        let mut tables = Tables::new();
         for (index, named) in self.layers.iter().enumerate() {
             self.lay(&mut vars, &named.layer.vars, &mut vec!["vars".to_owned()], index);
             for (kind, resources) in &named.layer.resources {

@@ -35,6 +35,19 @@ const RULES: &[Key] = &[
     ("confirm", Flag, "A change is undone unless the node reaches its aggregator anew"),
 ];
 
+/// The keys of a regular file.
+const FILE: &[Key] = &[
+    ENSURE,
+    ("content", Text, "Its text"),
+    ("source", Text, "A file below files/"),
+    ("template", Text, "A template below templates/"),
+    MODE,
+    OWNER,
+    GROUP,
+    ("validate", Texts, "Must succeed before the file is put in place; {} is the path of the new content"),
+    ("backup", Text, "Old bytes are kept beside it under this suffix"),
+];
+
 /// The keys of a kind, without those that every kind has.
 const fn keys(kind: Kind) -> &'static [Key] {
     match kind {
@@ -51,21 +64,7 @@ const fn keys(kind: Kind) -> &'static [Key] {
         ],
         Kind::Package => &[ENSURE, ("version", Text, "Exactly this version")],
         Kind::Directory => &[ENSURE, MODE, OWNER, GROUP],
-        Kind::File => &[
-            ENSURE,
-            ("content", Text, "Its text"),
-            ("source", Text, "A file below files/"),
-            ("template", Text, "A template below templates/"),
-            MODE,
-            OWNER,
-            GROUP,
-            (
-                "validate",
-                Texts,
-                "Must succeed before the file is put in place; {} is the path of the new content",
-            ),
-            ("backup", Text, "Old bytes are kept beside it under this suffix"),
-        ],
+        Kind::File => FILE,
         Kind::Link => &[ENSURE, ("target", Text, "What it points at")],
         Kind::AuthorizedKey => &[
             ENSURE,

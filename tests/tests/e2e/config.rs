@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use campanile_tests::support::{CAMPANILE, LocalFleet, Output, patience, program, run, until};
+use campanile_tests::support::{CAMPANILE, FleetOptions, LocalFleet, Output, patience, program, run, until};
 use serde_json::{Value, json};
 
 /// What a secret's value begins with, to be looked for where it must not be.
@@ -20,7 +20,9 @@ struct Configured {
 impl Configured {
     /// Nodes of a role each, online.
     fn start(nodes: &[(&str, &str)]) -> Self {
-        let mut configured = Self { fleet: LocalFleet::start(), nodes: Vec::new() };
+        let config_settings = "check_interval_s = 1".to_owned();
+        let fleet = LocalFleet::with(FleetOptions { config_settings, ..FleetOptions::default() });
+        let mut configured = Self { fleet, nodes: Vec::new() };
         for (node, role) in nodes {
             configured.add(node, role);
         }
@@ -40,9 +42,7 @@ impl Configured {
         let root = self.root(node);
         fs::create_dir_all(root.join("etc")).unwrap();
         fs::write(root.join("etc/motd"), "by hand\n").unwrap();
-        let settings =
-            format!("[config]\nroot = {}\ncheck_interval_s = 1\n", Value::from(root.to_str().unwrap()));
-        self.fleet.write_agent_settings(node, &settings);
+        self.fleet.write_agent_settings(node, "");
         let token = self.fleet.enrollment_token(&json!({ "role": role }), 1);
         self.fleet.enroll(node, &token).ok();
         self.fleet.run_agent(node);

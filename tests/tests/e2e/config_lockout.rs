@@ -53,6 +53,7 @@ fn within_a_network_of_its_own() {
     fs::write(bundle.join("fleet.toml"), DROP_ALL).unwrap();
     let directory = bundle.to_str().unwrap();
     let begun = Instant::now();
+    let passphrase = fleet.path("passphrase");
     let applied = fleet.campanile(&[
         "config",
         "apply",
@@ -62,8 +63,8 @@ fn within_a_network_of_its_own() {
         "--confirm-within",
         "10s",
         "--yes",
-        "--timeout",
-        "60s",
+        "--passphrase-file",
+        passphrase.to_str().unwrap(),
     ]);
     let took = begun.elapsed();
     eprintln!("{}\n{}", applied.out, applied.err);

@@ -41,8 +41,18 @@ impl Intruder {
         send(&self.0, packet, SendFlags::NOSIGNAL).is_ok()
     }
 
-    /// The next event; none when the steward closed, or nothing came for long.
+    /// The next answer; none when the steward closed, or nothing came for long. How the node stands to its
+    /// configuration is told to everyone and answers nothing.
     fn next(&self) -> Option<StewardEvent> {
+        loop {
+            match self.event()? {
+                StewardEvent::Config(_) => {}
+                event => return Some(event),
+            }
+        }
+    }
+
+    fn event(&self) -> Option<StewardEvent> {
         let limit = Timespec { tv_sec: 20, tv_nsec: 0 };
         let mut descriptors = [PollFd::new(&self.0, PollFlags::IN)];
         if poll(&mut descriptors, Some(&limit)).ok()? == 0 {

@@ -1,3 +1,5 @@
+//! What age seals is opened, and nothing else.
+
 #![expect(clippy::disallowed_methods, reason = "tests lay out the files that are read")]
 
 use std::io::Write as _;

@@ -1,3 +1,5 @@
+//! Generations as they are built from bundles and from each other.
+
 use super::*;
 use crate::testing::node;
 use campanile_common::config::part_digest;

@@ -1,3 +1,5 @@
+//! Differences of generations, as they are printed.
+
 use super::super::build::tests::{labelled, layer};
 use super::super::build::{Body, Origin};
 use super::*;

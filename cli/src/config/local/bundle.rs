@@ -67,7 +67,7 @@ fn is_place(name: &str) -> bool {
     let is_alike = |place: &&str| suggest::close(name, [*place]).contains(place);
     !name.starts_with('.')
         && (PLACES.contains(&name)
-            || PLACES.iter().any(|place| is_alike(&place) && name.len() + 1 >= place.len()))
+            || PLACES.iter().any(|place| is_alike(place) && name.len() + 1 >= place.len()))
 }
 
 fn names(dir: &Path) -> anyhow::Result<Vec<String>> {

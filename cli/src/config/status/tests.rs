@@ -1,3 +1,5 @@
+//! How nodes stand, as it is printed.
+
 use super::*;
 use crate::testing::{Script, answer, campanile, operator};
 use campanile_common::api::{DriftedResource, Page};

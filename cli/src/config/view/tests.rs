@@ -1,3 +1,5 @@
+//! Plans of nodes, grouped and printed.
+
 use super::*;
 use crate::context::Environment;
 use crate::order::tests::target;

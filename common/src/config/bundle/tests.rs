@@ -1,3 +1,5 @@
+//! Bundles, good ones and each mistake with its line.
+
 use serde_json::{Value, json};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Generations: signed, refused, followed.
+
 use super::*;
 use crate::authority::{Document, Operator, SignedAuthority};
 

@@ -1,3 +1,5 @@
+//! Orders of resources, and circles.
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

@@ -1,3 +1,5 @@
+//! Layers laid upon each other.
+
 use serde_json::json;
 
 use super::super::part_digest;

@@ -1,3 +1,5 @@
+//! Templates, good and bad, with and without secrets.
+
 use serde_json::json;
 
 use super::*;
