@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use campanile_tests::support::{CAMPANILE, FleetOptions, LocalFleet, Output, patience, program, run, until};
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// What a secret's value begins with, to be looked for where it must not be.
 const CANARY: &str = "CANARY-3c1f7a";
@@ -123,7 +123,7 @@ fn a_bundle_is_planned_applied_kept_and_gone_back_from() {
         log.as_array().unwrap().iter().map(|one| one["message"].as_str().unwrap()).collect();
     assert_eq!(messages, ["second", "first"]);
     let diff = configured.command(&["config", "diff", "1", "2"], "").ok();
-    assert!(diff.contains("-content = \"ding\\n\"") && diff.contains("+content = \"second\\n\""), "{diff}");
+    assert!(diff.contains("-ding") && diff.contains("+second"), "{diff}");
 
     configured.command(&["config", "rollback", "1", "-l", "role=db", "--yes"], "").expect_code(0);
     assert_eq!((configured.motd("db-1"), configured.motd("web-1")), ("ding\n".into(), "second\n".into()));
