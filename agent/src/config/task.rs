@@ -22,7 +22,7 @@ use super::planning;
 use super::resource;
 use super::state::{self, State};
 use super::step::{Desired, Plan, Problem};
-use super::undo::{ApplyLock, Attempt, Undo, is_pending};
+use super::undo::{self, ApplyLock, Attempt, Undo, is_pending};
 use crate::os::{clock, file, random};
 use crate::settings::Settings;
 
@@ -298,7 +298,7 @@ impl Program {
         let Some(found) = execute::recover(&self.host, &self.folder)? else {
             // It was interrupted before it had changed anything, or after everything was put back.
             State::update(&self.folder, State::interrupt)?;
-            return Ok(());
+            return Ok(undo::forget(&self.folder)?);
         };
         let Attempt { named, nonce, is_enforcement } = found.attempt;
         let change: Box<dyn FnOnce(&mut State)> = match found.how {

@@ -39,13 +39,8 @@ pub fn explain(layers: &[NamedLayer<'_>], key: &str) -> Result<Vec<Origin>, Stri
     }
     said.sort_by(|(a, i, _), (b, j, _)| (a, i).cmp(&(b, j)));
     let wanted = wanted(key);
-    let is_wanted = |path: &[String]| {
-        let shown = show(path);
-        let is_beneath = |wanted: &String| {
-            shown.strip_prefix(wanted.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-        };
-        is_beneath(&wanted)
-    };
+    // By whole names: `file:/etc/a` says nothing of `file:/etc/a.b`.
+    let is_wanted = |path: &[String]| (1..=path.len()).any(|length| show(&path[..length]) == wanted);
     let (_, _, origins) = pile_up(layers);
     let found: Vec<Origin> = said
         .iter()

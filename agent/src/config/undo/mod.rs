@@ -195,6 +195,13 @@ impl Undo {
     }
 }
 
+/// Clears away what an apply left that was interrupted before its journal began or after it had ended.
+pub(crate) fn forget(config_folder: &Path) -> Result<(), UndoError> {
+    let folder = confirm::undo_folder(config_folder);
+    remove_folder(&folder).map_err(|source| UndoError::Write { path: folder, source })?;
+    clear_stage(config_folder)
+}
+
 /// An empty folder for new content that is looked at before it is put in place.
 pub(crate) fn fresh_stage(config_folder: &Path) -> Result<PathBuf, UndoError> {
     let folder = config_folder.join(STAGE_FOLDER);
@@ -221,9 +228,47 @@ pub(crate) fn clear_stage(config_folder: &Path) -> Result<(), UndoError> {
     remove_folder(&folder).map_err(|source| UndoError::Write { path: folder, source })
 }
 
+/// Removes a folder as a whole. It loses its name first: the steward and the guardian write into it by its path, and
+/// what they write now must not be met by what empties it.
 fn remove_folder(folder: &Path) -> io::Result<()> {
-    match std::fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
+    let is_missing = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+    let gone = folder.with_extension("gone");
+    for step in
+        [std::fs::remove_dir_all(&gone), std::fs::rename(folder, &gone), std::fs::remove_dir_all(&gone)]
+    {
+        match step {
+            Err(error) if !is_missing(&error) => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn a_folder_into_which_others_write_is_removed_all_the_same() {
+        let home = tempfile::tempdir().unwrap();
+        let folder = confirm::undo_folder(home.path());
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    // Fails while there is no folder.
+                    drop(std::fs::write(folder.join("confirmed.new"), "7"));
+                }
+            });
+            for _ in 0..500 {
+                std::fs::create_dir(&folder).unwrap();
+                std::fs::write(folder.join("old"), "bytes").unwrap();
+                remove_folder(&folder).unwrap();
+                assert!(!folder.exists());
+            }
+            is_over.store(true, Ordering::Relaxed);
+        });
     }
 }

@@ -31,11 +31,13 @@ pub(in crate::steward) struct Proof {
     guardians: Vec<Child>,
     /// The attempt for which a new session is asked.
     asked: Option<u64>,
+    /// The attempt that was confirmed last.
+    confirmed: Option<u64>,
 }
 
 impl Proof {
     pub(super) const fn new(undo: PathBuf) -> Self {
-        Self { undo, guarded: None, lacking: None, guardians: Vec::new(), asked: None }
+        Self { undo, guarded: None, lacking: None, guardians: Vec::new(), asked: None, confirmed: None }
     }
 
     /// True when there is something to be undone: of an apply under way, or of one that was cut.
@@ -85,10 +87,15 @@ impl Proof {
 
     /// A session that was begun after this attempt asked for it stands. True when that is what it waits for.
     pub(in crate::steward) fn confirm(&mut self, nonce: u64) -> io::Result<bool> {
-        if self.asked != Some(nonce) {
+        // It is told as often as there are sessions until the program has seen it.
+        if self.asked != Some(nonce) || self.confirmed == Some(nonce) {
             return Ok(false);
         }
-        confirm::confirm(&self.undo, nonce)
+        let is_confirmed = confirm::confirm(&self.undo, nonce)?;
+        if is_confirmed {
+            self.confirmed = Some(nonce);
+        }
+        Ok(is_confirmed)
     }
 
     /// Guardians that this process started: they are spared when it ends what got away.

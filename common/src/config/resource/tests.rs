@@ -222,7 +222,7 @@ fn every_listed_key_is_accepted_by_its_kind() {
         }
         assert!(kind.check_key("nonsense", &Value::Null).unwrap_err().starts_with("unknown field"));
         let is_own = |key: &&str| kind.keys().iter().any(|own| own == *key);
-        assert!(kind.exclusive_keys().iter().all(|key| is_own(key)));
+        assert!(kind.exclusive_keys().iter().all(is_own));
     }
 }
 
