@@ -88,7 +88,7 @@ fn the_interval_of_the_settings_counts_until_an_aggregator_says_otherwise() {
     fleet.agent("a").wait_log("interval=60s", soon());
     let mut seen = BTreeSet::new();
     until("the node is sampled as the aggregator wants", soon(), || {
-        seen.extend(metric(&fleet, "campanile_agent_cpu_seconds_total{"));
+        seen.extend(metric(&fleet, "campanile_agent_collector_duration_seconds{"));
         seen.len() > 1
     });
     assert_eq!(fleet.liveness("a").as_deref(), Some("online"));
