@@ -13,7 +13,6 @@ mod merge;
 mod render;
 mod resource;
 mod schema;
-mod wave;
 
 pub use bundle::{Bundle, BundleLayer, BundleSource, LintError, Listed};
 pub use explain::{Origin, explain};
@@ -34,7 +33,6 @@ pub use resource::{
     ServiceState, Spec, SshKey, Sysctl, Timer,
 };
 pub use schema::schema;
-pub use wave::{StopReason, Verdict, WaveError, WaveFacts, WaveRules, judge};
 
 use crate::authority::sha256;
 use crate::id::Digest;
