@@ -2,12 +2,11 @@
 
 use std::path::PathBuf;
 
-use campanile_common::config::Purpose;
 use clap::Args;
 
-use super::build::{Body, idle_layers};
-use super::release::{self, Release, ask, layer_changes};
-use super::session::{OrderOptions, Session, WaveOptions, chosen};
+use super::proposal::{Proposal, propose};
+use super::release::Release;
+use super::session::{OrderOptions, WaveOptions};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::node::Selection;
@@ -49,21 +48,10 @@ pub struct Apply {
 
 /// Applies.
 pub(super) fn run(context: &mut Context<'_>, arguments: &Apply) -> anyhow::Result<Exit> {
-    // Mistakes that show without the fleet are told before anybody is asked for a passphrase.
-    super::read::bundle(context, &arguments.dir, &[])?;
-    let session = Session::open(context, &arguments.order.passphrase)?;
-    let all = session.nodes()?;
-    let content = super::read::bundle(context, &arguments.dir, &all)?;
-    let nodes = chosen(&all, arguments.selector.selector.as_ref(), arguments.order.expect)?;
-    let head = session.head(arguments.forget_secrets)?;
-    let body = Body::of_layers(content.layer_parts(), head.as_ref(), &all);
-    for line in idle_layers(&body).into_iter().chain(body.unsealed()) {
-        context.hint(&format!("warning: {line}"))?;
-    }
-    let changes = layer_changes(head.as_ref(), &body.layers);
+    let Proposal { session, nodes, content, head, body } =
+        propose(context, &arguments.dir, &arguments.selector, &arguments.order, arguments.forget_secrets)?;
     let release = Release { body, parts: &content.parts, head, message: &arguments.message, again: AGAIN };
-    let unchanged = release.unchanged();
-    let what = match (&unchanged, &release.head) {
+    let what = match (release.unchanged(), &release.head) {
         (Some(head), _) => format!("generation {} says this already and is applied again", head.number),
         (None, None) => "generation 1, the first".to_owned(),
         (None, Some(head)) => {
@@ -71,14 +59,8 @@ pub(super) fn run(context: &mut Context<'_>, arguments: &Apply) -> anyhow::Resul
             format!("generation {}, after {} by {}", before.number + 1, before.number, before.author)
         }
     };
-    if !ask(context, &what, &changes, &nodes, &arguments.waves)? {
-        return Ok(Exit::Failed);
-    }
-    let generation = match unchanged {
-        Some(head) => head,
-        None => release.submit(context, &session, Purpose::Release)?,
-    };
-    release::apply(context, &session, generation, &nodes, &arguments.order, &arguments.waves)
+    let (order, waves) = (&arguments.order, &arguments.waves);
+    release.confirm_and_apply(context, &session, &what, &nodes, order, waves)
 }
 
 const AGAIN: &str = "run `campanile config plan` to see what is left, then apply again";

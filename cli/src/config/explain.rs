@@ -67,7 +67,7 @@ fn of_bundle(
     dir: &std::path::Path,
     node: &Node,
 ) -> anyhow::Result<Vec<(String, Layer)>> {
-    let content = read::bundle(context, dir, std::slice::from_ref(node))?;
+    let content = read::bundle(context, dir)?.content(context, std::slice::from_ref(node))?;
     let parts = content.layer_parts();
     let body = Body::of_layers(parts.clone(), None, std::slice::from_ref(node));
     let indices = body.members.get(&node.node_id).map(|member| member.layers.clone()).unwrap_or_default();

@@ -8,6 +8,7 @@ mod explain;
 mod history;
 pub(crate) mod local;
 mod plan;
+mod proposal;
 mod read;
 pub(crate) mod release;
 mod remote;

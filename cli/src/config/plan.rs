@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use campanile_common::config::Purpose;
 use clap::Args;
 
-use super::build::{Body, idle_layers};
-use super::release::Release;
-use super::session::{OrderOptions, Session, Work, chosen};
+use super::proposal::{Proposal, propose};
+use super::release::{self, Release};
+use super::session::{OrderOptions, Work};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::node::Selection;
@@ -39,26 +39,11 @@ pub struct Plan {
 
 /// Plans.
 pub(super) fn run(context: &mut Context<'_>, arguments: &Plan) -> anyhow::Result<Exit> {
-    // Mistakes that show without the fleet are told before anybody is asked for a passphrase.
-    super::read::bundle(context, &arguments.dir, &[])?;
-    let session = Session::open(context, &arguments.order.passphrase)?;
-    let all = session.nodes()?;
-    let content = super::read::bundle(context, &arguments.dir, &all)?;
-    let nodes = chosen(&all, arguments.selector.selector.as_ref(), arguments.order.expect)?;
-    let head = session.head(arguments.forget_secrets)?;
-    let body = Body::of_layers(content.layer_parts(), head.as_ref(), &all);
-    for line in idle_layers(&body).into_iter().chain(body.unsealed()) {
-        context.hint(&format!("warning: {line}"))?;
-    }
+    let Proposal { session, nodes, content, head, body } =
+        propose(context, &arguments.dir, &arguments.selector, &arguments.order, arguments.forget_secrets)?;
     let release = Release { body, parts: &content.parts, head, message: "", again: AGAIN };
     let draft = release.submit(context, &session, Purpose::Draft)?;
-    match session.carry_out(context, &Work::plan(&nodes, draft, &arguments.order))? {
-        Ok(outcome) => {
-            outcome.print(context)?;
-            Ok(outcome.exit())
-        }
-        Err(exit) => Ok(exit),
-    }
+    release::carry_out(context, &session, &Work::plan(&nodes, draft, &arguments.order))
 }
 
 const AGAIN: &str = "run `campanile config plan` again";

@@ -56,8 +56,32 @@ impl Release<'_> {
     }
 }
 
+impl Release<'_> {
+    /// Shows what is about to be done, asks, makes it the head unless the head says the same, and orders the nodes to
+    /// apply it.
+    pub(super) fn confirm_and_apply(
+        self,
+        context: &mut Context<'_>,
+        session: &Session,
+        what: &str,
+        nodes: &[Node],
+        order: &OrderOptions,
+        waves: &WaveOptions,
+    ) -> anyhow::Result<Exit> {
+        let changes = layer_changes(self.head.as_ref(), &self.body.layers);
+        if !ask(context, what, &changes, nodes, waves)? {
+            return Ok(Exit::Failed);
+        }
+        let generation = match self.unchanged() {
+            Some(head) => head,
+            None => self.submit(context, session, Purpose::Release)?,
+        };
+        apply(context, session, generation, nodes, order, waves)
+    }
+}
+
 /// What distinguishes the layers from those of the head, a line each.
-pub(crate) fn layer_changes(head: Option<&Head>, layers: &[LayerPart]) -> Vec<String> {
+fn layer_changes(head: Option<&Head>, layers: &[LayerPart]) -> Vec<String> {
     let before = head.map_or(&[][..], |head| &head.generation.layers);
     let same_place = |a: &LayerPart, b: &LayerPart| {
         (a.kind, &a.name, a.is_for_members_only) == (b.kind, &b.name, b.is_for_members_only)
@@ -123,8 +147,16 @@ pub(crate) fn apply(
     options: &OrderOptions,
     waves: &WaveOptions,
 ) -> anyhow::Result<Exit> {
-    let work = Work::apply(nodes, generation, options, waves);
-    match session.carry_out(context, &work)? {
+    carry_out(context, session, &Work::apply(nodes, generation, options, waves))
+}
+
+/// Orders it, and prints what becomes of it.
+pub(super) fn carry_out(
+    context: &mut Context<'_>,
+    session: &Session,
+    work: &Work<'_>,
+) -> anyhow::Result<Exit> {
+    match session.carry_out(context, work)? {
         Ok(outcome) => {
             outcome.print(context)?;
             Ok(outcome.exit())

@@ -3,13 +3,12 @@
 use std::collections::BTreeSet;
 
 use anyhow::Context as _;
-use campanile_common::config::Purpose;
 use campanile_common::id::NodeId;
 use clap::Args;
 
 use super::build::Body;
 use super::content::Parts;
-use super::release::{self, Release, ask, layer_changes};
+use super::release::Release;
 use super::remote;
 use super::session::{OrderOptions, Session, WaveOptions, chosen};
 use crate::context::Context;
@@ -61,7 +60,6 @@ pub(super) fn run(context: &mut Context<'_>, arguments: &Rollback) -> anyhow::Re
     for line in body.unsealed() {
         context.hint(&format!("warning: {line}"))?;
     }
-    let changes = layer_changes(Some(&head), &body.layers);
     let message =
         arguments.message.clone().unwrap_or_else(|| format!("back to generation {}", target.number));
     let what = format!(
@@ -72,15 +70,8 @@ pub(super) fn run(context: &mut Context<'_>, arguments: &Rollback) -> anyhow::Re
     );
     let parts = Parts::default();
     let release = Release { body, parts: &parts, head: Some(head), message: &message, again: AGAIN };
-    let unchanged = release.unchanged();
-    if !ask(context, &what, &changes, &nodes, &arguments.waves)? {
-        return Ok(Exit::Failed);
-    }
-    let generation = match unchanged {
-        Some(head) => head,
-        None => release.submit(context, &session, Purpose::Release)?,
-    };
-    release::apply(context, &session, generation, &nodes, &arguments.order, &arguments.waves)
+    let (order, waves) = (&arguments.order, &arguments.waves);
+    release.confirm_and_apply(context, &session, &what, &nodes, order, waves)
 }
 
 const AGAIN: &str = "look at `campanile config log`, then roll back again";
