@@ -4,13 +4,14 @@
 
 use campanile_common::api::{DispatchOptions, OrderRequest, SignedText};
 use campanile_common::authority::{
-    Action, Authority, Catalogue, Order, Role, SignedOrder, TARGETS_LISTED_MAX, TargetTree, Targets, Tier,
+    Action, Authority, Catalogue, ConfigMode, Order, Role, SignedOrder, TARGETS_LISTED_MAX, TargetTree,
+    Targets, Tier,
 };
 use campanile_common::id::{Digest, NodeId};
 use campanile_common::time::Timestamp;
 
 use super::OrderError;
-use super::plan::Rules;
+use super::plan::{Rules, WORD_TIMEOUT, until_undone};
 
 /// Most targets of one order; their ids are stored in one record of it.
 pub const TARGETS_MAX: usize = 16_384;
@@ -264,7 +265,19 @@ pub(super) fn rules(
         not_before: occurrence.unwrap_or(order.not_before),
         expires: end(order, occurrence),
         timeout: std::time::Duration::from_millis(order.limits.timeout_ms.into()),
+        absence: absence(&order.action),
     })
+}
+
+/// How long a node that is at work may be out of reach: one that applies a configuration may have cut itself off, and is
+/// back when it has undone that.
+fn absence(action: &Action) -> std::time::Duration {
+    match action {
+        Action::Config { mode: ConfigMode::Apply { confirm_within_s, .. }, .. } => {
+            until_undone(std::time::Duration::from_secs((*confirm_within_s).into()))
+        }
+        _ => WORD_TIMEOUT,
+    }
 }
 
 /// `10`, or `25%` of so many, rounded up so that no share is none.

@@ -4,7 +4,8 @@
 //! A target begins `Waiting`; it is `Sent` from before the first delivery, `Running` once it is in the node's journal,
 //! and `Ended` with its outcome. One without a word in time is `Silent`, and stays open for a late outcome until a
 //! day after the order expired. Deadlines count time since the aggregator's start, so that a wall clock that jumps
-//! silences nobody; only the order's own validity goes by the wall clock.
+//! silences nobody; only the order's own validity goes by the wall clock. A node at work that is out of reach is silent
+//! soon, unless it may have cut itself off by what it applies: then it is waited for until it has undone that.
 //!
 //! Invariants: never more at work than `parallel` or one batch; past `max_fail` nothing is started; `Start` is never
 //! asked for again after the node has said that it has the run, nor after it expired or was withdrawn.
@@ -16,6 +17,7 @@ mod wave;
 use std::time::Duration;
 
 use campanile_common::api::{OrderState, TargetCounts, TargetState};
+use campanile_common::backoff;
 use campanile_common::id::NodeId;
 use campanile_common::time::Timestamp;
 use campanile_common::wire::v1::order::DeliveryMode;
@@ -26,6 +28,8 @@ use super::count::count;
 
 /// Longest wait for a node to say that it has the run, and for an absent one to come back.
 pub(super) const WORD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a node may take, once its window to confirm is over, until all that it changed is as it was.
+const UNDO_GRACE: Duration = Duration::from_secs(30);
 /// Beyond its own timeout, how long a run may take to be reported.
 pub(super) const REPORT_GRACE: Duration = Duration::from_secs(30);
 /// How long after its expiry an order stays open for late outcomes.
@@ -85,6 +89,14 @@ pub(super) struct Rules {
     pub(super) expires: Timestamp,
     /// Longest time of one run.
     pub(super) timeout: Duration,
+    /// How long a node that is at work may be out of reach: [`WORD_TIMEOUT`], or [`until_undone`].
+    pub(super) absence: Duration,
+}
+
+/// How long a node is waited for that may have cut itself off: by then it has undone the change, when its window to
+/// confirm it was over, and has dialled again even after its longest wait.
+pub(super) const fn until_undone(confirm_within: Duration) -> Duration {
+    confirm_within.saturating_add(UNDO_GRACE).saturating_add(backoff::WAIT_MAX).saturating_add(WORD_TIMEOUT)
 }
 
 /// Where one target stands.
@@ -109,6 +121,8 @@ pub(super) struct Target {
     phase: Phase,
     /// A delivery was begun, so the node may have it.
     was_sent: bool,
+    /// It was sent before a restart: nobody remembers whether the node said that it has it.
+    is_from_before: bool,
     /// Absent, to be reached when it comes back.
     is_queued: bool,
     delivery: Option<DeliveryMode>,
@@ -175,6 +189,7 @@ impl Course {
                 None => Phase::Waiting,
             },
             was_sent: known.was_sent,
+            is_from_before: known.was_sent,
             is_queued: false,
             delivery: None,
             orphaned: None,
@@ -306,7 +321,7 @@ impl Course {
             Phase::Sent { .. } if self.is_withdrawn => Settled::Withdrawn,
             Phase::Sent { .. } if now.wall >= self.rules.expires => Settled::Expired,
             Phase::Sent { .. } => {
-                (target.phase, target.was_sent) = (Phase::Waiting, false);
+                (target.phase, target.was_sent, target.is_from_before) = (Phase::Waiting, false, false);
                 return None;
             }
         };

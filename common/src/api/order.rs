@@ -100,6 +100,19 @@ pub enum TargetState {
 }
 
 impl TargetState {
+    /// All of them, in the order in which a target may go through them.
+    pub const ALL: [Self; 9] = [
+        Self::Waiting,
+        Self::Sent,
+        Self::Running,
+        Self::Queued,
+        Self::Ok,
+        Self::Failed,
+        Self::Silent,
+        Self::Denied,
+        Self::Skipped,
+    ];
+
     /// As JSON writes it, and people read it.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -233,17 +246,7 @@ mod tests {
         for state in [OrderState::Proposed, OrderState::Running, OrderState::Done, OrderState::Cancelled] {
             assert_eq!(serde_json::json!(state), state.as_str());
         }
-        for state in [
-            TargetState::Waiting,
-            TargetState::Sent,
-            TargetState::Running,
-            TargetState::Queued,
-            TargetState::Ok,
-            TargetState::Failed,
-            TargetState::Silent,
-            TargetState::Denied,
-            TargetState::Skipped,
-        ] {
+        for state in TargetState::ALL {
             assert_eq!(serde_json::json!(state), state.as_str());
         }
     }

@@ -137,11 +137,13 @@ impl Course {
             Phase::Sent { .. } if target.is_queued => return Word::AtWall(self.rules.expires),
             Phase::Sent { at } => {
                 let settled = if is_expired { Settled::Expired } else { Settled::Silent };
-                (away.unwrap_or(at).max(at) + WORD_TIMEOUT, settled)
+                let is_at_work = target.is_from_before && away.is_some();
+                let patience = if is_at_work { self.rules.absence } else { WORD_TIMEOUT };
+                (away.unwrap_or(at).max(at) + patience, settled)
             }
             Phase::Running { at } => {
                 let own = at + self.rules.timeout + REPORT_GRACE;
-                let without = away.map(|since| since.max(at) + WORD_TIMEOUT);
+                let without = away.map(|since| since.max(at) + self.rules.absence);
                 (without.map_or(own, |without| own.min(without)), Settled::Silent)
             }
             Phase::Silent => {

@@ -22,6 +22,7 @@ fn rules() -> Rules {
         not_before: Timestamp::from_millis(0),
         expires: Timestamp::from_millis(600_000),
         timeout: Duration::from_secs(60),
+        absence: WORD_TIMEOUT,
     }
 }
 
@@ -227,6 +228,62 @@ fn one_that_leaves_while_it_runs_is_asked_for_a_report_and_never_started_again()
     world.go(5);
     world.returns(0);
     assert_eq!(world.step().deliver, [(0, Report)]);
+}
+
+fn cuts_itself_off() -> Rules {
+    let timeout = Duration::from_secs(600);
+    Rules { absence: until_undone(Duration::from_secs(60)), timeout, ..rules() }
+}
+
+#[test]
+fn one_that_may_have_cut_itself_off_is_waited_for_until_it_has_undone_that_and_no_longer() {
+    let mut world = World::new(cuts_itself_off(), 1);
+    assert_eq!(world.step().deliver, [(0, Start)]);
+    world.received(0);
+    world.leaves(0);
+    assert_eq!(world.step().look_at, Some(world.up + world.course.rules.absence));
+    // Its window, then it puts everything back and dials, after its longest wait.
+    world.go(60 + 30 + 60);
+    assert_eq!((world.step().settled, world.states()), (vec![], vec![Running]));
+    assert_eq!(world.course.order_state(), OrderState::Running);
+    world.go(10);
+    assert_eq!((world.step().settled, world.states()), (vec![(0, Settled::Silent)], vec![Silent]));
+}
+
+#[test]
+fn one_that_cut_itself_off_is_asked_when_it_is_back_and_its_word_counts() {
+    let mut world = World::new(cuts_itself_off(), 2);
+    assert_eq!(world.step().deliver, [(0, Start), (1, Start)]);
+    world.received(0);
+    world.course.ended(1, Fine);
+    world.leaves(0);
+    world.go(70);
+    assert_eq!(world.step().settled, []);
+    world.returns(0);
+    assert_eq!(world.step().deliver, [(0, Report)]);
+    world.course.reverted(0);
+    assert!(world.course.ended(0, Failed));
+    assert_eq!((world.states(), world.course.order_state()), (vec![Failed, Fine], OrderState::Done));
+}
+
+#[test]
+fn one_that_was_cut_off_before_it_said_a_word_is_silent_soon() {
+    let mut world = World::new(cuts_itself_off(), 1);
+    assert_eq!(world.step().deliver, [(0, Start)]);
+    world.leaves(0);
+    world.go(10);
+    assert_eq!(world.step().settled, [(0, Settled::Silent)]);
+}
+
+#[test]
+fn after_a_restart_one_that_may_have_cut_itself_off_is_waited_for_as_well() {
+    let mut world = World::known(cuts_itself_off(), &[Known { was_sent: true, state: None }]);
+    world.up = Duration::ZERO;
+    world.leaves(0);
+    world.go(150);
+    assert_eq!((world.step().settled, world.states()), (vec![], vec![Sent]));
+    world.go(10);
+    assert_eq!(world.step().settled, [(0, Settled::Silent)]);
 }
 
 #[test]
