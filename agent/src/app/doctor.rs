@@ -12,6 +12,7 @@ use campanile_common::time::Timestamp;
 use campanile_common::wire::v1::request::StewardDescription;
 
 use super::witness::Witness;
+use crate::config::state;
 use crate::identity::Identity;
 use crate::order::{StewardError, ask_once};
 use crate::os::lock::Lock;
@@ -77,6 +78,8 @@ fn examine(settings: &Settings) -> anyhow::Result<Vec<Check>> {
         checks.push(check::catalogue(found.catalogue_version));
         checks.push(check::units(found.has_units, settings.steward.units));
     }
+    let config = state::State::load(&state::folder_of(&settings.steward.state_dir));
+    checks.push(check::config(config.as_ref()));
     for folder in [&settings.state_dir, &settings.steward.state_dir] {
         checks.push(space(folder));
     }

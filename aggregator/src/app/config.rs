@@ -92,11 +92,11 @@ async fn pass_on(
         tokio::select! {
             () = stop.cancelled() => return,
             apply = applies.recv() => match apply {
-                Ok(Apply { generation, targets, is_clean }) => {
-                    drop(ended.send(ApplyEnded { generation, targets, is_clean }).await);
+                Ok(Apply { generation, targets, applied, is_clean }) => {
+                    drop(ended.send(ApplyEnded { generation, targets, applied, is_clean }).await);
                 }
                 Err(broadcast::error::RecvError::Lagged(missed)) => {
-                    tracing::warn!(missed, "ends of orders missed: settle their generations by hand");
+                    tracing::warn!(missed, "ends of orders missed: apply their generations again, else nobody follows them");
                 }
                 Err(broadcast::error::RecvError::Closed) => stop.cancelled().await,
             },

@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use super::follow::{Candidate, Following};
+use super::follow::{Candidate, Following, Member, is_well};
 use super::record::{ReportRecord, generation_key, report_key};
 use super::report::{self, Note};
 use super::{Config, ConfigError, Reports, keep};
@@ -50,7 +50,9 @@ pub struct ApplyEnded {
     /// Which it applied.
     pub generation: Digest,
     /// To whom.
-    pub targets: Vec<NodeId>,
+    pub targets: BTreeSet<NodeId>,
+    /// On whom of them it went well.
+    pub applied: BTreeSet<NodeId>,
     /// It ended well on as many as it had to.
     pub is_clean: bool,
 }
@@ -238,23 +240,21 @@ impl ConfigTask {
 
     /// A release that went well on all that were known when it was made is settled.
     async fn apply_ended(&mut self, ended: ApplyEnded) {
-        let ApplyEnded { generation, targets, is_clean } = ended;
+        let ApplyEnded { generation, targets, applied, is_clean } = ended;
         if !is_clean {
             return;
         }
         let registry = self.parts.nodes.registry().clone();
         let covered = self.config.blocking(move |config| {
             let read = config.read_generation(generation)?;
-            let targets: BTreeSet<NodeId> = targets.into_iter().collect();
             let known = config.known();
-            let is_at = |node: &NodeId| {
-                let current = known.nodes.get(node).and_then(|record| record.report.current);
-                current.is_some_and(|(_, digest)| digest == generation)
+            let member = |node: &NodeId| Member {
+                report: known.nodes.get(node).map(|record| &record.report),
+                is_active: registry.get(*node).is_some_and(|held| held.record.state == NodeState::Active),
+                is_target: targets.contains(node),
+                is_applied: applied.contains(node),
             };
-            let is_active = |node: &NodeId| {
-                registry.get(*node).is_some_and(|held| held.record.state == NodeState::Active)
-            };
-            Ok(read.members.keys().all(|node| targets.contains(node) || is_at(node) || !is_active(node)))
+            Ok(read.members.keys().all(|node| is_well(generation, member(node))))
         });
         let settled = match covered.await {
             Ok(true) => self.config.settle(generation, "aggregator").await.map(drop),

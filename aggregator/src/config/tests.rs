@@ -2,6 +2,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "parts are damaged by hand")]
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -376,7 +377,7 @@ struct Fleet {
     sessions: Sessions,
     asked: mpsc::Receiver<NodeEvent>,
     ended: mpsc::Sender<ApplyEnded>,
-    targets: Arc<Mutex<std::collections::BTreeSet<NodeId>>>,
+    targets: Arc<Mutex<BTreeSet<NodeId>>>,
 }
 
 async fn fleet(folder: &Path) -> Fleet {
@@ -401,7 +402,7 @@ async fn fleet(folder: &Path) -> Fleet {
     let nodes = Nodes::new(registry.await.unwrap(), sender, view, pins, bench.clock.clone());
     let (sessions, targets) = (Sessions::default(), Arc::new(Mutex::default()));
     let (ended, inbox) = mpsc::channel(8);
-    let source: Arc<Mutex<std::collections::BTreeSet<NodeId>>> = Arc::clone(&targets);
+    let source: Arc<Mutex<BTreeSet<NodeId>>> = Arc::clone(&targets);
     let parts = ConfigTaskParts {
         nodes,
         sessions: sessions.clone(),
@@ -455,12 +456,15 @@ async fn a_node_that_was_away_is_offered_the_release_once_it_is_settled() {
     fleet.says(1, ConfigReport::default()).await;
     tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
     assert!(fleet.asked.try_recv().is_err(), "nobody knows yet whether it does harm");
-    let clean = |targets: Vec<NodeId>, is_clean| ApplyEnded { generation: digest, targets, is_clean };
-    fleet.ended.send(clean(MEMBERS.to_vec(), false)).await.unwrap();
-    fleet.ended.send(clean(vec![node(1)], true)).await.unwrap();
+    let clean = |targets: &[NodeId], is_clean| {
+        let (targets, applied) = (targets.iter().copied().collect(), BTreeSet::new());
+        ApplyEnded { generation: digest, targets, applied, is_clean }
+    };
+    fleet.ended.send(clean(&MEMBERS, false)).await.unwrap();
+    fleet.ended.send(clean(&[node(1)], true)).await.unwrap();
     tokio::time::sleep(std::time::Duration::from_millis(200)).await;
     assert_eq!(fleet.bench.config.settled(), None, "it failed, and then reached a part of its members alone");
-    fleet.ended.send(clean(MEMBERS.to_vec(), true)).await.unwrap();
+    fleet.ended.send(clean(&MEMBERS, true)).await.unwrap();
     let (to, offer) = fleet.offered(OfferEnd::Ready).await;
     assert_eq!((to, offer.generation, offer.is_followed), (node(3), digest, true));
     assert_eq!(offer.name, "node-3");

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::peer::{Peer, peer};
 use super::{Context, lane, offer, order, request};
-use crate::node::{DeliverySlip, NodeEvent, OfferEnd, SessionCommand, SessionSeed};
+use crate::node::{ConfigState, DeliverySlip, NodeEvent, OfferEnd, SessionCommand, SessionSeed};
 use crate::os::random;
 use crate::series::SessionKey;
 
@@ -242,7 +242,9 @@ impl Driver<'_> {
                     self.context.nodes.tell(NodeEvent::Facts { node, agent_version, facts }).await;
                 }
                 AggregatorEffect::Config(report) => {
-                    self.context.config.report(self.peer.node, *report).await;
+                    let (node, state) = (self.peer.node, ConfigState::of(&report));
+                    self.context.nodes.tell(NodeEvent::Config { node, state }).await;
+                    self.context.config.report(node, *report).await;
                 }
                 AggregatorEffect::Renew(request) => match self.renew(&request).await {
                     Ok(message) => effects.extend(self.apply(AggregatorEvent::Send(message))),

@@ -35,7 +35,8 @@ pub use liveness::LivenessSettings;
 pub use record::{NodeRecord, TokenRecord};
 pub use registry::Registry;
 pub use session::{
-    DeliveryEvent, DeliveryReport, DeliverySlip, LinkStats, NodeEvent, OfferEnd, SessionCommand, SessionSeed,
+    ConfigState, DeliveryEvent, DeliveryReport, DeliverySlip, LinkStats, NodeEvent, OfferEnd, SessionCommand,
+    SessionSeed,
 };
 pub use sessions::{SessionAbilities, SessionChange, Sessions};
 pub use task::{NodeTask, NodeTaskSettings};

@@ -5,7 +5,7 @@ use campanile_common::authority::RunId;
 use campanile_common::id::{InstanceId, NodeId};
 use campanile_common::time::Timestamp;
 use campanile_common::wire::hello::Refusal;
-use campanile_common::wire::v1::config::ConfigOffer;
+use campanile_common::wire::v1::config::{ConfigOffer, ConfigPhase, ConfigReport};
 use campanile_common::wire::v1::control::{Control, Facts, GoodbyeReason};
 use campanile_common::wire::v1::order::{Deliver, JournalPosition, Outcome, OutputChunk};
 use campanile_common::wire::v1::request::{Reply, Request};
@@ -138,6 +138,23 @@ pub enum DeliveryEvent {
     Lost,
 }
 
+/// How a node stands to its configuration, as far as its health depends on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ConfigState {
+    /// Resources that differ by another hand.
+    pub drifted: u32,
+    /// Number of the generation that it tried last, where that was undone.
+    pub reverted: Option<u64>,
+}
+
+impl ConfigState {
+    /// What a report says of it.
+    pub fn of(report: &ConfigReport) -> Self {
+        let tried = report.tried.filter(|_| report.phase == ConfigPhase::Reverted);
+        Self { drifted: report.drifted_count, reverted: tried.map(|(number, _)| number) }
+    }
+}
+
 /// What happens to nodes.
 #[derive(Debug)]
 pub enum NodeEvent {
@@ -167,6 +184,13 @@ pub enum NodeEvent {
         agent_version: String,
         /// What it said.
         facts: Facts,
+    },
+    /// The node told how it stands to its configuration.
+    Config {
+        /// Whose.
+        node: NodeId,
+        /// What of it is for its health.
+        state: ConfigState,
     },
     /// A session ended.
     Ended {

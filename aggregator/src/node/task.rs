@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::liveness::LivenessSettings;
 use super::presence::Presence;
 use super::registry::Registry;
-use super::session::{LinkStats, NodeEvent, SessionCommand, SessionSeed};
+use super::session::{ConfigState, LinkStats, NodeEvent, SessionCommand, SessionSeed};
 use super::sessions::{SessionAbilities, Sessions};
 use super::view::{self, SessionFacts};
 use super::{FleetView, vitals};
@@ -62,6 +62,7 @@ struct Live {
     processes: Option<Vec<ProcessInfo>>,
     /// How far the node's clock is from ours, in milliseconds; network delay included.
     clock_skew_ms: i64,
+    config: ConfigState,
 }
 
 /// Owns what lives.
@@ -168,6 +169,7 @@ impl NodeTask {
                     tracing::warn!(%node, %error, "facts not kept");
                 }
             }
+            NodeEvent::Config { node, state } => self.live(node).config = state,
             NodeEvent::Ended { node, session, is_orderly } => {
                 let Some(live) = self.live.get_mut(&node) else { return };
                 if live.presence.ended(session, is_orderly) {
@@ -228,6 +230,7 @@ impl NodeTask {
             sessions: 0,
             processes: None,
             clock_skew_ms: 0,
+            config: ConfigState::default(),
         })
     }
 
@@ -315,6 +318,8 @@ impl NodeTask {
         let vitals = current.map(|current| {
             let mut vitals = live.vitals.read(previous.as_deref(), &current);
             vitals.clock_skew_seconds = Some(milliseconds_to_seconds(live.clock_skew_ms));
+            vitals.drifted_resources = live.config.drifted;
+            vitals.reverted_generation = live.config.reverted.map(|number| number.to_string());
             vitals
         });
         live.usage = vitals.as_ref().map(vitals::usage).unwrap_or_default();

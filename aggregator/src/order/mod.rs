@@ -136,8 +136,10 @@ pub struct Apply {
     /// Which it applied.
     pub generation: Digest,
     /// To whom.
-    pub targets: Vec<NodeId>,
-    /// It went through all of them, and no more failed than may.
+    pub targets: BTreeSet<NodeId>,
+    /// On whom of them it went well.
+    pub applied: BTreeSet<NodeId>,
+    /// It went through all of them, no more failed than may, none took it back, and none fell silent over it.
     pub is_clean: bool,
 }
 

@@ -238,6 +238,12 @@ impl Course {
         }
     }
 
+    /// True when no target took back what the run changed, and none that may have the run gave no word.
+    pub(super) fn is_known_to_be_harmless(&self) -> bool {
+        let is_in_doubt = |target: &Target| target.was_sent && target.state() == TargetState::Silent;
+        !self.targets.iter().any(|target| target.has_reverted || is_in_doubt(target))
+    }
+
     /// True while there is anything left to do or to hear.
     pub(super) fn is_open(&self) -> bool {
         self.targets.iter().any(|target| !matches!(target.phase, Phase::Ended(_)))

@@ -23,6 +23,8 @@ pub(super) enum Rule {
     FailedUnit,
     FailedCollector,
     RefusedSettings,
+    Drift,
+    Reverted,
 }
 
 impl Rule {
@@ -41,6 +43,8 @@ impl Rule {
             Self::FailedUnit => "systemd",
             Self::FailedCollector => "collector",
             Self::RefusedSettings => "settings",
+            Self::Drift => "drift",
+            Self::Reverted => "reverted",
         }
     }
 
@@ -53,6 +57,7 @@ impl Rule {
             Self::ClockSkew => "skew".to_owned(),
             Self::ClockUnsynchronised => "synchronisation".to_owned(),
             Self::RefusedSettings => "agent".to_owned(),
+            Self::Reverted => format!("generation {part}"),
             Self::Cpu
             | Self::Memory
             | Self::Disk
@@ -61,7 +66,8 @@ impl Rule {
             | Self::Latency
             | Self::Queue
             | Self::FailedUnit
-            | Self::FailedCollector => part.to_owned(),
+            | Self::FailedCollector
+            | Self::Drift => part.to_owned(),
         }
     }
 
@@ -69,7 +75,11 @@ impl Rule {
     pub(super) fn has_value(self) -> bool {
         !matches!(
             self,
-            Self::ClockUnsynchronised | Self::FailedUnit | Self::FailedCollector | Self::RefusedSettings
+            Self::ClockUnsynchronised
+                | Self::FailedUnit
+                | Self::FailedCollector
+                | Self::RefusedSettings
+                | Self::Reverted
         )
     }
 
@@ -96,6 +106,11 @@ impl Rule {
             Self::FailedUnit => format!("systemd unit {part} failed"),
             Self::RefusedSettings => {
                 format!("the agent's settings are refused, the last good ones stay in force: {part}")
+            }
+            Self::Drift if value < 2.0 => "1 resource differs from its configuration".to_owned(),
+            Self::Drift => format!("{value:.0} resources differ from their configuration"),
+            Self::Reverted => {
+                format!("generation {part} was undone: the node could not reach the aggregator with it")
             }
             Self::FailedCollector => format!("the agent's {part} collector gives no values"),
         }
@@ -152,6 +167,12 @@ pub(super) fn visit<'a>(
     }
     for error in &vitals.settings_errors {
         see(Rule::RefusedSettings, error, 1.0, thresholds.refused_settings.limits());
+    }
+    if vitals.drifted_resources > 0 {
+        see(Rule::Drift, "", f64::from(vitals.drifted_resources), thresholds.drift.limits());
+    }
+    if let Some(generation) = &vitals.reverted_generation {
+        see(Rule::Reverted, generation, 1.0, thresholds.reverted.limits());
     }
     for collector in &vitals.failed_collectors {
         see(Rule::FailedCollector, collector, 1.0, thresholds.failed_collector.limits());

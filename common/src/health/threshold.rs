@@ -112,6 +112,10 @@ pub struct Thresholds {
     pub(super) failed_collector: Condition,
     /// The agent refuses its settings as they are written.
     pub(super) refused_settings: Condition,
+    /// Resources of the node differ from its configuration by another hand.
+    pub(super) drift: Condition,
+    /// The generation that the node tried last was undone.
+    pub(super) reverted: Condition,
 }
 
 /// What fills slowly fires soon, what peaks in ordinary work fires late; short enough that a person who watches
@@ -153,6 +157,8 @@ impl Default for Thresholds {
             failed_unit: Condition { for_s: 10, clear_for_s: 10 },
             failed_collector: Condition { for_s: 30, clear_for_s: 30 },
             refused_settings: Condition { for_s: 1, clear_for_s: 1 },
+            drift: Condition { for_s: 1, clear_for_s: 1 },
+            reverted: Condition { for_s: 1, clear_for_s: 1 },
         }
     }
 }
@@ -286,6 +292,8 @@ struct RawThresholds {
     failed_unit: RawCondition,
     failed_collector: RawCondition,
     refused_settings: RawCondition,
+    drift: RawCondition,
+    reverted: RawCondition,
 }
 
 impl TryFrom<RawThresholds> for Thresholds {
@@ -326,6 +334,8 @@ impl TryFrom<RawThresholds> for Thresholds {
                 .refused_settings
                 .over(default.refused_settings)
                 .check("refused_settings")?,
+            drift: raw.drift.over(default.drift).check("drift")?,
+            reverted: raw.reverted.over(default.reverted).check("reverted")?,
         })
     }
 }

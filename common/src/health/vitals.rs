@@ -26,6 +26,11 @@ pub struct Vitals {
     pub failed_collectors: Vec<String>,
     /// Why the agent refuses its settings as they are written; empty while it does not.
     pub settings_errors: Vec<String>,
+    /// How many resources differ from the configuration by another hand. A sample alone does not tell: whoever received
+    /// the node's report fills this in.
+    pub drifted_resources: u32,
+    /// Number of the generation that the node tried last, where it was undone; filled in likewise.
+    pub reverted_generation: Option<String>,
     /// Whether the kernel holds the node's clock to be synchronised.
     pub is_clock_synchronised: Option<bool>,
     /// What the node's own time service still has to correct, in seconds.

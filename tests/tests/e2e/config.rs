@@ -143,10 +143,19 @@ fn a_hand_edit_is_drift_and_an_apply_takes_it_back() {
     });
     let drift = configured.command(&["config", "drift", "-o", "json"], "").expect_code(10);
     assert!(drift.out.contains("file:/etc/motd"), "{}", drift.out);
+    let health = || configured.command(&["health"], "").out;
+    until("it costs the node points", patience(Duration::from_secs(20)), || {
+        health().contains("1 resource differs from its configuration")
+    });
+    let doctor = run(&mut configured.fleet.agent_command("web-1", &["doctor"]), "").out;
+    assert!(doctor.contains("WARN  config       at generation 1 since"), "{doctor}");
     configured.apply(&[]).expect_code(0);
     assert_eq!(configured.motd("web-1"), "ding\n");
     until("the drift is gone", patience(Duration::from_secs(60)), || {
         configured.command(&["config", "drift"], "").code == Some(0)
+    });
+    until("it costs nothing any more", patience(Duration::from_secs(20)), || {
+        !health().contains("differs from its configuration")
     });
 }
 

@@ -7,8 +7,10 @@ use std::time::Duration;
 use campanile_common::authority::Policy;
 use campanile_common::id::{FleetId, NodeId};
 use campanile_common::time::Timestamp;
+use campanile_common::wire::v1::config::ConfigPhase;
 use serde::Serialize;
 
+use crate::config::state::{State as ConfigState, StateError};
 use crate::settings::UnitUse;
 
 /// Orders are valid from a minute before they are made; half of that is worth a word.
@@ -221,6 +223,51 @@ pub(super) fn units(has_units: bool, wanted: UnitUse) -> Check {
     }
 }
 
+/// How the node stands to its configuration.
+pub(super) fn config(found: Result<&ConfigState, &StateError>) -> Check {
+    let state = match found {
+        Ok(state) => state,
+        Err(StateError::Read { path, source }) if source.kind() == std::io::ErrorKind::PermissionDenied => {
+            return warn("config", format!("{}: {source}", path.display()), "run doctor as root to see it");
+        }
+        Err(error) => {
+            let advice = "no generation is taken until then; see the steward's log";
+            return fail("config", error.to_string(), advice);
+        }
+    };
+    let at = match (state.current, state.applied) {
+        (Some((number, _)), Some(applied)) => format!("at generation {number} since {applied}"),
+        (Some((number, _)), None) => format!("at generation {number}"),
+        (None, _) => "no generation was applied yet".to_owned(),
+    };
+    let tried =
+        state.tried.map_or_else(|| "the last apply".to_owned(), |(number, _)| format!("generation {number}"));
+    let changes = match state.drifted_count {
+        0 => String::new(),
+        1 => ", 1 resource differs by another hand".to_owned(),
+        count => format!(", {count} resources differ by another hand"),
+    };
+    let ended = match state.phase {
+        ConfigPhase::Unconfigured | ConfigPhase::Applied => "",
+        ConfigPhase::Applying => "is being applied",
+        ConfigPhase::Confirming => "waits for its confirmation",
+        ConfigPhase::Failed => "failed",
+        ConfigPhase::Reverted => "was undone",
+    };
+    let has_failed = matches!(state.phase, ConfigPhase::Failed | ConfigPhase::Reverted);
+    let ended = match (ended, state.detail.as_str()) {
+        ("", _) => String::new(),
+        (ended, "") => format!(", {tried} {ended}"),
+        (ended, detail) => format!(", {tried} {ended}: {detail}"),
+    };
+    let detail = format!("{at}{ended}{changes}");
+    match (has_failed, state.drifted_count) {
+        (true, _) => warn("config", detail, "correct the bundle and apply it: campanile config apply"),
+        (false, 0) => ok("config", detail),
+        (false, _) => warn("config", detail, "see campanile config drift, then apply"),
+    }
+}
+
 /// `found` are the bytes available and the size of the file system.
 pub(super) fn space(folder: &Path, found: Result<(u64, u64), String>) -> Check {
     let place = folder.display();
@@ -304,6 +351,32 @@ mod tests {
             State::Warn
         );
         assert_eq!(state(&steward(Err("x: Connection refused".to_owned()), socket)), State::Fail);
+    }
+
+    #[test]
+    fn a_configuration_that_was_undone_or_differs_wants_attention() {
+        let digest = campanile_common::id::Digest::from_bytes([1; 32]);
+        let mut found = ConfigState::default();
+        assert_eq!(config(Ok(&found)).to_string(), "OK    config       no generation was applied yet");
+        found.begin((4, digest));
+        assert!(config(Ok(&found)).detail.ends_with(", generation 4 is being applied"));
+        found.succeed((4, digest), NOW);
+        let check = config(Ok(&found));
+        assert_eq!((state(&check), check.detail), (State::Ok, format!("at generation 4 since {NOW}")));
+        found.drifted_count = 2;
+        let check = config(Ok(&found));
+        assert_eq!(state(&check), State::Warn);
+        assert!(check.detail.ends_with(", 2 resources differ by another hand"), "{check}");
+        found.begin((5, digest));
+        found.revert((5, digest), 1, "not confirmed");
+        let check = config(Ok(&found));
+        assert_eq!(state(&check), State::Warn);
+        assert!(check.detail.contains(", generation 5 was undone: not confirmed, 2 resources"), "{check}");
+        let path = Path::new("/p").to_owned();
+        let damaged = StateError::Damaged { path: path.clone(), problem: "x".to_owned() };
+        assert_eq!(state(&config(Err(&damaged))), State::Fail);
+        let source = std::io::Error::from(std::io::ErrorKind::PermissionDenied);
+        assert_eq!(state(&config(Err(&StateError::Read { path, source }))), State::Warn);
     }
 
     #[test]

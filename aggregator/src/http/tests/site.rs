@@ -229,7 +229,6 @@ const CONTRACT: &[(&str, &str)] = &[
     ("get", "/api/v1/config/generations"),
     ("get", "/api/v1/config/generations/{digest}"),
     ("get", "/api/v1/config/generations/{digest}/signed"),
-    ("post", "/api/v1/config/generations/{digest}/settle"),
     ("get", "/api/v1/config/nodes"),
     ("get", "/api/v1/config/nodes/{idOrName}"),
     ("get", "/api/v1/orders"),

@@ -599,6 +599,22 @@ fn a_node_that_took_the_change_back_stops_the_waves_at_once() {
 }
 
 #[test]
+fn a_run_that_one_took_back_or_fell_silent_over_is_not_known_to_be_harmless() {
+    let mut world = World::new(cuts_itself_off(), 3);
+    world.contacts.borrow_mut().insert(node(2), Contact::Gone { since: Duration::ZERO });
+    assert_eq!(world.step().settled, [(2, Settled::Absent)]);
+    assert!(world.course.is_known_to_be_harmless(), "one that was away says nothing against it");
+    world.go(10);
+    assert_eq!(world.step().settled.len(), 2);
+    assert!(!world.course.is_known_to_be_harmless());
+    world.course.ended(0, Fine);
+    world.course.ended(1, Fine);
+    assert!(world.course.is_known_to_be_harmless(), "their late outcomes were good");
+    world.course.reverted(1);
+    assert!(!world.course.is_known_to_be_harmless());
+}
+
+#[test]
 fn a_node_that_stays_away_after_its_change_stops_the_waves_and_one_that_returns_does_not() {
     for comes_back in [true, false] {
         let mut world = World::new(waves(&[1, 2], 0), 2);

@@ -323,10 +323,14 @@ impl OrderTask {
         let Action::Config { generation, mode: ConfigMode::Apply { .. } } = live.order.action else { return };
         let counts = record.counts;
         let most = live.record.dispatch.max_fail.unwrap_or(0);
+        let is_through = record.state == OrderState::Done && counts.skipped == 0;
         let is_clean =
-            record.state == OrderState::Done && counts.skipped == 0 && counts.failed + counts.denied <= most;
+            is_through && counts.failed + counts.denied <= most && live.course.is_known_to_be_harmless();
+        let is_ok = |(node, state)| (state == TargetState::Ok).then_some(node);
+        let nodes = live.nodes.iter().copied();
+        let applied = nodes.clone().zip(live.course.states()).filter_map(is_ok).collect();
         // Nobody listens: then nothing is settled by itself.
-        drop(self.applies.send(Apply { generation, targets: live.nodes.clone(), is_clean }));
+        drop(self.applies.send(Apply { generation, targets: nodes.collect(), applied, is_clean }));
     }
 
     fn publish(&self, run: RunId, record: &StateRecord) {

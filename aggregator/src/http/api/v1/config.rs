@@ -244,24 +244,6 @@ pub(super) async fn signed(
     Ok(octets(config.signed(config.find(&name)?.digest).await?))
 }
 
-/// Lets nodes that were away, or are enrolled later, go to this release or a newer one by themselves.
-#[utoipa::path(
-    post, path = "/api/v1/config/generations/{digest}/settle", tag = "config", params(("digest" = String, Path)),
-    responses((status = 200, body = GenerationSummary), (status = "4XX", body = Problem))
-)]
-pub(super) async fn settle(
-    State(shared): App,
-    caller: Caller,
-    Segment(name): Segment,
-    _: Params<NoParams>,
-) -> Outcome<Json<GenerationSummary>> {
-    caller.require(&shared, Permission::Config, "config.settle", "config").await?;
-    let (config, by) = (shared.services.config.clone(), caller.actor.id.clone());
-    let digest = config.find(&name)?.digest;
-    let settled = shared.to_end(async move { config.settle(digest, &by).await }).await?;
-    Ok(Json(settled?))
-}
-
 fn node_config(shared: &Arc<Shared>, view: &NodeView) -> NodeConfig {
     shared.services.config.node(view.node.node_id, &view.node.name, view.connection.is_some())
 }

@@ -60,7 +60,6 @@ pub(in crate::http) fn routes() -> OpenApiRouter<Arc<Shared>> {
         .routes(routes!(config::list))
         .routes(routes!(config::submit, config::generation))
         .routes(routes!(config::signed))
-        .routes(routes!(config::settle))
         .routes(routes!(config::nodes))
         .routes(routes!(config::node))
         .routes(routes!(orders::list, orders::submit))
