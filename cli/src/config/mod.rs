@@ -4,6 +4,7 @@ mod apply;
 mod build;
 mod content;
 mod diff;
+mod ending;
 mod explain;
 mod history;
 pub(crate) mod local;

@@ -19,7 +19,7 @@ use ureq::http::Method;
 
 use super::build::Head;
 use super::content::Parts;
-use crate::client::{Client, ClientError, Condition};
+use crate::client::{Client, ClientError, Condition, segment};
 use crate::context::Context;
 use crate::exit::UsageError;
 
@@ -257,6 +257,11 @@ pub(crate) fn find(client: &Client, text: &str) -> anyhow::Result<GenerationSumm
 /// What is said where a generation is needed and there is none.
 pub(crate) fn none_yet() -> anyhow::Error {
     anyhow!("this fleet has no generation yet; make the first with `campanile config apply DIR`")
+}
+
+/// How one node stands.
+pub(crate) fn node(client: &Client, name: &str) -> Result<NodeConfig, ClientError> {
+    client.get(&format!("{PATH}/nodes/{}", segment(name)), &[])
 }
 
 /// How nodes stand, in the order of their names.

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use campanile_common::api::{ConfigHead, DispatchOptions, Node, Order, OrderRequest, OrderState};
+use campanile_common::api::{
+    ConfigHead, DispatchOptions, Node, Order, OrderRequest, OrderState, OrderTarget,
+};
 use campanile_common::authority::{
     Action, Authority, ConfigMode, Limits, OUTPUT_BYTES_MAX, Role, TIMEOUT_MAX, Tier, VALIDITY_MAX,
 };
@@ -11,9 +13,9 @@ use campanile_common::id::{Digest, NodeId};
 use clap::Args;
 
 use super::build::{Head, Origin};
-use super::remote;
 use super::said::parse;
 use super::view::{Collector, Fate, NodeResult, Outcome};
+use super::{ending, remote};
 use crate::client::{Client, segment};
 use crate::context::Context;
 use crate::exit::{Exit, UsageError};
@@ -239,7 +241,7 @@ impl Session {
             context.environment.stderr_is_terminal && matches!(work.mode, ConfigMode::Apply { .. });
         let mut collector = Collector::telling(is_telling);
         match follow::watch(context, &self.client, &accepted, &stop, &mut collector)? {
-            Some(ended) => Ok(Ok(self.outcome(&ended, work.generation.clone(), &collector))),
+            Some(ended) => Ok(Ok(self.outcome(&ended, work, &collector))),
             None => Ok(Err(follow::interrupt(context, &self.client, accepted.order_id)?)),
         }
     }
@@ -266,8 +268,8 @@ impl Session {
         draft.compose(&self.authority, submit::new_id(), clock::now())
     }
 
-    fn outcome(&self, ended: &Order, generation: ConfigHead, collector: &Collector) -> Outcome {
-        let result = |target: &campanile_common::api::OrderTarget| {
+    fn outcome(&self, ended: &Order, work: &Work<'_>, collector: &Collector) -> Outcome {
+        let result = |target: &OrderTarget| {
             let mut said = parse(collector.of(target.node_id));
             if said.summary.is_none() && target.output_bytes > 0 {
                 // The stream broke, or ended first: what was kept is fetched once more.
@@ -284,6 +286,12 @@ impl Session {
         };
         let mut nodes: Vec<NodeResult> = ended.targets.iter().map(result).collect();
         nodes.sort_by(|a, b| a.name.cmp(&b.name));
+        let generation = work.generation.clone();
+        if matches!(work.mode, ConfigMode::Apply { .. }) {
+            let is_cut = |target: &&OrderTarget| target.result.as_deref() == Some("indeterminate");
+            let cut = ended.targets.iter().filter(is_cut).map(|target| target.node_id).collect();
+            ending::learn(&self.client, generation.digest, cut, &mut nodes);
+        }
         Outcome { order_id: ended.order_id, generation, nodes }
     }
 }
