@@ -44,7 +44,9 @@ BOX_ID=$$
 BOX_ROOT=$root
 BOX_PROGRAMS=$(realpath "$TARGET_DIR/debug")
 BOX_WORK=$(mktemp -d)
-export BOX_ID BOX_ROOT BOX_PROGRAMS BOX_WORK
+BOX_LOGS=$(realpath "$TARGET_DIR")/box
+mkdir -p "$BOX_LOGS"
+export BOX_ID BOX_ROOT BOX_PROGRAMS BOX_WORK BOX_LOGS
 
 clean() {
     local folder

@@ -32,6 +32,8 @@ machine_make() {
     mkdir -p "$folder/upper" "$folder/work" "$folder/root"
     mount -t overlay "box-$1" -o "lowerdir=$BOX_ROOT,upperdir=$folder/upper,workdir=$folder/work" "$folder/root"
     echo "$1" > "$folder/root/etc/hostname"
+    # The journal outlives a power cut.
+    mkdir -p "$folder/root/var/log/journal"
     printf '127.0.0.1 localhost %s\n' "$1" > "$folder/root/etc/hosts"
     printf '%s\n' '[Unit]' 'Before=network.target' '[Service]' 'Type=oneshot' 'RemainAfterExit=yes' \
         "ExecStart=/bin/ip address add $NETWORK.$2/24 dev host0" 'ExecStart=/bin/ip link set host0 up' \

@@ -85,4 +85,9 @@ for part in "${parts[@]}"; do
     source "./part/$part.sh"
 done
 printf 'box: %d passed, %d failed, %d skipped, %d s\n' "$PASSED" "$FAILED" "$SKIPPED" "$SECONDS"
-[ "$FAILED" = 0 ]
+[ "$FAILED" != 0 ] || exit 0
+for node in "${NODES[@]}"; do
+    on "$node" journalctl -o short-precise > "$BOX_LOGS/$node.log" || true
+done
+printf 'box: journals of the machines are in %s\n' "$BOX_LOGS"
+exit 1

@@ -1,7 +1,6 @@
 # What another hand changes is told, and put right where the bundle says so.
 # shellcheck shell=bash
 
-drifts() { code 10 says "$1" campanile config drift; }
 drift_says() {
     local got=0
     campanile config drift > "$BOX_WORK/drift.log" 2>&1 || got=$?
@@ -14,7 +13,7 @@ bundle beta <<'T'
 content = "ours\n"
 [file."/etc/enforced"]
 content = "ours\n"
-drift = "enforce"
+on_drift = "enforce"
 [sysctl."net.ipv4.ip_forward"]
 value = "1"
 T

@@ -24,7 +24,7 @@ check 'a firewall that drops everything: the apply says that it was taken back' 
 check 'the firewall is gone' is_not is_cut
 check 'the file is back' says before window
 check 'the node is online' eventually 30 is_online beta
-check 'and reports it' eventually 30 reports reverted
+check 'and reports it' eventually 120 reports reverted
 
 # Steward and agent die within the window and stay dead: the guardian is a unit of its own.
 for unit in campanile-steward campanile-agent; do
@@ -47,7 +47,7 @@ on beta rm -rf /run/systemd/system/campanile-steward.service.d /run/systemd/syst
 on beta systemctl daemon-reload
 on beta systemctl restart campanile-steward campanile-agent
 check 'started again, the node is online' eventually 30 is_online beta
-check 'and reports it' eventually 30 reports reverted
+check 'and reports it' eventually 120 reports reverted
 wait "$applying"
 
 # The power goes within the window.
@@ -61,7 +61,7 @@ machine_boot beta
 check 'after a power cut the firewall is gone' is_not is_cut
 check 'and the file is back' eventually 20 says before window
 check 'the node is online' eventually 30 is_online beta
-check 'and reports it' eventually 30 reports reverted
+check 'and reports it' eventually 120 reports reverted
 wait "$applying"
 
 printf '[file."/etc/window"]\ncontent = "after\\n"\n' | bundle beta
