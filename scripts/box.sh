@@ -48,6 +48,7 @@ BOX_LOGS=$(realpath "$TARGET_DIR")/box
 mkdir -p "$BOX_LOGS"
 export BOX_ID BOX_ROOT BOX_PROGRAMS BOX_WORK BOX_LOGS
 
+# shellcheck disable=SC2317  # called by the trap
 clean() {
     local folder
     rm -rf --one-file-system "$BOX_WORK"

@@ -1,6 +1,6 @@
 # One aggregator and two nodes with their stewards, as units of systemd, with the machines' own / to configure.
 # Sourced by run.sh.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 
 HUB=alpha
 NODES=(alpha beta)

@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
 # Runs the parts and prints a line for each check. Started by scripts/box.sh, in namespaces of its own.
+# Functions and variables are those of all files together.
+# shellcheck disable=SC2034,SC2317
 set -euo pipefail
 cd "$(dirname "$0")"
 

@@ -1,5 +1,6 @@
 # Packages of apt: a repository in a folder, with two versions of one package and one that it needs.
-# shellcheck shell=bash
+# What stands in single quotes is for the machine.
+# shellcheck shell=bash disable=SC2016
 
 # deb NAME VERSION [DEPENDS]
 deb() {

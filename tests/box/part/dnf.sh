@@ -1,5 +1,6 @@
 # Packages of dnf: the other node has no apt, and a repository in a folder.
-# shellcheck shell=bash
+# What stands in single quotes is for the machine.
+# shellcheck shell=bash disable=SC2016
 
 # rpm_of NAME VERSION [REQUIRES]
 rpm_of() {

@@ -1,5 +1,6 @@
 # A node that a change cuts off takes it back by itself, whatever dies meanwhile.
-# shellcheck shell=bash
+# What stands in single quotes is for the machine.
+# shellcheck shell=bash disable=SC2016
 
 lockout() {
     bundle beta << T
@@ -23,7 +24,7 @@ lockout first
 check 'a firewall that drops everything: the apply says that it was taken back' code 7 apply --confirm-within 10s
 check 'the firewall is gone' is_not is_cut
 check 'the file is back' says before window
-check 'the node is online' eventually 30 is_online beta
+check 'the node is online' eventually 120 is_online beta
 check 'and reports it' eventually 120 reports reverted
 
 # Steward and agent die within the window and stay dead: the guardian is a unit of its own.
@@ -46,7 +47,7 @@ check 'the unit has ended' eventually 10 is_not says campanile-revert- on beta s
 on beta rm -rf /run/systemd/system/campanile-steward.service.d /run/systemd/system/campanile-agent.service.d
 on beta systemctl daemon-reload
 on beta systemctl restart campanile-steward campanile-agent
-check 'started again, the node is online' eventually 30 is_online beta
+check 'started again, the node is online' eventually 120 is_online beta
 check 'and reports it' eventually 120 reports reverted
 wait "$applying"
 
@@ -60,7 +61,7 @@ machine_cut beta
 machine_boot beta
 check 'after a power cut the firewall is gone' is_not is_cut
 check 'and the file is back' eventually 20 says before window
-check 'the node is online' eventually 30 is_online beta
+check 'the node is online' eventually 120 is_online beta
 check 'and reports it' eventually 120 reports reverted
 wait "$applying"
 

@@ -1,5 +1,6 @@
 # Every kind of resource but packages, made, found as it should be, changed and taken away again.
-# shellcheck shell=bash
+# What stands in single quotes is for the machine.
+# shellcheck shell=bash disable=SC2016
 
 key='ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIMockMockMockMockMockMockMockMockMockMockMock'
 
