@@ -1,7 +1,7 @@
 # Every target does its own set-up: on a fresh Debian machine with rustup, `make demo` is the first command.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test browser lint bench fmt fuzz clean
+.PHONY: help demo test browser box lint bench fmt fuzz clean
 
 NODES ?= 28
 DIR ?= .demo
@@ -21,6 +21,10 @@ test: ## every test
 browser: ## the page in a real browser (SCREENSHOTS=DIR keeps pictures)
 	@scripts/setup.sh build
 	@SCREENSHOTS='$(SCREENSHOTS)' scripts/browser.sh
+
+box: ## configuration on machines with systemd, apt, dnf and nftables, as root (PARTS="apt lockout" for some)
+	@scripts/setup.sh box
+	@scripts/box.sh $(PARTS)
 
 lint: ## format, clippy, documentation, licences, scripts; warnings are errors
 	@scripts/setup.sh lint

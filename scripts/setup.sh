@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Gets what a make target needs and nothing that is there already.
-# Usage: scripts/setup.sh [build|test|browser|lint]...   (each includes build)
+# Usage: scripts/setup.sh [build|test|browser|box|lint]...   (each includes build)
 # shellcheck source=scripts/common.sh
 source "$(dirname "$0")/common.sh"
 
@@ -76,10 +76,17 @@ for part in build "$@"; do
             need node nodejs
             need npm npm
             ;;
+        box)
+            need systemd-nspawn systemd-container
+            need mmdebstrap mmdebstrap
+            need ip iproute2
+            need pgrep procps
+            need python3 python3-minimal
+            ;;
         lint)
             need shellcheck shellcheck
             need_deny
             ;;
-        *) fail "unknown part $part: one of build, test, browser, lint" ;;
+        *) fail "unknown part $part: one of build, test, browser, box, lint" ;;
     esac
 done

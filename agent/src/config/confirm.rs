@@ -94,12 +94,14 @@ pub(crate) fn set_awaiting(undo: &Path, nonce: u64) -> io::Result<()> {
     write_nonce(&undo.join(AWAITING_FILE), nonce)
 }
 
-/// Confirms the attempt that waits. False when it is another one, or none.
+/// Confirms the attempt that waits. False when it is another one, or none, or when its time is over: a session that
+/// stands after a restart of the machine says nothing of what the restart took away.
 ///
 /// # Errors
 /// When the confirmation cannot be written.
 pub fn confirm(undo: &Path, nonce: u64) -> io::Result<bool> {
-    if awaiting(undo) != Some(nonce) {
+    let is_in_time = || deadline(undo).is_some_and(|set| set.nonce == nonce && !set.left().is_zero());
+    if awaiting(undo) != Some(nonce) || !is_in_time() {
         return Ok(false);
     }
     write_nonce(&undo.join(CONFIRMED_FILE), nonce).map(|()| true)
@@ -134,6 +136,7 @@ mod tests {
     fn only_the_attempt_that_waits_is_confirmed() {
         let undo = tempfile::tempdir().unwrap();
         assert!(!confirm(undo.path(), 7).unwrap());
+        set_deadline(undo.path(), &Deadline::after(7, Duration::from_secs(1000))).unwrap();
         set_awaiting(undo.path(), 7).unwrap();
         assert!(!confirm(undo.path(), 8).unwrap());
         assert!(!is_confirmed(undo.path(), 7));
@@ -142,6 +145,19 @@ mod tests {
         refuse(undo.path()).unwrap();
         assert!(!is_confirmed(undo.path(), 7));
         assert!(!confirm(undo.path(), 7).unwrap(), "it comes too late");
+    }
+
+    #[test]
+    fn nothing_is_confirmed_after_its_deadline_or_a_restart_of_the_machine() {
+        let undo = tempfile::tempdir().unwrap();
+        let other_boot =
+            Deadline { boot: "another".to_owned(), ..Deadline::after(7, Duration::from_secs(1000)) };
+        for over in [other_boot, Deadline::after(7, Duration::ZERO)] {
+            set_deadline(undo.path(), &over).unwrap();
+            set_awaiting(undo.path(), 7).unwrap();
+            assert!(!confirm(undo.path(), 7).unwrap(), "{over:?}");
+            assert!(!is_confirmed(undo.path(), 7));
+        }
     }
 
     #[test]

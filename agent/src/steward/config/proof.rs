@@ -7,16 +7,12 @@
 use std::io;
 use std::path::PathBuf;
 use std::process::Child;
-use std::time::Duration;
 
 use rustix::process::Pid;
 
 use crate::config::confirm;
-use crate::os::stopwatch::Stopwatch;
 use crate::steward::execute::Launcher;
 
-/// Where there are units the program has its guardian started in one; past this it is started here all the same.
-const UNIT_PATIENCE: Duration = Duration::from_secs(5);
 /// What an apply under way has noted: there is something to be undone while it exists.
 const JOURNAL_FILE: &str = "journal";
 
@@ -26,8 +22,6 @@ pub(in crate::steward) struct Proof {
     undo: PathBuf,
     /// The attempt that has its guardian.
     guarded: Option<u64>,
-    /// An attempt without a guardian, and since when it was seen.
-    lacking: Option<(u64, Stopwatch)>,
     guardians: Vec<Child>,
     /// The attempt for which a new session is asked.
     asked: Option<u64>,
@@ -37,7 +31,7 @@ pub(in crate::steward) struct Proof {
 
 impl Proof {
     pub(super) const fn new(undo: PathBuf) -> Self {
-        Self { undo, guarded: None, lacking: None, guardians: Vec::new(), asked: None, confirmed: None }
+        Self { undo, guarded: None, guardians: Vec::new(), asked: None, confirmed: None }
     }
 
     /// True when there is something to be undone: of an apply under way, or of one that was cut.
@@ -56,14 +50,6 @@ impl Proof {
         else {
             return Ok(false);
         };
-        let since = match self.lacking {
-            Some((known, since)) if known == nonce => since,
-            _ => Stopwatch::start(),
-        };
-        self.lacking = Some((nonce, since));
-        if launcher.systemd_run.is_some() && since.elapsed() < UNIT_PATIENCE {
-            return Ok(false);
-        }
         // Tried once: without its guardian the program changes nothing.
         self.guarded = Some(nonce);
         self.guardians.push(launcher.start_guardian(arguments, nonce)?);
@@ -106,5 +92,23 @@ impl Proof {
     /// True while a guardian is to be taken leave of.
     pub(in crate::steward) const fn has_guardians(&self) -> bool {
         !self.guardians.is_empty()
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests lay out files")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attempt_gets_its_guardian_at_once_and_one_alone() {
+        let undo = tempfile::tempdir().unwrap();
+        let mut proof = Proof::new(undo.path().to_owned());
+        let launcher = Launcher { program: "/bin/false".into(), systemd_run: Some("/bin/true".into()) };
+        assert!(!proof.guard(&launcher, &[]).unwrap(), "nothing is to be watched");
+        std::fs::write(undo.path().join("deadline"), r#"{"nonce":7,"boot":"","at_ms":1}"#).unwrap();
+        assert!(proof.guard(&launcher, &[]).unwrap());
+        assert!(proof.has_guardians());
+        assert!(!proof.guard(&launcher, &[]).unwrap(), "it has one");
     }
 }

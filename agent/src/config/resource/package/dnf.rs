@@ -76,9 +76,9 @@ pub(crate) fn plan(name: &str, package: &Package, observed: &Observed) -> Planne
             (ChangeVerb::Create, format!("install {new}"), dnf("install", &new), dnf("remove", name))
         }
         (Presence::Present, Some(old)) => {
-            // `install` of an older version is a downgrade since dnf 5, and done by its own verb before.
+            // Of a version that is named, `install` goes up and down.
             let what = format!("{old} -> {new}");
-            (ChangeVerb::Update, what, dnf("install", &new), dnf("downgrade", &old))
+            (ChangeVerb::Update, what, dnf("install", &new), dnf("install", &old))
         }
     };
     let mut draft = Draft::new(verb);

@@ -72,6 +72,8 @@ fn dnf_does_the_same_where_there_is_no_apt() {
     let change = machine.apply("package:curl", json!({"version": "2.0"}));
     assert_eq!(runs(&change), ["dnf -y install -- curl-2.0-1.el9"]);
     assert_eq!(undos(&change), ["dnf -y remove -- curl"]);
+    let change = machine.plan("package:curl", json!({"version": "1.0"})).unwrap().unwrap();
+    assert_eq!(undos(&change), ["dnf -y install -- curl-2.0-1.el9"], "`downgrade` does not go up again");
     let change = machine.apply("package:curl", json!({"ensure": "absent"}));
     assert_eq!(undos(&change), ["dnf -y install -- curl-2.0-1.el9"]);
     assert!(machine.problem("package:ghost", json!({})).contains("dnf knows no package `ghost`"));
