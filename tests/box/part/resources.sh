@@ -67,7 +67,8 @@ check 'file: the old bytes are kept beside it' on alpha test -f /etc/motd.old
 check 'directory: mode and owner' says '750 deploy deploy' on alpha stat -c '%a %U %G' /srv/data
 check 'link: target' says /srv/data on alpha readlink /srv/current
 check 'group: number' says 'deploy:x:4242:' on alpha getent group deploy
-check 'user: number and groups' says 'uid=4242(deploy) gid=4242(deploy) groups=4242(deploy),1000(extra)' on alpha id deploy
+check 'user: number and group' says 'uid=4242(deploy) gid=4242(deploy)' on alpha id deploy
+check 'user: further groups' says 'deploy extra' on alpha id -nG deploy
 check 'user: home and shell' says ':/home/deploy:/bin/bash' on alpha getent passwd deploy
 check 'authorized_key: line, mode and owner' says "600 deploy from=\"10.0.0.0/8\" $key" \
     on alpha sh -c 'stat -c "%a %U" ~deploy/.ssh/authorized_keys | tr "\n" " "; cat ~deploy/.ssh/authorized_keys'
