@@ -26,7 +26,10 @@ pub(super) fn learn(
 ) {
     let began = Instant::now();
     while !cut.is_empty() && began.elapsed() < PATIENCE {
-        for node in nodes.iter_mut().filter(|node| cut.contains(&node.node)) {
+        for node in nodes.iter_mut() {
+            if !cut.contains(&node.node) {
+                continue;
+            }
             // An aggregator that does not answer may do so at the next look.
             let report: Result<NodeConfig, ClientError> = remote::node(client, &node.name);
             if let Some((fate, detail)) = report.ok().and_then(|report| judge(&report, generation)) {
