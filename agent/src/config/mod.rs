@@ -19,3 +19,5 @@ pub mod state;
 pub mod step;
 pub mod task;
 mod undo;
+
+pub use drift::{HANDS_FILE, Hand};

@@ -222,7 +222,8 @@ impl Program {
         };
         let loaded = self.load(generation)?;
         let (plan, problems) = planning::compare(&self.host, number, &loaded.desired);
-        let mut drifted = drift::found(&self.host, &plan, &problems, &loaded.desired, clock::now());
+        let mut drifted =
+            drift::found(&self.host, &plan, &problems, &loaded.desired, &self.hands(), clock::now());
         drifted.iter_mut().for_each(|it| it.detail = self.output.redacted(&it.detail));
         plan.changes.iter().for_each(|change| self.output.change(change));
         problems.iter().for_each(|problem| self.output.problem(problem));
@@ -316,6 +317,12 @@ impl Program {
         };
         State::update(&self.folder, change)?;
         Ok(found.kept.end()?)
+    }
+
+    /// Who wrote what is configured, as far as the steward saw it.
+    fn hands(&self) -> Vec<drift::Hand> {
+        let text = std::fs::read(self.folder.join(drift::HANDS_FILE)).unwrap_or_default();
+        serde_json::from_slice(&text).unwrap_or_default()
     }
 
     fn write_watched(&self, desired: &[Desired]) {

@@ -81,6 +81,8 @@ pub struct Stat {
     pub device: u64,
     /// When its content was changed, in seconds after 1970.
     pub modified_s: i64,
+    /// When that, or its name, mode or owner was changed.
+    pub changed_s: i64,
 }
 
 impl Stat {
@@ -95,6 +97,7 @@ impl Stat {
             inode: found.st_ino,
             device: found.st_dev,
             modified_s: found.st_mtime,
+            changed_s: found.st_ctime,
         }
     }
 }

@@ -11,6 +11,7 @@ pub mod beneath;
 pub mod child;
 pub mod clock;
 pub mod errand;
+pub mod fanotify;
 pub mod file;
 pub mod inotify;
 pub mod lock;

@@ -36,6 +36,11 @@ pub fn named(name: &str) -> Option<User> {
     })
 }
 
+/// The user of this number, where `/etc/passwd` has it.
+pub fn numbered(uid: u32) -> Option<User> {
+    find(&std::fs::read_to_string("/etc/passwd").ok()?, |user| user.uid == uid)
+}
+
 /// The user that this process runs as; one without a name is called by its number.
 pub fn own() -> User {
     let uid = rustix::process::geteuid().as_raw();

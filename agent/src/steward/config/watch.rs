@@ -3,15 +3,17 @@
 
 #![expect(clippy::disallowed_methods, reason = "an edge: the list of what is watched is a file")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::os::file;
+use crate::config::{HANDS_FILE, Hand};
+use crate::os::fanotify::Fanotify;
 use crate::os::inotify::Inotify;
 use crate::os::stopwatch::Stopwatch;
+use crate::os::{clock, file};
 
 /// What an editor or a package does in several steps is looked at once.
 const SETTLE: Duration = Duration::from_millis(300);
@@ -22,6 +24,8 @@ const FOLDERS_MAX: usize = 1024;
 /// Longest list of what is watched.
 const LIST_BYTES_MAX: u64 = 4 * 1024 * 1024;
 const LIST_FILE: &str = "watched.json";
+/// Files whose last writer is remembered; the oldest goes.
+const HANDS_MAX: usize = 64;
 
 /// Watches what is configured.
 #[derive(Debug)]
@@ -31,6 +35,9 @@ pub(in crate::steward) struct Watch {
     root: PathBuf,
     interval: Duration,
     inotify: Option<Inotify>,
+    /// Where the kernel tells who writes.
+    writers: Option<Fanotify>,
+    hands: VecDeque<Hand>,
     /// Names on the way to what is configured: in the folders that are watched, only these count.
     names: BTreeSet<Vec<u8>>,
     /// Since the last look.
@@ -47,6 +54,8 @@ impl Watch {
             root: root.to_owned(),
             interval,
             inotify: None,
+            writers: None,
+            hands: VecDeque::new(),
             names: BTreeSet::new(),
             looked: Stopwatch::start(),
             touched: None,
@@ -65,15 +74,19 @@ impl Watch {
         let folders = folders(&paths);
         let names = paths.iter().flat_map(|path| path.iter().map(|name| name.as_bytes().to_vec()));
         self.names = names.collect();
-        self.inotify = None;
+        (self.inotify, self.writers) = (None, None);
         if folders.is_empty() {
             return;
         }
         match Inotify::new() {
             Ok(inotify) => {
+                self.writers = Fanotify::new().ok();
                 for folder in folders.iter().take(FOLDERS_MAX) {
                     if let Err(error) = inotify.watch(folder) {
                         tracing::debug!(folder = %folder.display(), %error, "not watched");
+                    }
+                    if let Some(Err(error)) = self.writers.as_ref().map(|writers| writers.watch(folder)) {
+                        tracing::debug!(folder = %folder.display(), %error, "who writes there is not told");
                     }
                 }
                 self.inotify = Some(inotify);
@@ -91,6 +104,15 @@ impl Watch {
 
     /// Something was touched.
     pub(in crate::steward) fn touched(&mut self) {
+        // At once, while the process that wrote lives.
+        for written in self.writers.iter().flat_map(Fanotify::take) {
+            let (device, inode, modified_s) = (written.device, written.inode, written.modified_s);
+            self.hands.retain(|hand| (hand.device, hand.inode) != (device, inode));
+            if self.hands.len() >= HANDS_MAX {
+                self.hands.pop_front();
+            }
+            self.hands.push_back(Hand { device, inode, modified_s, seen: clock::now(), who: written.who });
+        }
         let Some(inotify) = &self.inotify else { return };
         if !inotify.take(|name| self.names.contains(name)) {
             return;
@@ -118,6 +140,11 @@ impl Watch {
 
     /// A look begins.
     pub(super) fn begun(&mut self) {
+        if !self.hands.is_empty() {
+            let text = serde_json::to_vec(&self.hands).expect("numbers and text");
+            // Without it drift is told with its time and owner alone.
+            drop(file::replace(&self.list.with_file_name(HANDS_FILE), &text));
+        }
         (self.looked, self.touched, self.is_first) = (Stopwatch::start(), None, false);
     }
 }
