@@ -6,14 +6,14 @@
 mod pins;
 mod seal;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{IsTerminal as _, Read as _};
 
 use anyhow::{Context as _, bail};
 use campanile_common::api::Node;
 use campanile_common::config::{Purpose, SECRETS_MAX, SecretPart};
-use campanile_common::id::NodeId;
-use campanile_common::selector::Selector;
+use campanile_common::id::{Digest, NodeId};
+use campanile_common::selector::{Selector, Subject};
 use campanile_common::time::Timestamp;
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -48,8 +48,20 @@ generation and orders those nodes to apply it. Exit codes as those of `campanile
     /// List secrets, never their values
     #[command(after_help = "Examples:
   campanile secret ls
-  campanile secret ls -o json")]
+  campanile secret ls -o json
+
+Exit code 10 when a node that a secret's selector names has no copy of it.")]
     Ls,
+    /// Seal a secret for nodes that lack a copy of it, e.g. those enrolled since it was set
+    #[command(after_help = "Examples:
+  campanile secret sync db-password
+  campanile secret sync db-password --yes < db-password.txt
+
+No machine but the nodes can read a secret, this one neither: give the value again, in the same way as to `campanile
+secret set`. It is sealed for those nodes alone, and the other copies stay, so nobody can tell whether it is the same
+value: if you are not sure, use `campanile secret set` or `rotate`, which reach all nodes. Exit codes as those of
+`campanile config apply`.")]
+    Sync(Sync),
     /// Give a secret a new random value, which nobody sees
     #[command(after_help = "Examples:
   campanile secret rotate session-key
@@ -89,6 +101,16 @@ pub struct Set {
     /// Which nodes are to have it; a secret that is there keeps those it has
     #[arg(short = 'l', long)]
     selector: Option<Selector>,
+    /// Seal it to keys of nodes that are others than before
+    #[arg(long)]
+    accept_new_keys: bool,
+}
+
+/// What to seal for more nodes.
+#[derive(Debug, Args)]
+pub struct Sync {
+    #[command(flatten)]
+    change: Change,
     /// Seal it to keys of nodes that are others than before
     #[arg(long)]
     accept_new_keys: bool,
@@ -156,6 +178,7 @@ pub fn run(context: &mut Context<'_>, verb: &Verb) -> anyhow::Result<Exit> {
     match verb {
         Verb::Set(arguments) => set(context, arguments, read_value),
         Verb::Ls => list(context),
+        Verb::Sync(arguments) => sync(context, arguments, read_value),
         Verb::Rotate(arguments) => rotate(context, arguments),
         Verb::Rm(arguments) => remove(context, arguments),
     }
@@ -181,6 +204,29 @@ fn set(
     work.seal(context, &arguments.change, &value, &selector, arguments.accept_new_keys, "set")
 }
 
+fn sync(
+    context: &mut Context<'_>,
+    arguments: &Sync,
+    value: impl FnOnce() -> anyhow::Result<Zeroizing<Vec<u8>>>,
+) -> anyhow::Result<Exit> {
+    let session = Session::open(context, &arguments.change.order.passphrase)?;
+    let work = Work::begin(&session)?;
+    let name = &arguments.change.name;
+    let secret = work.known(name)?;
+    let lacking = lacking(&work.nodes, secret);
+    if lacking.is_empty() {
+        context.hint(&format!("every node that `{}` names has a copy of `{name}`", secret.selector))?;
+        return Ok(Exit::Fine);
+    }
+    context.hint(&format!("`{name}` is missing on {}", named(&names(&lacking))))?;
+    let value = value()?;
+    let mut parts = Parts::default();
+    let copies = work.copies(context, &value, &lacking, arguments.accept_new_keys, &mut parts)?;
+    let mut whole = secret.clone();
+    whole.sealed.extend(copies);
+    work.finish(context, &arguments.change, Some(whole), &parts, "sync")
+}
+
 fn rotate(context: &mut Context<'_>, arguments: &Rotate) -> anyhow::Result<Exit> {
     let session = Session::open(context, &arguments.change.order.passphrase)?;
     let work = Work::begin(&session)?;
@@ -200,22 +246,34 @@ fn list(context: &mut Context<'_>) -> anyhow::Result<Exit> {
     let client = profile::client(context)?;
     let authority = authority::load(context.environment)?;
     let head = crate::config::read_head(&client, &authority, false)?;
-    let listed: Vec<Listed> = head.map(|head| of_generation(&head)).unwrap_or_default();
+    let mut nodes: Vec<Node> = client.pages("/api/v1/nodes", &[("state", "active")])?;
+    nodes.sort_by(|a, b| a.name.cmp(&b.name));
+    let listed: Vec<Listed> = head.map(|head| of_generation(&head, &nodes)).unwrap_or_default();
     render::list(context, &listed, &COLUMNS, |one| one.name.clone())?;
-    Ok(Exit::Fine)
+    let Some(one) = listed.iter().find(|one| !one.missing.is_empty()) else { return Ok(Exit::Fine) };
+    context.hint(&format!("`campanile secret sync {}` seals it for {}", one.name, named(&one.missing)))?;
+    Ok(Exit::Pending)
 }
 
-fn of_generation(head: &Head) -> Vec<Listed> {
-    let generation = &head.generation;
-    let lacking = Body::of(generation);
+fn of_generation(head: &Head, nodes: &[Node]) -> Vec<Listed> {
     let listed = |(name, secret): (&String, &SecretPart)| Listed {
         name: name.clone(),
         selector: secret.selector.clone(),
         set: secret.set,
         nodes: secret.sealed.len(),
-        missing: lacking.without_copy(secret),
+        missing: names(&lacking(nodes, secret)),
     };
-    generation.secrets.iter().map(listed).collect()
+    head.generation.secrets.iter().map(listed).collect()
+}
+
+/// Nodes that a secret's selector names today, and that have no copy of it.
+fn lacking(nodes: &[Node], secret: &SecretPart) -> Vec<Node> {
+    let Ok(selector) = secret.selector.parse::<Selector>() else { return Vec::new() };
+    let lacks = |node: &&Node| {
+        let subject = Subject { id: &node.node_id.to_string(), name: &node.name, labels: &node.labels };
+        selector.matches(&subject) && !secret.sealed.contains_key(&node.node_id)
+    };
+    nodes.iter().filter(lacks).cloned().collect()
 }
 
 /// A change of one secret, upon the head.
@@ -255,15 +313,26 @@ impl<'a> Work<'a> {
     ) -> anyhow::Result<Exit> {
         let meant: Selector = selector.parse().context("the selector cannot be read")?;
         let nodes = chosen(&self.nodes, Some(&meant), None)?;
-        let recipients = self.recipients(&nodes)?;
-        let fleet = self.session.authority.document().fleet;
-        let mut pins = Pins::load(context)?;
-        pins.take(fleet, &recipients, accepts_new)?;
-        pins.store(context)?;
         let mut parts = Parts::default();
-        let now = crate::os::clock::now();
-        let secret = seal::seal(value, selector, &recipients, now, &mut parts)?;
+        let sealed = self.copies(context, value, &nodes, accepts_new, &mut parts)?;
+        let secret = SecretPart { selector: selector.to_owned(), set: crate::os::clock::now(), sealed };
         self.finish(context, change, Some(secret), &parts, verb)
+    }
+
+    /// Seals a value to nodes, whose keys are pinned.
+    fn copies(
+        &self,
+        context: &Context<'_>,
+        value: &[u8],
+        nodes: &[Node],
+        accepts_new: bool,
+        parts: &mut Parts,
+    ) -> anyhow::Result<BTreeMap<NodeId, Digest>> {
+        let recipients = self.recipients(nodes)?;
+        let mut pins = Pins::load(context)?;
+        pins.take(self.session.authority.document().fleet, &recipients, accepts_new)?;
+        pins.store(context)?;
+        seal::seal(value, &recipients, parts)
     }
 
     /// The recipients of nodes, as they reported them.
@@ -321,6 +390,9 @@ impl<'a> Work<'a> {
         }
         let release = Release { body, parts, head: self.head.clone(), message: &message, again: AGAIN };
         let generation = release.submit(context, self.session, Purpose::Release)?;
+        if !is_applied && self.session.takes_approval() {
+            return self.session.proposed(context, &generation);
+        }
         if is_applied {
             return release::apply(context, self.session, generation, &about, &change.order, &change.waves);
         }
@@ -333,12 +405,12 @@ fn names(nodes: &[Node]) -> Vec<String> {
     nodes.iter().map(|node| node.name.clone()).collect()
 }
 
-/// Nodes that had the secret, or are to have it.
+/// Nodes whose copy of the secret comes, goes or is another.
 fn concerned(nodes: &[Node], before: Option<&SecretPart>, after: Option<&SecretPart>) -> Vec<Node> {
-    let has = |secret: Option<&SecretPart>, node: &Node| {
-        secret.is_some_and(|secret| secret.sealed.contains_key(&node.node_id))
+    let copy = |secret: Option<&SecretPart>, node: &Node| {
+        secret.and_then(|secret| secret.sealed.get(&node.node_id)).copied()
     };
-    nodes.iter().filter(|node| has(before, node) || has(after, node)).cloned().collect()
+    nodes.iter().filter(|node| copy(before, node) != copy(after, node)).cloned().collect()
 }
 
 /// The value, from standard input or the person at the terminal.

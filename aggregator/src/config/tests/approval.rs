@@ -167,7 +167,7 @@ async fn a_newer_proposal_takes_the_place_of_the_same_operators_older_one_and_no
         bench.config.proposals().into_iter().map(|proposal| proposal.summary).collect();
     assert_eq!(summaries, ["release generation 1 for 2 nodes: c"]);
     for number in 2..many - 2 {
-        bench.hand_in(&by_one(number, "mine")).await.unwrap();
+        bench.hand_in(&by_one(number, &format!("of {number}"))).await.unwrap();
     }
     assert_eq!(bench.config.proposals().len(), WAITING_MAX);
     assert!(matches!(bench.hand_in(&by_one(many, "one more")).await, Err(ConfigError::Busy(_))));
