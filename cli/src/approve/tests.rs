@@ -5,8 +5,8 @@ use campanile_common::authority::{Role, Tier};
 
 use super::*;
 use crate::context::Environment;
-use crate::signer::Subject;
 use crate::order::tests::{NOW, authority, draft, key, node_id};
+use crate::signer::Subject;
 use crate::testing;
 
 type Lie = fn(&mut Proposal);

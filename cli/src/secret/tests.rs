@@ -47,7 +47,7 @@ fn secret(numbers: &[usize], value: &[u8]) -> SecretPart {
 fn a_change_concerns_nodes_whose_copy_comes_goes_or_is_another() {
     let nodes: Vec<Node> = (1..=4).map(crate::testing::node).collect();
     let concerned = |before: Option<&SecretPart>, after: Option<&SecretPart>| {
-        names(&super::concerned(&nodes, before, after)).join(" ")
+        names(&super::work::concerned(&nodes, before, after)).join(" ")
     };
     let (old, new) = (secret(&[1, 2], b"old"), secret(&[2, 3], b"new"));
     assert_eq!(concerned(Some(&old), Some(&new)), "node-1 node-2 node-3");
