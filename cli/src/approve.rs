@@ -2,29 +2,26 @@
 //!
 //! What is shown is read from the bytes that are signed; what the aggregator says of them is only compared.
 
-use std::collections::BTreeSet;
+mod content;
+mod generation;
 
 use anyhow::{anyhow, bail};
 use campanile_common::api::{Proposal, ProposalKind, SignatureText, Submitted};
-use campanile_common::authority::{
-    Action, Authority, CatalogueDocument, Document, Order, Role, SignedAuthority, SignedCatalogue,
-    SignedOrder, Targets, Tier,
-};
-use campanile_common::id::Digest;
+use campanile_common::authority::{Authority, Signature};
 use clap::{Args, Subcommand};
 use data_encoding::BASE64;
 use serde::Serialize;
 use ureq::http::Method;
 
-use crate::client::{Client, segment};
+pub(crate) use self::content::generation_id;
+use self::content::{Content, print_order};
+use self::generation::Part;
+use crate::client::{Client, ClientError, segment};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::render::{self, Cell, Column, Tone, column, wide};
-use crate::signer::{self, Passphrase, Subject};
+use crate::signer::{self, Passphrase};
 use crate::{authority, catalogue, confirm, operator, profile};
-
-/// Most targets that are listed by their ids.
-const TARGETS_SHOWN_MAX: usize = 100;
 
 /// Verbs of `approve`.
 #[derive(Debug, Subcommand)]
@@ -37,17 +34,24 @@ pub enum Verb {
     #[command(after_help = "Examples:
   campanile approve show 000102030405060708090a0b0c0d0e0f
   campanile approve show authority-4
+  campanile approve show generation-3f9c2a5b81d04e67
+
+Of an order that plans or applies a generation which waits as well, both are shown: message, author, every file that
+differs from the head, and what that comes to on each node, from parts that are verified on this machine.
 
 What is printed comes from the bytes that are signed, not from what the aggregator says of them; where the two differ
 there is a warning.")]
     Show {
-        /// The order's id, or authority-N, catalogue-N
+        /// The order's id, or authority-N, catalogue-N, generation-DIGITS
         id: String,
     },
     /// Show it, ask, and add this operator's signature
     #[command(after_help = "Examples:
   campanile approve sign 000102030405060708090a0b0c0d0e0f
   campanile approve sign authority-4 --yes
+
+The order of a `campanile config apply` and its generation are signed together. Where another generation came first
+nothing is put in force, and both are withdrawn.
 
 Exit code 6 when further signatures are needed.")]
     Sign(Sign),
@@ -56,7 +60,7 @@ Exit code 6 when further signatures are needed.")]
 /// What to sign.
 #[derive(Debug, Args)]
 pub struct Sign {
-    /// The order's id, or authority-N, catalogue-N
+    /// The order's id, or authority-N, catalogue-N, generation-DIGITS
     id: String,
     #[command(flatten)]
     passphrase: Passphrase,
@@ -79,6 +83,7 @@ const fn kind_name(kind: ProposalKind) -> &'static str {
         ProposalKind::Order => "order",
         ProposalKind::Authority => "authority",
         ProposalKind::Catalogue => "catalogue",
+        ProposalKind::Generation => "generation",
     }
 }
 
@@ -97,7 +102,9 @@ pub fn run(context: &mut Context<'_>, verb: &Verb) -> anyhow::Result<Exit> {
         Verb::Show { id } => {
             let authority = authority::follow(context, &client)?;
             let proposal = get(&client, id)?;
-            show(context, &proposal, &Content::read(&proposal)?, &authority)?;
+            let content = Content::read(&proposal)?;
+            let part = Part::of(&client, &content, &authority)?;
+            show(context, &proposal, &content, part.as_ref(), &authority)?;
             Ok(Exit::Fine)
         }
         Verb::Sign(arguments) => sign(context, &client, arguments),
@@ -117,121 +124,6 @@ fn path(id: &str) -> String {
     format!("/api/v1/approvals/{}", segment(id))
 }
 
-/// What is signed, read from its bytes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Content {
-    Order(Box<Order>, SignedOrder),
-    Catalogue(CatalogueDocument, SignedCatalogue),
-    Authority(Document, SignedAuthority),
-}
-
-impl Content {
-    fn read(proposal: &Proposal) -> anyhow::Result<Self> {
-        let (bytes, signatures) =
-            proposal.signed.decode().ok_or_else(|| anyhow!("the proposal's bytes are no base64"))?;
-        Ok(match proposal.kind {
-            ProposalKind::Order => {
-                let signed = SignedOrder { bytes, signatures };
-                Self::Order(Box::new(signed.read()?), signed)
-            }
-            ProposalKind::Catalogue => {
-                let signed = SignedCatalogue { bytes, signatures };
-                Self::Catalogue(signed.read()?, signed)
-            }
-            ProposalKind::Authority => {
-                let signed = SignedAuthority { bytes, signatures };
-                Self::Authority(signed.read()?, signed)
-            }
-        })
-    }
-
-    const fn subject(&self) -> Subject {
-        match self {
-            Self::Order(..) => Subject::Order,
-            Self::Catalogue(..) => Subject::Catalogue,
-            Self::Authority(..) => Subject::Authority,
-        }
-    }
-
-    /// The role whose signatures count.
-    const fn role(&self) -> Role {
-        match self {
-            Self::Order(order, _) => match order.tier {
-                Tier::Observe | Tier::Routine | Tier::Change => Role::Change,
-                Tier::Critical => Role::Critical,
-            },
-            Self::Catalogue(..) => Role::Catalogue,
-            Self::Authority(..) => Role::Authority,
-        }
-    }
-
-    fn bytes(&self) -> &[u8] {
-        match self {
-            Self::Order(_, signed) => &signed.bytes,
-            Self::Catalogue(_, signed) => &signed.bytes,
-            Self::Authority(_, signed) => &signed.bytes,
-        }
-    }
-
-    /// What it must be called.
-    fn id(&self) -> String {
-        match self {
-            Self::Order(order, _) => order.id.to_string(),
-            Self::Catalogue(document, _) => format!("catalogue-{}", document.version),
-            Self::Authority(document, _) => format!("authority-{}", document.version),
-        }
-    }
-
-    /// Operators whose signatures are valid, by name.
-    fn signers(&self, authority: &Authority) -> Vec<String> {
-        let keys: BTreeSet<Digest> = match self {
-            Self::Order(_, signed) => signed.signers(authority, self.role()),
-            Self::Catalogue(_, signed) => signed.signers(authority),
-            Self::Authority(_, signed) => signed.signers(authority.document()),
-        };
-        let operators = authority.document().operators.iter();
-        let mut names: Vec<String> =
-            operators.filter(|o| keys.contains(&o.key.id())).map(|o| o.name.clone()).collect();
-        names.sort();
-        names
-    }
-
-    /// Where the aggregator's words differ from the bytes.
-    fn warnings(&self, proposal: &Proposal, authority: &Authority) -> Vec<String> {
-        let mut warnings = Vec::new();
-        let mut differ = |what: &str, says: &str, is: &str| {
-            warnings.push(format!("the aggregator says {what} `{says}`, the bytes say `{is}`"));
-        };
-        if proposal.id != self.id() {
-            differ("it is", &proposal.id, &self.id());
-        }
-        if let Self::Order(order, _) = self {
-            let action = order.action.to_string();
-            if !proposal.summary.contains(&action) {
-                differ("it does", &proposal.summary, &action);
-            }
-            if proposal.expires_at != order.expires {
-                differ("it expires", &proposal.expires_at.to_string(), &order.expires.to_string());
-            }
-        }
-        let mut claimed = proposal.signed_by.clone();
-        claimed.sort();
-        let signers = self.signers(authority);
-        if claimed != signers {
-            differ("it is signed by", &claimed.join(","), &signers.join(","));
-        }
-        let fleet = match self {
-            Self::Order(order, _) => order.fleet,
-            Self::Catalogue(document, _) => document.fleet,
-            Self::Authority(document, _) => document.fleet,
-        };
-        if fleet != authority.document().fleet {
-            warnings.push(format!("it is of another fleet, {fleet}"));
-        }
-        warnings
-    }
-}
-
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Shown<'a> {
@@ -241,19 +133,25 @@ struct Shown<'a> {
     signatures_needed: usize,
     warnings: &'a [String],
     content: serde_json::Value,
+    /// What the generation changes that it is or names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    review: Option<&'a crate::config::Review>,
 }
 
 fn show(
     context: &mut Context<'_>,
     proposal: &Proposal,
     content: &Content,
+    part: Option<&Part>,
     authority: &Authority,
 ) -> anyhow::Result<Vec<String>> {
-    let warnings = content.warnings(proposal, authority);
+    let mut warnings = content.warnings(proposal, authority);
+    warnings.extend(part.into_iter().flat_map(|part| part.review.warnings.clone()));
     let value = match content {
         Content::Order(order, _) => serde_json::to_value(order)?,
         Content::Catalogue(document, _) => serde_json::to_value(document)?,
         Content::Authority(document, _) => serde_json::to_value(document)?,
+        Content::Generation(generation, _) => serde_json::to_value(generation)?,
     };
     let shown = Shown {
         id: content.id(),
@@ -262,6 +160,7 @@ fn show(
         signatures_needed: authority.threshold(content.role()),
         warnings: &warnings,
         content: value,
+        review: part.map(|part| &part.review),
     };
     render::object(context, &shown, &shown.id, |context| {
         let signers =
@@ -280,68 +179,14 @@ fn show(
             Content::Authority(document, _) => {
                 operator::print_change(context, authority.document(), document)
             }
-        }
+            Content::Generation(..) => Ok(()),
+        }?;
+        part.map_or(Ok(()), |part| part.review.print(context))
     })?;
     for warning in &warnings {
         context.hint(&format!("WARNING: {}", crate::order::summary::plain(warning)))?;
     }
     Ok(warnings)
-}
-
-fn print_order(context: &mut Context<'_>, order: &Order) -> anyhow::Result<()> {
-    let mut fields = vec![
-        ("action", Cell::new(&order.action)),
-        ("tier", Cell::new(order.tier)),
-        ("reason", Cell::new(&order.reason)),
-        ("not before", Cell::new(order.not_before)),
-        ("expires", Cell::new(order.expires)),
-        ("authority version", Cell::new(order.authority_version)),
-        ("time on each node", Cell::new(format!("{} s", f64::from(order.limits.timeout_ms) / 1000.0))),
-        ("output kept", Cell::new(format!("{} bytes", order.limits.output_bytes))),
-    ];
-    match &order.action {
-        Action::Run(command) => {
-            for (index, word) in command.argv.iter().enumerate() {
-                fields.push(if index == 0 {
-                    ("program", Cell::new(word))
-                } else {
-                    ("argument", Cell::new(word))
-                });
-            }
-            fields.push(("as", Cell::new(command.user.as_deref().unwrap_or("the steward's own user"))));
-            if !command.stdin.is_empty() {
-                fields.push(("standard input", Cell::new(String::from_utf8_lossy(&command.stdin))));
-            }
-        }
-        Action::Routine { catalogue, .. } => fields.push(("catalogue version", Cell::new(catalogue))),
-        Action::Service { wait_healthy_ms: Some(wait), .. } => {
-            fields.push(("waits for health", Cell::new(format!("{} s", f64::from(*wait) / 1000.0))));
-        }
-        Action::Service { .. } | Action::Cancel { .. } | Action::Config { .. } => {}
-    }
-    if let Some(standing) = order.standing {
-        fields.push((
-            "again and again",
-            Cell::new(format!(
-                "at least {} s apart, at most {} times, up to {} s late",
-                standing.interval_s, standing.runs_max, standing.lateness_s
-            )),
-        ));
-    }
-    match &order.targets {
-        Targets::Tree { root, nodes } => {
-            fields.push(("targets", Cell::new(format!("{nodes} nodes, the leaves of the tree {root}"))));
-        }
-        Targets::Nodes(nodes) => {
-            fields.push(("targets", Cell::new(format!("{} nodes", nodes.len()))));
-            fields.extend(nodes.iter().take(TARGETS_SHOWN_MAX).map(|node| ("target", Cell::new(node))));
-            if nodes.len() > TARGETS_SHOWN_MAX {
-                let more = format!("{} more; -o json lists all", nodes.len() - TARGETS_SHOWN_MAX);
-                fields.push(("target", Cell::new(more)));
-            }
-        }
-    }
-    Ok(render::fields(context, &fields)?)
 }
 
 fn sign(context: &mut Context<'_>, client: &Client, arguments: &Sign) -> anyhow::Result<Exit> {
@@ -355,7 +200,8 @@ fn sign(context: &mut Context<'_>, client: &Client, arguments: &Sign) -> anyhow:
             content.id()
         );
     }
-    let warnings = show(context, &proposal, &content, &authority)?;
+    let part = Part::of(client, &content, &authority)?;
+    let warnings = show(context, &proposal, &content, part.as_ref(), &authority)?;
     if !warnings.is_empty() && context.global.yes {
         bail!("there are warnings, so --yes does not do: sign at a terminal, after reading them");
     }
@@ -365,11 +211,28 @@ fn sign(context: &mut Context<'_>, client: &Client, arguments: &Sign) -> anyhow:
     }
     let signer = signer::open(context, &arguments.passphrase)?;
     authority::check_holder(&authority, &signer.public(), content.role())?;
+    if let (Some(part), Content::Order(order, _)) = (&part, &content) {
+        // The generation first: an order is no good before what it names has its signatures.
+        part.sign(client, order.id, &authority, &*signer)?;
+    }
     let signature = signer.sign(content.subject(), content.bytes())?;
+    let submitted = match add(client, &arguments.id, &signature) {
+        Err(error) if part.is_some() && error.code() == Some("config_conflict") => {
+            return Err(generation::overtaken(&error.to_string()));
+        }
+        submitted => submitted?,
+    };
+    let exit = report(context, &submitted, &arguments.id)?;
+    if submitted.in_force && part.is_some() && matches!(content, Content::Order(..)) {
+        context.hint(&format!("`campanile order watch {}` follows it", arguments.id))?;
+    }
+    Ok(exit)
+}
+
+/// Hands in a signature.
+fn add(client: &Client, id: &str, signature: &Signature) -> Result<Submitted, ClientError> {
     let text = SignatureText { key: signature.key, signature: BASE64.encode(&signature.bytes) };
-    let path = format!("{}/signatures", path(&arguments.id));
-    let submitted: Submitted = client.send(Method::POST, &path, &text)?;
-    report(context, &submitted, &arguments.id)
+    client.send(Method::POST, &format!("{}/signatures", path(id)), &text)
 }
 
 /// Says what came of something that was submitted.

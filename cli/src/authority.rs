@@ -175,6 +175,18 @@ pub fn check_holder(authority: &Authority, key: &PublicKey, role: Role) -> anyho
     }
 }
 
+/// Whose signatures are missing when these operators have signed, for people: `1 of bob, carol`.
+pub fn missing(authority: &Authority, role: Role, signed_by: &[String]) -> String {
+    let operators = authority.document().operators.iter();
+    let mut others: Vec<&str> = operators
+        .filter(|operator| operator.roles.contains(&role) && !signed_by.contains(&operator.name))
+        .map(|operator| operator.name.as_str())
+        .collect();
+    others.sort_unstable();
+    let count = authority.threshold(role).saturating_sub(signed_by.len());
+    format!("{count} of {}", others.join(", "))
+}
+
 /// Names of roles, for people.
 pub fn roles_text(roles: &BTreeSet<Role>) -> String {
     roles.iter().map(|role| role_name(*role)).collect::<Vec<_>>().join(",")

@@ -215,9 +215,7 @@ fn secret_source(
             format!("the generation has no secret `{name}`; set it with `campanile secret set {name}`")
         })?;
         let digest = *secret.sealed.get(&node).ok_or_else(|| {
-            format!(
-                "the secret `{name}` is not sealed to this node; set it again with `campanile secret set`"
-            )
+            format!("the secret `{name}` is not sealed to this node; run `campanile secret sync {name}`")
         })?;
         let sealed = parts.part(digest, "the sealed secret").map_err(|problem| problem.message)?;
         let identity = Identity::load(&key)

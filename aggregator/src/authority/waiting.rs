@@ -84,7 +84,9 @@ impl Waiting {
         match self.kind {
             ProposalKind::Authority => "authority",
             ProposalKind::Catalogue => "catalogue",
-            ProposalKind::Order => unreachable!("orders keep their own proposals"),
+            ProposalKind::Order | ProposalKind::Generation => {
+                unreachable!("orders and generations keep their own proposals")
+            }
         }
     }
 

@@ -12,6 +12,10 @@ use super::record::GenerationRecord;
 const DRAFT_KEEP: Duration = Duration::from_secs(3600);
 /// Drafts that are kept; past it the oldest goes.
 const DRAFTS_MAX: usize = 64;
+/// How long a generation waits for the signatures of further operators.
+pub(super) const WAIT_MAX: Duration = Duration::from_secs(86_400);
+/// Most generations that wait; past it the next is refused. Those that were overtaken are not counted, and go first.
+pub(super) const WAITING_MAX: usize = 16;
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// How much history is kept.
@@ -32,11 +36,15 @@ impl Default for KeepPolicy {
 /// Generations that go. `pinned` stay: the head, the one before it, and what nodes are at or on their way to.
 pub(super) fn gone<'a>(
     all: impl Iterator<Item = &'a GenerationRecord>,
+    head: Option<Digest>,
     pinned: &BTreeSet<Digest>,
     policy: KeepPolicy,
     now: Timestamp,
 ) -> Vec<Digest> {
-    let (mut releases, mut drafts): (Vec<_>, Vec<_>) = all.partition(|record| record.is_release());
+    let (mut waiting, all): (Vec<_>, Vec<_>) = all.partition(|record| record.is_waiting());
+    let (mut releases, mut drafts): (Vec<_>, Vec<_>) =
+        all.into_iter().partition(|record| record.is_release());
+    waiting.sort_by_key(|record| (record.is_overtaken(head), std::cmp::Reverse(record.submitted)));
     releases.sort_by_key(|record| std::cmp::Reverse(record.point.number));
     drafts.sort_by_key(|record| std::cmp::Reverse(record.submitted));
     let age = |record: &GenerationRecord| now.since(record.submitted);
@@ -50,7 +58,11 @@ pub(super) fn gone<'a>(
         .into_iter()
         .enumerate()
         .filter(|(index, record)| *index >= DRAFTS_MAX || age(record) > DRAFT_KEEP);
-    old_releases.chain(old_drafts).map(|(_, record)| record.point.digest).collect()
+    let old_waiting = waiting
+        .into_iter()
+        .enumerate()
+        .filter(|(index, record)| *index >= WAITING_MAX || age(record) > WAIT_MAX);
+    old_releases.chain(old_drafts).chain(old_waiting).map(|(_, record)| record.point.digest).collect()
 }
 
 #[cfg(test)]
@@ -69,6 +81,7 @@ mod tests {
             submitted_by: String::new(),
             author: String::new(),
             operators: Vec::new(),
+            signatures_needed: 0,
             message: String::new(),
             layers: Vec::new(),
             secrets: Vec::new(),
@@ -81,7 +94,7 @@ mod tests {
         let pinned = pinned.iter().map(|number| Digest::from_bytes([*number; 32])).collect();
         let now = Timestamp::from_millis(hour * 3_600_000);
         let mut gone: Vec<u8> =
-            gone(all.iter(), &pinned, policy, now).iter().map(|digest| digest.as_bytes()[0]).collect();
+            gone(all.iter(), None, &pinned, policy, now).iter().map(|digest| digest.as_bytes()[0]).collect();
         gone.sort_unstable();
         gone
     }
@@ -105,5 +118,27 @@ mod tests {
         let policy = KeepPolicy::default();
         assert_eq!(numbers(&all, &[], policy, 0).len(), 6, "all are of the future but for the first");
         assert!(numbers(&all, &[], policy, 0).contains(&0));
+    }
+    #[test]
+    fn what_lacks_signatures_waits_a_day_and_what_was_overtaken_goes_first() {
+        let lacking = |number, purpose, hours| {
+            let parent = Some(Digest::from_bytes([number - 1; 32]));
+            GenerationRecord { signatures_needed: 2, parent, ..record(number, purpose, hours) }
+        };
+        let policy = KeepPolicy { generations: 1, days: 0 };
+        let young = lacking(3, Purpose::Release, 30);
+        let draft = lacking(4, Purpose::Draft, 20);
+        let old = lacking(5, Purpose::Release, 1);
+        assert_eq!(
+            numbers(&[young, draft, old], &[], policy, 30),
+            [5],
+            "no matter what policy says of releases"
+        );
+        let mut all: Vec<_> = (0..WAITING_MAX).map(|_| lacking(3, Purpose::Release, 1)).collect();
+        all.push(lacking(9, Purpose::Release, 5));
+        let head = Some(Digest::from_bytes([2; 32]));
+        let now = Timestamp::from_millis(5 * 3_600_000);
+        let gone = gone(all.iter(), head, &BTreeSet::new(), policy, now);
+        assert_eq!(gone, [Digest::from_bytes([9; 32])], "the newest of all, but its parent is no head");
     }
 }

@@ -1,13 +1,14 @@
 //! Configuration as the aggregator keeps it: generations, their parts, which one is in force, how nodes stand to it.
 //!
 //! Parts are files, everything else is in the state store; [`Config`] is the handle of both. `submit` takes new
-//! generations, `history` shows them, `share` says what a node may fetch of one, `keep` which stay, `report` what nodes
+//! generations, `approve` collects their signatures, `history` shows them, `share` says what a node may fetch of one, `keep` which stay, `report` what nodes
 //! say, `follow` who is offered the generation in force, `task` does what takes time. Nothing here protects a node,
 //! which verifies signatures and digests itself.
 //!
 //! Invariants: the head changes by compare-and-set alone, in one commit with its audit entry; a generation is stored
 //! only when all its parts are there; no part that a kept generation names is removed.
 
+mod approve;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod follow;
@@ -74,6 +75,9 @@ pub enum ConfigError {
     /// Parts are missing.
     #[error("{0}")]
     MissingParts(String),
+    /// Too many wait.
+    #[error("{0}")]
+    Busy(String),
     /// The fleet is frozen.
     #[error("the fleet is frozen: nothing is changed until somebody lifts the freeze")]
     Frozen,

@@ -1,7 +1,7 @@
 //! What is stored of the configuration beside its parts.
 
 use campanile_common::api::{ConfigHead, GenerationSummary, LayerSummary};
-use campanile_common::config::{Purpose, VerifiedGeneration};
+use campanile_common::config::{Purpose, Tally};
 use campanile_common::id::{Digest, NodeId};
 use campanile_common::time::Timestamp;
 use campanile_common::wire::v1::config::ConfigReport;
@@ -38,6 +38,9 @@ pub(super) struct GenerationRecord {
     pub submitted_by: String,
     pub author: String,
     pub operators: Vec<String>,
+    /// How many operators had to sign when the last of them did.
+    #[serde(default)]
+    pub signatures_needed: u32,
     pub message: String,
     pub layers: Vec<LayerSummary>,
     pub secrets: Vec<String>,
@@ -79,8 +82,8 @@ impl Point {
 
 impl GenerationRecord {
     /// Of a generation whose bytes are this part.
-    pub(super) fn new(verified: &VerifiedGeneration, signed: Digest, by: &str, now: Timestamp) -> Self {
-        let generation = verified.generation();
+    pub(super) fn new(tally: &Tally, signed: Digest, by: &str, now: Timestamp) -> Self {
+        let generation = &tally.generation;
         let layers = generation.layers.iter().map(|layer| LayerSummary {
             kind: layer.kind.as_str().to_owned(),
             name: layer.name.clone(),
@@ -89,14 +92,15 @@ impl GenerationRecord {
             digest: layer.digest,
         });
         Self {
-            point: Point { number: generation.number, digest: verified.digest() },
+            point: Point { number: generation.number, digest: tally.digest },
             parent: generation.parent,
             purpose: generation.purpose,
             created: generation.created,
             submitted: now,
             submitted_by: by.to_owned(),
             author: generation.author.clone(),
-            operators: verified.operators().to_vec(),
+            operators: tally.operators.clone(),
+            signatures_needed: u32::try_from(tally.needed).unwrap_or(u32::MAX),
             message: generation.message.clone(),
             layers: layers.collect(),
             secrets: generation.secrets.keys().cloned().collect(),
@@ -105,8 +109,23 @@ impl GenerationRecord {
         }
     }
 
+    /// A release that counts.
     pub(super) fn is_release(&self) -> bool {
-        self.purpose == Purpose::Release
+        self.purpose == Purpose::Release && !self.is_waiting()
+    }
+
+    /// It lacks signatures: no order applies it and no node is given it.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.signatures_missing() > 0
+    }
+
+    fn signatures_missing(&self) -> u32 {
+        self.signatures_needed.saturating_sub(u32::try_from(self.operators.len()).unwrap_or(u32::MAX))
+    }
+
+    /// A release that was made on top of another head than `head` never becomes the head.
+    pub(super) fn is_overtaken(&self, head: Option<Digest>) -> bool {
+        self.purpose == Purpose::Release && self.parent != head
     }
 
     /// As lists show it; `nodes` report it as theirs.
@@ -118,6 +137,7 @@ impl GenerationRecord {
             created: self.created,
             author: self.author.clone(),
             operators: self.operators.clone(),
+            signatures_missing: self.signatures_missing(),
             message: self.message.clone(),
             purpose: self.purpose.as_str().to_owned(),
             layers: self.layers.clone(),

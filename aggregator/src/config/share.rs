@@ -98,9 +98,13 @@ impl Config {
         let (digest, name, labels) = (offer.generation, offer.name.clone(), offer.labels.clone());
         self.blocking(move |config| {
             let generation = config.read_generation(digest)?;
-            let signed = config.known().generations.get(&digest).map(|record| record.signed);
-            let signed =
-                signed.ok_or_else(|| ConfigError::NotFound(format!("there is no generation {digest}")))?;
+            let record = config.known().generations.get(&digest).cloned();
+            let record =
+                record.ok_or_else(|| ConfigError::NotFound(format!("there is no generation {digest}")))?;
+            if record.is_waiting() {
+                return Err(ConfigError::Invalid(format!("generation {digest} lacks signatures")));
+            }
+            let signed = record.signed;
             let mut parts = HashSet::new();
             for index in generation.layers_of(node, &name, &labels) {
                 if let Some(layer) = generation.layers.get(usize::from(index)) {

@@ -366,7 +366,9 @@ impl Config {
                 .chain(parent)
                 .chain(reported.map(|(_, digest)| digest))
                 .collect();
-            keep::gone(known.generations.values().map(AsRef::as_ref), &pinned, with.policy, self.now())
+            let head = head.map(|head| head.point.digest);
+            let all = known.generations.values().map(AsRef::as_ref);
+            keep::gone(all, head, &pinned, with.policy, self.now())
         };
         gone.truncate(most);
         if gone.is_empty() {

@@ -2,6 +2,8 @@
 
 #![expect(clippy::disallowed_methods, reason = "parts are damaged by hand")]
 
+mod approval;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -32,6 +34,7 @@ struct Bench {
     /// Hours since [`NOW`].
     hour: Arc<AtomicU64>,
     frozen: watch::Sender<bool>,
+    authority: watch::Sender<Arc<Authority>>,
 }
 
 async fn open(folder: &Path) -> Bench {
@@ -53,19 +56,20 @@ async fn bench(store: Store, parts: Parts, policy: KeepPolicy, clock: Clock, hou
     let audit = Audit::open(store.clone(), keys.clone(), clock.clone(), [1; 32]).await.unwrap();
     let events = Events::default();
     let (frozen, is_frozen) = watch::channel(false);
+    let (in_force, authority) = watch::channel(Arc::new(authority()));
     let with = ConfigParts {
         store,
         keys,
         parts,
         audit: audit.clone(),
         events: events.clone(),
-        authority: watch::channel(Arc::new(authority())).1,
+        authority,
         is_frozen,
         policy,
         clock: clock.clone(),
     };
     let (config, reports) = Config::open(with).await.unwrap();
-    Bench { config, reports: Some(reports), audit, events, clock, hour, frozen }
+    Bench { config, reports: Some(reports), audit, events, clock, hour, frozen, authority: in_force }
 }
 
 impl Bench {
@@ -253,12 +257,12 @@ async fn a_draft_may_be_planned_and_not_applied_and_leaves_the_head_alone() {
     bench.submit(&draft).await.unwrap();
     let digest = signed(&draft).digest();
     assert_eq!(bench.config.head().unwrap().digest, release);
-    assert!(bench.config.admit(digest, ConfigMode::Plan).is_ok());
-    assert!(matches!(bench.config.admit(digest, APPLY), Err(ConfigError::Invalid(_))));
-    assert!(bench.config.admit(release, APPLY).is_ok());
+    assert!(bench.config.admit(digest, ConfigMode::Plan, true).is_ok());
+    assert!(matches!(bench.config.admit(digest, APPLY, true), Err(ConfigError::Invalid(_))));
+    assert!(bench.config.admit(release, APPLY, true).is_ok());
     assert!(bench.config.settle(digest, "person:ada").await.is_err());
     let unknown = Digest::from_bytes([1; 32]);
-    assert!(matches!(bench.config.admit(unknown, ConfigMode::Plan), Err(ConfigError::NotFound(_))));
+    assert!(matches!(bench.config.admit(unknown, ConfigMode::Plan, true), Err(ConfigError::NotFound(_))));
     assert_eq!(bench.config.releases(None, 10).len(), 1);
 }
 

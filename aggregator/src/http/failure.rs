@@ -265,6 +265,7 @@ impl From<ConfigError> for Failure {
             ConfigError::Stale(_) => Self::new(StatusCode::CONFLICT, "stale", detail),
             ConfigError::Conflict(_) => Self::new(StatusCode::PRECONDITION_FAILED, "config_conflict", detail),
             ConfigError::MissingParts(_) => Self::new(StatusCode::CONFLICT, "config_parts_missing", detail),
+            ConfigError::Busy(_) => Self::rate_limited(detail),
             ConfigError::Frozen => Self::frozen(detail),
             ConfigError::Part(source) => source.into(),
             ConfigError::Stopping => Self::unavailable(detail),

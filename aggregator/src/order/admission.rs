@@ -57,6 +57,11 @@ impl Draft {
         &self.order
     }
 
+    /// It lacks signatures, and waits for them once it is submitted.
+    pub fn is_proposal(&self) -> bool {
+        self.signers.len() < usize::from(self.needed)
+    }
+
     /// Its targets, in ascending order.
     pub fn nodes(&self) -> &[NodeId] {
         targets(&self.order, &self.leaves)

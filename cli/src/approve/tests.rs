@@ -1,10 +1,12 @@
 //! What is shown and signed is what the bytes say.
 
 use campanile_common::api::SignedText;
+use campanile_common::authority::{Role, Tier};
 
 use super::*;
 use crate::context::Environment;
 use crate::order::tests::{NOW, authority, draft, key, node_id};
+use crate::signer::Subject;
 use crate::testing;
 
 type Lie = fn(&mut Proposal);
@@ -32,7 +34,7 @@ fn proposal(tier: Tier) -> Proposal {
 fn shown(proposal: &Proposal) -> (String, String) {
     let content = Content::read(proposal).unwrap();
     testing::with_both(&[], &Environment::default(), |context| {
-        show(context, proposal, &content, &authority()).unwrap();
+        show(context, proposal, &content, None, &authority()).unwrap();
     })
 }
 

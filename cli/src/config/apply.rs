@@ -26,6 +26,9 @@ are ordered to apply it now.
 Changes of network, firewall, ssh, resolver and the agent itself hold only once the node has reached its aggregator
 anew; else the node undoes them by itself. --confirm asks this of every change.
 
+Where changes take the signatures of several operators, it is proposed and exit code 6 says so: the next one runs
+`campanile approve sign ORDER`, which shows and signs generation and order.
+
 Exit codes: 0 all nodes are what it says, 7 some node reverted, 3 some failed or were skipped, 4 some silent, 5 some
 denied; when several apply 7, 3, 4, 5.")]
 pub struct Apply {

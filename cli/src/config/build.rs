@@ -51,6 +51,11 @@ impl Body {
         }
     }
 
+    /// A generation that says nothing, to compare the first with.
+    pub(crate) fn nothing() -> Generation {
+        Self::default().into_generation(None, &nobody(), Purpose::Draft, "")
+    }
+
     /// These layers, for the nodes that there are, with the secrets of the head.
     pub(crate) fn of_layers(layers: Vec<LayerPart>, head: Option<&Head>, nodes: &[Node]) -> Self {
         let secrets = head.map(|head| head.generation.secrets.clone()).unwrap_or_default();
@@ -134,7 +139,7 @@ impl Body {
             let names = self.without_copy(secret);
             if !names.is_empty() {
                 found.push(format!(
-                    "secret `{name}` is not sealed for {}, which `{}` names: run `campanile secret set {name}` again, \
+                    "secret `{name}` is not sealed for {}, which `{}` names: run `campanile secret sync {name}`, \
                      or `campanile secret rotate {name}`",
                     super::view::named(&names),
                     secret.selector

@@ -20,7 +20,7 @@ use crate::order::summary;
 use crate::{profile, render};
 
 /// Lines shown around a change.
-const CONTEXT_LINES: usize = 3;
+pub(super) const CONTEXT_LINES: usize = 3;
 
 /// Options of `config diff`.
 #[derive(Debug, Args)]
@@ -43,7 +43,7 @@ pub struct Diff {
 /// A file of the bundle that differs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct FileDiff {
+pub(super) struct FileDiff {
     path: String,
     /// None where one of both is no text.
     diff: Option<String>,
@@ -96,7 +96,8 @@ pub(super) fn run(context: &mut Context<'_>, arguments: &Diff) -> anyhow::Result
     Ok(Exit::Fine)
 }
 
-fn write_file(context: &mut Context<'_>, file: &FileDiff, colours: bool) -> std::io::Result<()> {
+/// Prints a file's difference.
+pub(super) fn write_file(context: &mut Context<'_>, file: &FileDiff, colours: bool) -> std::io::Result<()> {
     match &file.diff {
         Some(diff) => {
             for line in diff.lines() {
@@ -116,7 +117,11 @@ fn write_file(context: &mut Context<'_>, file: &FileDiff, colours: bool) -> std:
 }
 
 /// What differs, fetched: layers that are the same part are not looked at.
-fn files(client: &Client, before: &Generation, after: &Generation) -> anyhow::Result<Vec<FileDiff>> {
+pub(super) fn files(
+    client: &Client,
+    before: &Generation,
+    after: &Generation,
+) -> anyhow::Result<Vec<FileDiff>> {
     let only = |ours: &Generation, theirs: &Generation| -> Vec<LayerPart> {
         ours.layers.iter().filter(|layer| !theirs.layers.contains(layer)).cloned().collect()
     };
@@ -161,6 +166,18 @@ fn text(part: &LayerPart, layer: &Layer) -> String {
         whole.insert("selector".to_owned(), Value::from(selector.as_str()));
         whole.insert("priority".to_owned(), Value::from(part.priority));
     }
+    written(whole, layer)
+}
+
+/// Variables and resources as a bundle writes them.
+pub(super) fn layer_text(layer: &Layer) -> String {
+    if layer.vars.is_empty() && layer.resources.is_empty() {
+        return String::new();
+    }
+    written(Map::new(), layer)
+}
+
+fn written(mut whole: Map<String, Value>, layer: &Layer) -> String {
     if !layer.vars.is_empty() {
         whole.insert("vars".to_owned(), Value::Object(layer.vars.clone()));
     }
@@ -210,7 +227,7 @@ fn file_diff(path: &str, before: Option<&[u8]>, after: Option<&[u8]>) -> FileDif
 }
 
 /// What no file shows: nodes that were listed otherwise, and secrets.
-fn notes(before: &Generation, after: &Generation) -> Vec<String> {
+pub(super) fn notes(before: &Generation, after: &Generation) -> Vec<String> {
     let mut notes = Vec::new();
     let mut nodes = |what: &str, listed: Vec<String>| {
         if !listed.is_empty() {

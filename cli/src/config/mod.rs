@@ -13,6 +13,7 @@ mod proposal;
 mod read;
 pub(crate) mod release;
 mod remote;
+mod review;
 mod rollback;
 mod said;
 pub(crate) mod session;
@@ -23,7 +24,8 @@ use clap::Subcommand;
 
 pub(crate) use self::build::{Body, Head};
 pub(crate) use self::content::Parts;
-pub(crate) use self::remote::{head as read_head, nodes as node_configs};
+pub(crate) use self::remote::{head as read_head, nodes as node_configs, signed as read_signed};
+pub(crate) use self::review::Review;
 pub(crate) use self::view::named;
 use crate::context::Context;
 use crate::exit::Exit;

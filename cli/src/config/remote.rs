@@ -98,10 +98,14 @@ pub(crate) fn part(client: &Client, digest: Digest) -> anyhow::Result<Vec<u8>> {
     }
 }
 
+/// A layer by its digest.
+pub(crate) fn layer_of(client: &Client, digest: Digest) -> anyhow::Result<Layer> {
+    Ok(Layer::from_bytes(&part(client, digest)?)?)
+}
+
 /// A layer of a generation.
 pub(crate) fn layer(client: &Client, part_of: &LayerPart) -> anyhow::Result<Layer> {
-    let bytes = part(client, part_of.digest)?;
-    Layer::from_bytes(&bytes)
+    layer_of(client, part_of.digest)
         .with_context(|| format!("layer {} `{}` cannot be read", part_of.kind.as_str(), part_of.name))
 }
 

@@ -25,10 +25,13 @@ use crate::order::{follow, summary};
 use crate::os::clock;
 use crate::os::signal::StopRequest;
 use crate::signer::{self, Passphrase, Signer, Subject};
-use crate::{authority, confirm, duration, profile};
+use crate::{approve, authority, confirm, duration, profile};
 
 /// Longest output of one node that is fetched when it did not come while the order was followed.
 const OUTPUT_FETCHED_MAX: usize = 4 * 1024 * 1024;
+
+/// How long an order waits for the signatures of further operators; the aggregator keeps its generation as long.
+const APPROVAL_WAIT: Duration = Duration::from_secs(86_400);
 
 /// How a plan or an apply is carried out on nodes.
 #[derive(Debug, Clone, Args)]
@@ -207,6 +210,25 @@ impl Session {
         }
     }
 
+    /// Whether it takes the signatures of further operators.
+    pub(crate) fn takes_approval(&self) -> bool {
+        self.authority.threshold(Role::Change) > 1
+    }
+
+    /// Says that a generation which no order names yet waits for signatures.
+    pub(crate) fn proposed(
+        &self,
+        context: &mut Context<'_>,
+        generation: &ConfigHead,
+    ) -> anyhow::Result<Exit> {
+        let (number, id) = (generation.number, approve::generation_id(generation.digest));
+        let missing = authority::missing(&self.authority, Role::Change, std::slice::from_ref(&self.author));
+        context.hint(&format!(
+            "generation {number} waits a day for signatures; missing: {missing}; they run `campanile approve sign {id}`"
+        ))?;
+        Ok(Exit::Waiting)
+    }
+
     /// Signs a generation.
     pub(crate) fn sign(&self, generation: &Generation) -> anyhow::Result<SignedGeneration> {
         let bytes = generation.to_bytes()?;
@@ -234,7 +256,7 @@ impl Session {
         let stop = StopRequest::listen()?;
         let accepted = submit::place(&self.client, &request, composed.order.id)?;
         if accepted.state == OrderState::Proposed {
-            return Ok(Err(submit::proposed(context, &accepted)?));
+            return Ok(Err(submit::proposed(context, &accepted, &self.authority, Role::Change)?));
         }
         let accepted = submit::with_targets(accepted, work.nodes);
         let is_telling =
@@ -254,6 +276,7 @@ impl Session {
         let timeout_ms = u32::try_from(work.timeout.as_millis()).unwrap_or(u32::MAX);
         let waves = u32::try_from(work.waves.saturating_sub(1)).unwrap_or(u32::MAX);
         let ids: Vec<NodeId> = work.nodes.iter().map(|node| node.node_id).collect();
+        let approval = if self.takes_approval() { APPROVAL_WAIT } else { Duration::ZERO };
         let draft = Draft {
             tier: Tier::Change,
             action: Action::Config { generation: work.generation.digest, mode: work.mode },
@@ -261,7 +284,7 @@ impl Session {
             limits: Limits { timeout_ms, output_bytes: OUTPUT_BYTES_MAX },
             standing: None,
             // Nodes of later waves must find the order still valid.
-            valid_for: (2 * SLACK + (work.timeout + work.pause).saturating_mul(waves))
+            valid_for: (2 * SLACK + (work.timeout + work.pause).saturating_mul(waves) + approval)
                 .min(VALIDITY_MAX - 2 * SLACK),
             reason: "",
         };

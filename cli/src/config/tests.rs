@@ -93,6 +93,7 @@ fn summary(signed: &SignedGeneration) -> Vec<u8> {
         created: generation.created,
         author: generation.author,
         operators: vec!["ada".to_owned()],
+        signatures_missing: 0,
         message: generation.message,
         purpose: generation.purpose.as_str().to_owned(),
         layers: Vec::new(),

@@ -189,7 +189,7 @@ pub fn carry_out(
     let id = composed.order.id;
     let accepted = place(client, &request, id)?;
     if accepted.state == OrderState::Proposed {
-        return proposed(context, &accepted);
+        return proposed(context, &accepted, authority, signing_role(tier).unwrap_or(Role::Change));
     }
     if options.detach {
         render::object(context, &accepted, &id.to_string(), |context| Ok(writeln!(context.out, "{id}")?))?;
@@ -269,15 +269,21 @@ fn dry_run(context: &mut Context<'_>, order: &authority::Order, nodes: &[Node]) 
 ///
 /// # Errors
 /// When it cannot be printed.
-pub fn proposed(context: &mut Context<'_>, order: &Order) -> anyhow::Result<Exit> {
+pub fn proposed(
+    context: &mut Context<'_>,
+    order: &Order,
+    authority: &Authority,
+    role: Role,
+) -> anyhow::Result<Exit> {
     let id = order.order_id;
     render::object(context, order, &id.to_string(), |context| Ok(writeln!(context.out, "{id}")?))?;
     context.hint(&format!(
-        "proposed: it has {} of {} signatures ({}) and waits until {}; the others run `campanile approve sign {id}`",
+        "proposed: it has {} of {} signatures ({}) and waits until {}; missing: {}; they run `campanile approve sign {id}`",
         order.signed_by.len(),
         order.signatures_needed,
         order.signed_by.join(", "),
-        order.expires_at
+        order.expires_at,
+        crate::authority::missing(authority, role, &order.signed_by),
     ))?;
     Ok(Exit::Waiting)
 }

@@ -5,30 +5,28 @@
 
 mod pins;
 mod seal;
+mod work;
 
-use std::collections::BTreeSet;
 use std::io::{IsTerminal as _, Read as _};
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use campanile_common::api::Node;
-use campanile_common::config::{Purpose, SECRETS_MAX, SecretPart};
-use campanile_common::id::NodeId;
-use campanile_common::selector::Selector;
+use campanile_common::config::SecretPart;
+use campanile_common::selector::{Selector, Subject};
 use campanile_common::time::Timestamp;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
-use self::pins::{Pins, Recipient};
 use self::seal::VALUE_BYTES_MAX;
-use crate::config::release::{self, Release, ask};
-use crate::config::session::{OrderOptions, Session, WaveOptions, chosen};
-use crate::config::{Body, Head, Parts, named, node_configs};
+use self::work::{Work, names};
+use crate::config::session::{OrderOptions, Session, WaveOptions};
+use crate::config::{Head, Parts, named};
 use crate::context::Context;
 use crate::exit::{Exit, UsageError};
 use crate::os::terminal;
 use crate::render::{self, Cell, Column, Tone, column};
-use crate::{authority, confirm, profile, suggest};
+use crate::{authority, profile};
 
 /// Verbs of `secret`.
 #[derive(Debug, Subcommand)]
@@ -48,8 +46,20 @@ generation and orders those nodes to apply it. Exit codes as those of `campanile
     /// List secrets, never their values
     #[command(after_help = "Examples:
   campanile secret ls
-  campanile secret ls -o json")]
+  campanile secret ls -o json
+
+Exit code 10 when a node that a secret's selector names has no copy of it.")]
     Ls,
+    /// Seal a secret for nodes that lack a copy of it, e.g. those enrolled since it was set
+    #[command(after_help = "Examples:
+  campanile secret sync db-password
+  campanile secret sync db-password --yes < db-password.txt
+
+No machine but the nodes can read a secret, this one neither: give the value again, in the same way as to `campanile
+secret set`. It is sealed for those nodes alone, and the other copies stay, so nobody can tell whether it is the same
+value: if you are not sure, use `campanile secret set` or `rotate`, which reach all nodes. Exit codes as those of
+`campanile config apply`.")]
+    Sync(Sync),
     /// Give a secret a new random value, which nobody sees
     #[command(after_help = "Examples:
   campanile secret rotate session-key
@@ -89,6 +99,16 @@ pub struct Set {
     /// Which nodes are to have it; a secret that is there keeps those it has
     #[arg(short = 'l', long)]
     selector: Option<Selector>,
+    /// Seal it to keys of nodes that are others than before
+    #[arg(long)]
+    accept_new_keys: bool,
+}
+
+/// What to seal for more nodes.
+#[derive(Debug, Args)]
+pub struct Sync {
+    #[command(flatten)]
+    change: Change,
     /// Seal it to keys of nodes that are others than before
     #[arg(long)]
     accept_new_keys: bool,
@@ -139,8 +159,6 @@ const COLUMNS: [Column<Listed>; 5] = [
     }),
 ];
 
-const AGAIN: &str = "run it again";
-
 fn parse_name(text: &str) -> Result<String, String> {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     let is_name = (1..=64).contains(&text.len()) && text.chars().all(fits) && !text.starts_with(['-', '.']);
@@ -156,6 +174,7 @@ pub fn run(context: &mut Context<'_>, verb: &Verb) -> anyhow::Result<Exit> {
     match verb {
         Verb::Set(arguments) => set(context, arguments, read_value),
         Verb::Ls => list(context),
+        Verb::Sync(arguments) => sync(context, arguments, read_value),
         Verb::Rotate(arguments) => rotate(context, arguments),
         Verb::Rm(arguments) => remove(context, arguments),
     }
@@ -181,6 +200,29 @@ fn set(
     work.seal(context, &arguments.change, &value, &selector, arguments.accept_new_keys, "set")
 }
 
+fn sync(
+    context: &mut Context<'_>,
+    arguments: &Sync,
+    value: impl FnOnce() -> anyhow::Result<Zeroizing<Vec<u8>>>,
+) -> anyhow::Result<Exit> {
+    let session = Session::open(context, &arguments.change.order.passphrase)?;
+    let work = Work::begin(&session)?;
+    let name = &arguments.change.name;
+    let secret = work.known(name)?;
+    let lacking = lacking(&work.nodes, secret);
+    if lacking.is_empty() {
+        context.hint(&format!("every node that `{}` names has a copy of `{name}`", secret.selector))?;
+        return Ok(Exit::Fine);
+    }
+    context.hint(&format!("`{name}` is missing on {}", named(&names(&lacking))))?;
+    let value = value()?;
+    let mut parts = Parts::default();
+    let copies = work.copies(context, &value, &lacking, arguments.accept_new_keys, &mut parts)?;
+    let mut whole = secret.clone();
+    whole.sealed.extend(copies);
+    work.finish(context, &arguments.change, Some(whole), &parts, "sync")
+}
+
 fn rotate(context: &mut Context<'_>, arguments: &Rotate) -> anyhow::Result<Exit> {
     let session = Session::open(context, &arguments.change.order.passphrase)?;
     let work = Work::begin(&session)?;
@@ -200,145 +242,34 @@ fn list(context: &mut Context<'_>) -> anyhow::Result<Exit> {
     let client = profile::client(context)?;
     let authority = authority::load(context.environment)?;
     let head = crate::config::read_head(&client, &authority, false)?;
-    let listed: Vec<Listed> = head.map(|head| of_generation(&head)).unwrap_or_default();
+    let mut nodes: Vec<Node> = client.pages("/api/v1/nodes", &[("state", "active")])?;
+    nodes.sort_by(|a, b| a.name.cmp(&b.name));
+    let listed: Vec<Listed> = head.map(|head| of_generation(&head, &nodes)).unwrap_or_default();
     render::list(context, &listed, &COLUMNS, |one| one.name.clone())?;
-    Ok(Exit::Fine)
+    let Some(one) = listed.iter().find(|one| !one.missing.is_empty()) else { return Ok(Exit::Fine) };
+    context.hint(&format!("`campanile secret sync {}` seals it for {}", one.name, named(&one.missing)))?;
+    Ok(Exit::Pending)
 }
 
-fn of_generation(head: &Head) -> Vec<Listed> {
-    let generation = &head.generation;
-    let lacking = Body::of(generation);
+fn of_generation(head: &Head, nodes: &[Node]) -> Vec<Listed> {
     let listed = |(name, secret): (&String, &SecretPart)| Listed {
         name: name.clone(),
         selector: secret.selector.clone(),
         set: secret.set,
         nodes: secret.sealed.len(),
-        missing: lacking.without_copy(secret),
+        missing: names(&lacking(nodes, secret)),
     };
-    generation.secrets.iter().map(listed).collect()
+    head.generation.secrets.iter().map(listed).collect()
 }
 
-/// A change of one secret, upon the head.
-struct Work<'a> {
-    session: &'a Session,
-    head: Option<Head>,
-    nodes: Vec<Node>,
-}
-
-impl<'a> Work<'a> {
-    fn begin(session: &'a Session) -> anyhow::Result<Self> {
-        Ok(Self { session, head: session.head(false)?, nodes: session.nodes()? })
-    }
-
-    fn secret(&self, name: &str) -> Option<&SecretPart> {
-        self.head.as_ref()?.generation.secrets.get(name)
-    }
-
-    fn known(&self, name: &str) -> anyhow::Result<&SecretPart> {
-        if let Some(secret) = self.secret(name) {
-            return Ok(secret);
-        }
-        let names = self.head.iter().flat_map(|head| head.generation.secrets.keys());
-        let close = suggest::close(name, names.map(String::as_str));
-        bail!("there is no secret `{name}`{}", suggest::question(&close))
-    }
-
-    /// Seals a value to the nodes of `selector` and makes it the secret's.
-    fn seal(
-        &self,
-        context: &mut Context<'_>,
-        change: &Change,
-        value: &[u8],
-        selector: &str,
-        accepts_new: bool,
-        verb: &str,
-    ) -> anyhow::Result<Exit> {
-        let meant: Selector = selector.parse().context("the selector cannot be read")?;
-        let nodes = chosen(&self.nodes, Some(&meant), None)?;
-        let recipients = self.recipients(&nodes)?;
-        let fleet = self.session.authority.document().fleet;
-        let mut pins = Pins::load(context)?;
-        pins.take(fleet, &recipients, accepts_new)?;
-        pins.store(context)?;
-        let mut parts = Parts::default();
-        let now = crate::os::clock::now();
-        let secret = seal::seal(value, selector, &recipients, now, &mut parts)?;
-        self.finish(context, change, Some(secret), &parts, verb)
-    }
-
-    /// The recipients of nodes, as they reported them.
-    fn recipients(&self, nodes: &[Node]) -> anyhow::Result<Vec<Recipient>> {
-        let wanted: BTreeSet<NodeId> = nodes.iter().map(|node| node.node_id).collect();
-        let mut recipients = Vec::new();
-        let mut seen = BTreeSet::new();
-        for node in node_configs(&self.session.client, None)? {
-            if let Some(key) = node.sealing_key.filter(|_| wanted.contains(&node.node)) {
-                seen.insert(node.node);
-                recipients.push(Recipient { node: node.node, name: node.name, key });
-            }
-        }
-        let without: Vec<String> =
-            nodes.iter().filter(|node| !seen.contains(&node.node_id)).map(|node| node.name.clone()).collect();
-        if !without.is_empty() {
-            bail!(
-                "no sealing key is known of {}: they have not reported one yet; is their steward running, and does their \
-                 policy allow class `config`?",
-                named(&without)
-            );
-        }
-        Ok(recipients)
-    }
-
-    /// Makes the generation, and has it applied by every node that the change is about.
-    fn finish(
-        &self,
-        context: &mut Context<'_>,
-        change: &Change,
-        secret: Option<SecretPart>,
-        parts: &Parts,
-        verb: &str,
-    ) -> anyhow::Result<Exit> {
-        let name = &change.name;
-        let mut body = match &self.head {
-            // Members stay as they are listed: setting a secret moves no node to other layers.
-            Some(head) => Body::of(&head.generation),
-            None => Body::of_layers(Vec::new(), None, &self.nodes),
-        };
-        let about = concerned(&self.nodes, self.secret(name), secret.as_ref());
-        match secret {
-            Some(secret) => body.secrets.insert(name.clone(), secret),
-            None => body.secrets.remove(name),
-        };
-        if body.secrets.len() > SECRETS_MAX {
-            bail!("a fleet has at most {SECRETS_MAX} secrets; remove some with `campanile secret rm`");
-        }
-        confirm::expected(about.len(), change.order.expect)?;
-        let message = change.message.clone().unwrap_or_else(|| format!("{verb} secret {name}"));
-        let what = format!("{verb} secret {name}, for {}", named(&names(&about)));
-        let is_applied = !change.no_apply && !about.is_empty();
-        if is_applied && !ask(context, &what, &[], &about, &change.waves)? {
-            return Ok(Exit::Failed);
-        }
-        let release = Release { body, parts, head: self.head.clone(), message: &message, again: AGAIN };
-        let generation = release.submit(context, self.session, Purpose::Release)?;
-        if is_applied {
-            return release::apply(context, self.session, generation, &about, &change.order, &change.waves);
-        }
-        context.hint(&format!("generation {} is made and not applied yet", generation.number))?;
-        Ok(Exit::Fine)
-    }
-}
-
-fn names(nodes: &[Node]) -> Vec<String> {
-    nodes.iter().map(|node| node.name.clone()).collect()
-}
-
-/// Nodes that had the secret, or are to have it.
-fn concerned(nodes: &[Node], before: Option<&SecretPart>, after: Option<&SecretPart>) -> Vec<Node> {
-    let has = |secret: Option<&SecretPart>, node: &Node| {
-        secret.is_some_and(|secret| secret.sealed.contains_key(&node.node_id))
+/// Nodes that a secret's selector names today, and that have no copy of it.
+fn lacking(nodes: &[Node], secret: &SecretPart) -> Vec<Node> {
+    let Ok(selector) = secret.selector.parse::<Selector>() else { return Vec::new() };
+    let lacks = |node: &&Node| {
+        let subject = Subject { id: &node.node_id.to_string(), name: &node.name, labels: &node.labels };
+        selector.matches(&subject) && !secret.sealed.contains_key(&node.node_id)
     };
-    nodes.iter().filter(|node| has(before, node) || has(after, node)).cloned().collect()
+    nodes.iter().filter(lacks).cloned().collect()
 }
 
 /// The value, from standard input or the person at the terminal.

@@ -1,11 +1,11 @@
 //! Sealing a value to nodes, on this machine: what leaves it can be opened by each node's steward and nobody else.
 
+use std::collections::BTreeMap;
 use std::str::FromStr as _;
 
 use age::x25519;
 use anyhow::{Context as _, anyhow};
-use campanile_common::config::SecretPart;
-use campanile_common::time::Timestamp;
+use campanile_common::id::{Digest, NodeId};
 use zeroize::Zeroizing;
 
 use super::pins::Recipient;
@@ -23,12 +23,10 @@ const ALPHABET: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx
 /// When a recipient is none.
 pub(super) fn seal(
     value: &[u8],
-    selector: &str,
     recipients: &[Recipient],
-    now: Timestamp,
     parts: &mut Parts,
-) -> anyhow::Result<SecretPart> {
-    let mut sealed = std::collections::BTreeMap::new();
+) -> anyhow::Result<BTreeMap<NodeId, Digest>> {
+    let mut sealed = BTreeMap::new();
     for one in recipients {
         let recipient = x25519::Recipient::from_str(&one.key)
             .map_err(|error| anyhow!("the sealing key of {} is none: {error}", one.name))?;
@@ -36,7 +34,7 @@ pub(super) fn seal(
             .with_context(|| format!("cannot seal the value for {}", one.name))?;
         sealed.insert(one.node, parts.add(bytes));
     }
-    Ok(SecretPart { selector: selector.to_owned(), set: now, sealed })
+    Ok(sealed)
 }
 
 /// A random value of so many letters and digits, each as likely as any other.
@@ -68,10 +66,9 @@ mod tests {
         let (one, two) = (x25519::Identity::generate(), x25519::Identity::generate());
         let recipients = [recipient(1, &one), recipient(2, &two)];
         let mut parts = Parts::default();
-        let now = Timestamp::from_millis(5);
-        let secret = seal(b"hunter2", "role=db", &recipients, now, &mut parts).unwrap();
-        assert_eq!((secret.selector.as_str(), secret.sealed.len()), ("role=db", 2));
-        let copy = |number: usize| parts.read(&secret.sealed[&node(number).node_id]).unwrap();
+        let sealed = seal(b"hunter2", &recipients, &mut parts).unwrap();
+        assert_eq!(sealed.len(), 2);
+        let copy = |number: usize| parts.read(&sealed[&node(number).node_id]).unwrap();
         assert_eq!(age::decrypt(&one, &copy(1)).unwrap(), b"hunter2");
         assert_eq!(age::decrypt(&two, &copy(2)).unwrap(), b"hunter2");
         assert!(age::decrypt(&one, &copy(2)).is_err());
@@ -81,7 +78,7 @@ mod tests {
     #[test]
     fn a_recipient_that_is_none_names_its_node() {
         let bad = Recipient { node: node(1).node_id, name: "db-1".into(), key: "age1nonsense".into() };
-        let error = seal(b"x", "all", &[bad], Timestamp::from_millis(1), &mut Parts::default()).unwrap_err();
+        let error = seal(b"x", &[bad], &mut Parts::default()).unwrap_err();
         assert!(error.to_string().starts_with("the sealing key of db-1 is none"), "{error}");
     }
 

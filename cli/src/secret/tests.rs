@@ -37,22 +37,29 @@ fn one_newline_is_no_part_of_a_value() {
     assert!(value(&"x".repeat(VALUE_BYTES_MAX)).is_ok());
 }
 
+fn secret(numbers: &[usize], value: &[u8]) -> SecretPart {
+    let copy = |number: &usize| (crate::testing::node(*number).node_id, part_digest(value));
+    let sealed = numbers.iter().map(copy).collect();
+    SecretPart { selector: "name!=node-4".to_owned(), set: Timestamp::from_millis(1), sealed }
+}
+
 #[test]
-fn a_change_concerns_nodes_that_had_the_secret_and_those_that_are_to_have_it() {
-    let secret = |numbers: &[usize]| SecretPart {
-        selector: String::new(),
-        set: Timestamp::from_millis(1),
-        sealed: numbers
-            .iter()
-            .map(|number| (crate::testing::node(*number).node_id, part_digest(b"x")))
-            .collect(),
-    };
+fn a_change_concerns_nodes_whose_copy_comes_goes_or_is_another() {
     let nodes: Vec<Node> = (1..=4).map(crate::testing::node).collect();
     let concerned = |before: Option<&SecretPart>, after: Option<&SecretPart>| {
-        names(&super::concerned(&nodes, before, after)).join(" ")
+        names(&super::work::concerned(&nodes, before, after)).join(" ")
     };
-    let (old, new) = (secret(&[1, 2]), secret(&[2, 3]));
+    let (old, new) = (secret(&[1, 2], b"old"), secret(&[2, 3], b"new"));
     assert_eq!(concerned(Some(&old), Some(&new)), "node-1 node-2 node-3");
     assert_eq!(concerned(None, Some(&new)), "node-2 node-3");
     assert_eq!(concerned(Some(&old), None), "node-1 node-2");
+    assert_eq!(concerned(Some(&old), Some(&secret(&[1, 2, 3], b"old"))), "node-3", "the other copies stay");
+}
+
+#[test]
+fn a_node_lacks_what_is_for_it_today_and_was_not_sealed_to_it() {
+    let nodes: Vec<Node> = (1..=4).map(crate::testing::node).collect();
+    let lacking = |numbers: &[usize]| names(&super::lacking(&nodes, &secret(numbers, b"x")));
+    assert_eq!(lacking(&[1]), ["node-2", "node-3"]);
+    assert!(lacking(&[1, 2, 3]).is_empty());
 }

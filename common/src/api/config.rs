@@ -33,6 +33,9 @@ pub struct GenerationSummary {
     pub author: String,
     /// Operators whose signatures counted when it was submitted.
     pub operators: Vec<String>,
+    /// How many further operators must sign before it counts; 0 once it does.
+    #[serde(default)]
+    pub signatures_missing: u32,
     /// Why.
     pub message: String,
     /// `draft` or `release`.

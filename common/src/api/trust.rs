@@ -59,6 +59,8 @@ pub enum ProposalKind {
     Authority,
     /// The catalogue's next version.
     Catalogue,
+    /// A generation of the configuration.
+    Generation,
 }
 
 /// Something that waits for the signatures of further operators.
@@ -66,7 +68,7 @@ pub enum ProposalKind {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Proposal {
-    /// What it is called: the order's id, or `authority-N`, `catalogue-N`.
+    /// What it is called: the order's id, or `authority-N`, `catalogue-N`, `generation-DIGITS`.
     pub id: String,
     /// What it is.
     pub kind: ProposalKind,
@@ -82,7 +84,7 @@ pub struct Proposal {
     pub signed_by: Vec<String>,
     /// How many must sign.
     pub signatures_needed: u16,
-    /// What is signed.
+    /// What is signed. Of a generation, which may be long, the bytes are shown with it alone and not in lists.
     pub signed: SignedText,
 }
 

@@ -4,8 +4,23 @@ use serde_json::{Map, Value};
 
 use crate::suggest;
 
+use super::layer::Layer;
 use super::merge::{NamedLayer, appended, pile_up};
 use super::resource::Kind;
+
+/// What layers come to, as one layer and without any check: for showing.
+pub fn flatten(layers: &[NamedLayer<'_>]) -> Layer {
+    let (vars, tables, _) = pile_up(layers);
+    let mut flat = Layer { vars, ..Layer::default() };
+    for (id, table) in tables {
+        flat.resources.entry(id.kind.as_str().to_owned()).or_default().insert(id.name, table);
+    }
+    for named in layers {
+        flat.files.extend(named.layer.files.clone());
+        flat.templates.extend(named.layer.templates.clone());
+    }
+    flat
+}
 
 /// What one layer says of one value.
 #[derive(Debug, Clone, PartialEq)]
@@ -124,6 +139,19 @@ mod tests {
 
     fn line(key: &str, layer: &str, value: Value, counts: bool) -> (String, String, Value, bool) {
         (key.to_owned(), layer.to_owned(), value, counts)
+    }
+
+    #[test]
+    fn layers_come_to_one_that_says_what_counts() {
+        let layer = |value| serde_json::from_value::<Layer>(value).unwrap();
+        let under =
+            layer(json!({"vars": {"n": 1}, "resources": {"file": {"/a": {"content": "x", "mode": "0600"}}}}));
+        let over = layer(json!({"vars": {"n": 2}, "resources": {"file": {"/a": {"template": "t"}}}}));
+        let both = [NamedLayer { name: "a", layer: &under }, NamedLayer { name: "b", layer: &over }];
+        let flat = flatten(&both);
+        assert_eq!(Value::Object(flat.vars), json!({"n": 2}));
+        let table = Value::Object(flat.resources["file"]["/a"].clone());
+        assert_eq!(table, json!({"mode": "0600", "template": "t"}));
     }
 
     #[test]

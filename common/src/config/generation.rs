@@ -5,19 +5,21 @@
 //! generation that names old parts. Which layers a node gets is signed too, for every node that was known when the
 //! generation was made; labels that the aggregator tells decide only for nodes that were enrolled later.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod signed;
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::authority::{Authority, OperatorKey, Role, Signature, countersign, sha256, signers};
+use crate::authority::OperatorKey;
 use crate::id::{Digest, FleetId, NodeId};
 use crate::label::Labels;
 use crate::selector::{Selector, Subject};
 use crate::time::Timestamp;
 use crate::wire::codec;
 
-const SIGNATURE_DOMAIN: &[u8] = b"campanile/generation/v1\0";
-const DIGEST_DOMAIN: &[u8] = b"campanile/generation-digest/v1\0";
+pub use signed::{SignedGeneration, Tally, VerifiedGeneration};
+
 const FORMAT: u16 = 1;
 /// Most bytes of an encoded generation with its signatures.
 pub const GENERATION_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -28,7 +30,6 @@ pub const MEMBERS_MAX: usize = 20_000;
 /// Most secrets.
 pub const SECRETS_MAX: usize = 1024;
 const TEXT_BYTES_MAX: usize = 1024;
-const SIGNATURES_MAX: usize = 64;
 
 /// What a generation was signed for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -118,23 +119,6 @@ pub struct Generation {
     pub members: BTreeMap<NodeId, Member>,
     /// Secrets by name.
     pub secrets: BTreeMap<String, SecretPart>,
-}
-
-/// A generation's exact bytes with signatures; nothing is verified yet.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SignedGeneration {
-    /// The encoded [`Generation`], as it was signed.
-    pub bytes: Vec<u8>,
-    /// Signatures over it.
-    pub signatures: Vec<Signature>,
-}
-
-/// A generation that operators signed. Only [`SignedGeneration::verify`] makes one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct VerifiedGeneration {
-    generation: Generation,
-    digest: Digest,
-    operators: Vec<String>,
 }
 
 /// Why a generation is not accepted.
@@ -289,106 +273,6 @@ impl Generation {
         let mut signed = SignedGeneration { bytes: self.to_bytes()?, signatures: Vec::new() };
         keys.iter().for_each(|key| signed.add_signature(key));
         Ok(signed)
-    }
-}
-
-impl SignedGeneration {
-    /// What names the generation: a digest of its bytes, whoever signed them.
-    pub fn digest(&self) -> Digest {
-        sha256(&[DIGEST_DOMAIN, &self.bytes])
-    }
-
-    /// Bytes and signatures in one, to be stored and sent.
-    pub fn encode(&self) -> Vec<u8> {
-        codec::encode_long("SignedGeneration", self, GENERATION_BYTES_MAX).expect("both are within limits")
-    }
-
-    /// Reads what [`Self::encode`] wrote.
-    ///
-    /// # Errors
-    /// When it is none.
-    pub fn decode(bytes: &[u8]) -> Result<Self, GenerationError> {
-        let signed: Self = codec::decode_long("SignedGeneration", bytes, GENERATION_BYTES_MAX)
-            .map_err(|_| GenerationError::Unreadable)?;
-        if signed.signatures.len() > SIGNATURES_MAX { Err(GenerationError::Unreadable) } else { Ok(signed) }
-    }
-
-    /// Reads the generation without asking who signed it: for showing, never for applying.
-    ///
-    /// # Errors
-    /// When it cannot be read or breaks a rule.
-    pub fn read(&self) -> Result<Generation, GenerationError> {
-        let generation: Generation = codec::decode_long("Generation", &self.bytes, GENERATION_BYTES_MAX)
-            .map_err(|_| GenerationError::Unreadable)?;
-        generation.check()?;
-        Ok(generation)
-    }
-
-    /// Adds a signature. Whether it counts is the verifier's to say.
-    pub fn add_signature(&mut self, key: &OperatorKey) {
-        countersign(&mut self.signatures, key, SIGNATURE_DOMAIN, &self.bytes);
-    }
-
-    /// The keys that validly signed, of those of `authority` in the role for changes.
-    pub fn signers(&self, authority: &Authority) -> BTreeSet<Digest> {
-        signers(authority.document(), Role::Change, SIGNATURE_DOMAIN, &self.bytes, &self.signatures)
-    }
-
-    /// Accepts the generation under `authority`: one valid signature at least, of an operator in the role for
-    /// changes, or as many as the authority demands for that role.
-    ///
-    /// # Errors
-    /// When it is of another fleet, inconsistent, or lacks signatures.
-    pub fn verify(&self, authority: &Authority) -> Result<VerifiedGeneration, GenerationError> {
-        let generation = self.read()?;
-        let document = authority.document();
-        if generation.fleet != document.fleet {
-            return Err(GenerationError::ForeignFleet { found: generation.fleet, ours: document.fleet });
-        }
-        let signers = self.signers(authority);
-        let needed = authority.threshold(Role::Change).max(1);
-        if signers.len() < needed {
-            return Err(GenerationError::Signatures { found: signers.len(), needed });
-        }
-        let named = document.operators.iter().filter(|operator| signers.contains(&operator.key.id()));
-        let mut operators: Vec<String> = named.map(|operator| operator.name.clone()).collect();
-        operators.sort();
-        Ok(VerifiedGeneration { generation, digest: self.digest(), operators })
-    }
-}
-
-impl VerifiedGeneration {
-    /// What it says.
-    pub const fn generation(&self) -> &Generation {
-        &self.generation
-    }
-
-    /// What names it.
-    pub const fn digest(&self) -> Digest {
-        self.digest
-    }
-
-    /// Names of the operators whose signatures counted.
-    pub fn operators(&self) -> &[String] {
-        &self.operators
-    }
-
-    /// Whether a node that has accepted `highest` before may go to this one.
-    ///
-    /// # Errors
-    /// When this is a draft, older, or another of the same number.
-    pub fn may_follow(&self, highest: Option<(u64, Digest)>) -> Result<(), FollowError> {
-        let number = self.generation.number;
-        if self.generation.purpose == Purpose::Draft {
-            return Err(FollowError::Draft(number));
-        }
-        match highest {
-            Some((highest, _)) if number < highest => Err(FollowError::Older { found: number, highest }),
-            Some((highest, digest)) if number == highest && digest != self.digest => {
-                Err(FollowError::Forked(number))
-            }
-            _ => Ok(()),
-        }
     }
 }
 

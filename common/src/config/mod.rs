@@ -15,10 +15,10 @@ mod resource;
 mod schema;
 
 pub use bundle::{Bundle, BundleLayer, BundleSource, LintError, Listed};
-pub use explain::{Origin, explain};
+pub use explain::{Origin, explain, flatten};
 pub use generation::{
     FollowError, GENERATION_BYTES_MAX, Generation, GenerationError, LAYERS_MAX, LayerKind, LayerPart,
-    MEMBERS_MAX, Member, Purpose, SECRETS_MAX, SecretPart, SignedGeneration, VerifiedGeneration,
+    MEMBERS_MAX, Member, Purpose, SECRETS_MAX, SecretPart, SignedGeneration, Tally, VerifiedGeneration,
 };
 pub use graph::{GraphError, order};
 pub use layer::{FilePart, LAYER_BYTES_MAX, Layer, LayerError};

@@ -12,14 +12,14 @@ use serde_json::json;
 const CANARY: &str = "CANARY-3c1f7a";
 
 /// A fleet whose nodes are configured below folders of their own, and a bundle.
-struct Configured {
-    fleet: LocalFleet,
+pub(super) struct Configured {
+    pub(super) fleet: LocalFleet,
     nodes: Vec<String>,
 }
 
 impl Configured {
     /// Nodes of a role each, online.
-    fn start(nodes: &[(&str, &str)]) -> Self {
+    pub(super) fn start(nodes: &[(&str, &str)]) -> Self {
         let config_settings = "check_interval_s = 1".to_owned();
         let fleet = LocalFleet::with(FleetOptions { config_settings, ..FleetOptions::default() });
         let mut configured = Self { fleet, nodes: Vec::new() };
@@ -38,7 +38,7 @@ impl Configured {
     }
 
     /// Enrols a node and starts it.
-    fn add(&mut self, node: &str, role: &str) {
+    pub(super) fn add(&mut self, node: &str, role: &str) {
         let root = self.root(node);
         fs::create_dir_all(root.join("etc")).unwrap();
         fs::write(root.join("etc/motd"), "by hand\n").unwrap();
@@ -49,20 +49,20 @@ impl Configured {
         self.nodes.push(node.to_owned());
     }
 
-    fn root(&self, node: &str) -> PathBuf {
+    pub(super) fn root(&self, node: &str) -> PathBuf {
         self.fleet.node_path(node, "root")
     }
 
-    fn motd(&self, node: &str) -> String {
+    pub(super) fn motd(&self, node: &str) -> String {
         fs::read_to_string(self.root(node).join("etc/motd")).unwrap_or_default()
     }
 
-    fn write(&self, name: &str, text: &str) {
+    pub(super) fn write(&self, name: &str, text: &str) {
         fs::write(self.fleet.path("bundle").join(name), text).unwrap();
     }
 
     /// A command line as the operator, with something on its standard input.
-    fn command(&self, arguments: &[&str], input: &str) -> Output {
+    pub(super) fn command(&self, arguments: &[&str], input: &str) -> Output {
         let mut command = self.prepared(arguments);
         run(&mut command, input)
     }
@@ -81,14 +81,14 @@ impl Configured {
     }
 
     /// `config VERB DIR ...`.
-    fn config(&self, verb: &str, more: &[&str]) -> Output {
+    pub(super) fn config(&self, verb: &str, more: &[&str]) -> Output {
         let bundle = self.fleet.path("bundle");
         let mut line = vec!["config", verb, bundle.to_str().unwrap()];
         line.extend(more);
         self.command(&line, "")
     }
 
-    fn apply(&self, more: &[&str]) -> Output {
+    pub(super) fn apply(&self, more: &[&str]) -> Output {
         let mut line = vec!["--yes", "--wave-pause", "0s"];
         line.extend(more);
         self.config("apply", &line)

@@ -8,6 +8,7 @@
 mod certificate;
 mod clock;
 mod config;
+mod config_approval;
 mod config_kill;
 mod config_lockout;
 mod damage;

@@ -48,7 +48,7 @@ impl OrderTask {
         }
         let now = self.now();
         let Submission { draft, occurrence, not_permitted, by, splay_seconds } = submission;
-        let is_proposed = draft.signers.len() < usize::from(draft.needed);
+        let is_proposed = draft.is_proposal();
         let nodes = draft.nodes().len();
         let approvals = draft.signers.into_iter().map(|signer| approval(signer, &by, now.wall));
         let record = OrderRecord {

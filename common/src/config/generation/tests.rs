@@ -1,7 +1,7 @@
 //! Generations: signed, refused, followed.
 
 use super::*;
-use crate::authority::{Document, Operator, SignedAuthority};
+use crate::authority::{Authority, Document, Operator, Role, SignedAuthority};
 
 const FLEET: FleetId = FleetId::from_bytes([7; 16]);
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
@@ -78,6 +78,26 @@ fn strangers_and_foreign_fleets_are_refused() {
     let foreign = Generation { fleet: FleetId::from_bytes([6; 16]), ..generation(1) };
     let foreign = foreign.sign(&[&key(1)]).unwrap().verify(&authority());
     assert!(matches!(foreign, Err(GenerationError::ForeignFleet { .. })), "{foreign:?}");
+}
+
+#[test]
+fn a_threshold_takes_distinct_operators_and_a_tally_says_who_signed() {
+    let mut two = document();
+    two.operators.push(operator(2));
+    two.thresholds.insert(Role::Change, 2);
+    let signed = two.sign(&[&key(1), &key(2)]).unwrap();
+    let digest = signed.digest();
+    let authority = signed.verify_pinned(digest).unwrap();
+    let mut signed = generation(2).sign(&[&key(1)]).unwrap();
+    signed.add_signature(&key(1));
+    signed.add_signature(&key(3));
+    assert_eq!(signed.verify(&authority), Err(GenerationError::Signatures { found: 1, needed: 2 }));
+    let tally = signed.tally(&authority).unwrap();
+    assert_eq!((tally.operators.as_slice(), tally.needed), (&["operator-1".to_owned()][..], 2));
+    assert_eq!((tally.missing(), tally.digest), (1, signed.digest()));
+    signed.add_signature(&key(2));
+    assert_eq!(signed.tally(&authority).unwrap().missing(), 0);
+    assert_eq!(signed.verify(&authority).unwrap().operators(), ["operator-1", "operator-2"]);
 }
 
 #[test]

@@ -152,7 +152,7 @@ pub(super) async fn submit(
     }
     let draft = orders.admit(&request)?;
     if let Action::Config { generation, mode } = draft.order().action {
-        shared.services.config.admit(generation, mode)?;
+        shared.services.config.admit(generation, mode, !draft.is_proposal())?;
     }
     let permission =
         if draft.order().tier > Tier::Routine { Permission::Command } else { Permission::Routine };
