@@ -14,8 +14,12 @@ PLANS = 20
 DRIFTS = 5
 FILE_BYTES = 4096
 RESOURCES = 200
+FILES = 5000
+FILES_BYTES = 1024
+FILES_RUNS = 3
 SETTLE_SECONDS = 15
 DRIFT_SECONDS_MAX = 120
+COMMAND_SECONDS_MAX = 300
 # Exit codes of `campanile config`.
 SAME, PENDING = 0, 10
 TARGET = "/etc/bench/file"
@@ -35,6 +39,39 @@ def config(options):
             yield from many(fleet, bundle)
         finally:
             fleet.campanile_in("key", "lock", seconds=60)
+
+
+def files(options):
+    """A bundle of 5,000 files for one node: all of them new content each time, then nothing to do."""
+    bundle = os.path.join(options.scratch, "files")
+    with Fleet(options.bin_dir, os.path.join(options.scratch, "config-files"), 1) as fleet:
+        fleet.wait_all_online()
+        settle(SETTLE_SECONDS)
+        fleet.campanile_in("key", "unlock", "--for", "60m", seconds=60)
+        root = os.path.join(fleet.folder, "nodes", fleet.nodes[0], "root")
+        try:
+            times = []
+            for _ in range(FILES_RUNS):
+                contents = [os.urandom(FILES_BYTES) for _ in range(FILES)]
+                write_files(bundle, contents)
+                times.append(campanile(fleet, "apply", bundle, "--yes")[0] / 1000)
+                for number, content in enumerate(contents):
+                    if read(f"{root}/etc/bench/files/{number}") != content:
+                        raise RuntimeError(f"file {number} has another content than was applied")
+            yield Figure("config.files", median(times), detail=spread(times))
+            times = [campanile(fleet, "apply", bundle, "--yes")[0] / 1000 for _ in range(FILES_RUNS)]
+            yield Figure("config.files_same", median(times), detail=spread(times))
+        finally:
+            fleet.campanile_in("key", "lock", seconds=60)
+
+
+def write_files(bundle, contents):
+    """One resource for each content, which is a file of the bundle."""
+    os.makedirs(os.path.join(bundle, "files"), exist_ok=True)
+    for number, content in enumerate(contents):
+        write(os.path.join(bundle, "files", str(number)), content)
+    tables = [f'[file."/etc/bench/files/{number}"]\nsource = "{number}"\n' for number in range(len(contents))]
+    write(os.path.join(bundle, "fleet.toml"), "\n".join(tables).encode())
 
 
 def push(fleet, bundle):
@@ -119,7 +156,7 @@ def campanile(fleet, verb, *arguments):
     environment = {**os.environ, **fleet.environment}
     began = time.monotonic()
     done = subprocess.run([fleet.program("campanile"), "config", verb, *arguments], stdin=subprocess.DEVNULL,
-                          timeout=120, capture_output=True, text=True, check=False, env=environment)
+                          timeout=COMMAND_SECONDS_MAX, capture_output=True, text=True, check=False, env=environment)
     took = (time.monotonic() - began) * 1000
     if done.returncode not in (SAME, PENDING) or (verb == "apply" and done.returncode != SAME):
         said = (done.stderr or done.stdout).strip()[-2000:]

@@ -50,6 +50,8 @@ BUDGETS = {
     "config.drift": Budget("hand edit to drift told, worst", "s", 60, 5),
     "config.plan_all": Budget("plan of 200 new resources on one node, p50", "ms"),
     "config.plan_none": Budget("plan of 200 resources that are as they should be, p50", "ms"),
+    "config.files": Budget("bundle of 5,000 files of 1 KiB, all new, applied by one node", "s", None, 10),
+    "config.files_same": Budget("the same again, nothing to do", "s"),
     "swarm.1000.memory": Budget("aggregator memory per connection, of 1,000", "KiB", 40, 30),
     "swarm.1000.cpu": Budget("aggregator CPU with 1,000 connections", "ms/s"),
     "swarm.5000.memory": Budget("aggregator memory per connection, of 5,000", "KiB", 40, 30),
