@@ -17,6 +17,8 @@ RESOURCES = 200
 FILES = 5000
 FILES_BYTES = 1024
 FILES_RUNS = 3
+PEER_RUNS = 10
+PEER_SECONDS_MAX = 1200
 SETTLE_SECONDS = 15
 DRIFT_SECONDS_MAX = 120
 COMMAND_SECONDS_MAX = 300
@@ -63,6 +65,34 @@ def files(options):
             yield Figure("config.files_same", median(times), detail=spread(times))
         finally:
             fleet.campanile_in("key", "lock", seconds=60)
+
+
+def peers(options):
+    """The same file pushed by others on this machine, where the scripts that start them are given."""
+    salt = os.path.join(options.salt_venv, "bin", "salt-master")
+    yield from peer(options, "config.push_ansible", "fanout-peers.py", f"ansible.ssh.n{NODES}.copy.median",
+                    ("--only", "ansible_ssh", "--scratch", os.path.join(options.scratch, "ansible")))
+    if options.peers and not os.path.exists(salt):
+        yield Figure("config.push_salt", missing="no --salt-venv with a salt-master", is_skipped=True)
+        return
+    yield from peer(options, "config.push_salt", "fanout-salt.py", f"salt.n{NODES}.push.median",
+                    ("--salt-venv", options.salt_venv, "--scratch", os.path.join(options.scratch, "salt")))
+
+
+def peer(options, key, script, name, arguments):
+    """Milliseconds of the line `NAME SECONDS s` that a script prints."""
+    if not options.peers:
+        yield Figure(key, missing="no --peers", is_skipped=True)
+        return
+    done = subprocess.run(["python3", "-B", os.path.join(options.peers, script), "--nodes", str(NODES), "--runs",
+                           str(PEER_RUNS), *arguments], stdin=subprocess.DEVNULL, timeout=PEER_SECONDS_MAX,
+                          capture_output=True, text=True, check=False)
+    found = {line.split()[0]: line.split()[1] for line in done.stdout.splitlines() if len(line.split()) == 3}
+    if name not in found or done.returncode != 0:
+        said = (done.stderr or done.stdout).strip()[-500:]
+        raise RuntimeError(f"{script} ended with {done.returncode} and told no {name}: {said}")
+    detail = {line: value for line, value in found.items() if line.startswith(name.rpartition(".")[0])}
+    yield Figure(key, float(found[name]) * 1000, detail=detail)
 
 
 def write_files(bundle, contents):

@@ -45,6 +45,8 @@ BUDGETS = {
     "order.swarm_cpu": Budget("aggregator: CPU per order to 1,000 agents", "ms"),
     "order.swarm_time": Budget("order to 1,000 simulated agents, whole process", "ms"),
     "config.push": Budget("4 KiB file to 28 nodes, compared, whole process, p50", "ms", 400, 250),
+    "config.push_ansible": Budget("the same by Ansible over kept SSH connections, p50", "ms"),
+    "config.push_salt": Budget("the same by Salt, p50", "ms"),
     "config.unchanged": Budget("apply without changes on 28 nodes, p50", "ms"),
     "config.steward_cpu": Budget("steward: CPU per apply without changes", "ms"),
     "config.drift": Budget("hand edit to drift told, worst", "s", 60, 5),

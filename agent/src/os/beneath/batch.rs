@@ -86,9 +86,7 @@ impl Batch<'_> {
         place.check_replaceable()?;
         let temporary = place.temporary();
         place.anew(|| symlinkat(target, &place.folder, temporary.as_str()))?;
-        if let Err(errno) =
-            renameat(&place.folder, temporary.as_str(), &place.folder, place.name.as_str())
-        {
+        if let Err(errno) = renameat(&place.folder, temporary.as_str(), &place.folder, place.name.as_str()) {
             // The attempt is worthless; that it cannot be removed changes nothing.
             unlinkat(&place.folder, temporary.as_str(), AtFlags::empty()).ok();
             return Err(BeneathError::io("put in place", path)(errno));
