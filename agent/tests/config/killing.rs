@@ -121,6 +121,9 @@ fn many_files_whose_apply_is_killed_between_any_two_are_all_old_or_all_new() {
         let text = format!("text {round}");
         let next = node.generation(draft(&text));
         let mut program = node.start(&["apply", &next.to_string()]);
+        // What it says of so many files fills the pipe.
+        let mut said = program.stdout.take().unwrap();
+        let listener = std::thread::spawn(move || std::io::copy(&mut said, &mut std::io::sink()));
         // Once the first group is in place, then once the second is; in odd rounds in the midst of writing.
         let file = node.root.join(format!("srv/{:03}", if round % 4 < 2 { 0 } else { 300 }));
         let waiting = || std::fs::read_dir(node.root.join("srv")).unwrap().count() > MANY + 20 * round;
@@ -130,6 +133,7 @@ fn many_files_whose_apply_is_killed_between_any_two_are_all_old_or_all_new() {
         }
         program.kill().unwrap();
         program.wait().unwrap();
+        listener.join().unwrap().unwrap();
         let new =
             (0..MANY).filter(|number| node.read(&format!("/srv/{number:03}")).starts_with(&text)).count();
         let recovered = node.run(&["recover"]);
