@@ -328,7 +328,8 @@ fn attempts(scene: &Scene, folder: &str) -> usize {
 fn many_files_take_their_places_together_and_leave_no_attempt() {
     let scene = scene();
     let mut batch = scene.root.batch();
-    let path = |number: usize| format!("/etc/{}file-{number}", if number % 3 == 0 { "more/" } else { "" });
+    let path =
+        |number: usize| format!("/etc/{}file-{number}", if number.is_multiple_of(3) { "more/" } else { "" });
     batch.make_directory("/etc/more", Owned::default()).unwrap();
     for number in 0..600 {
         let owned = Owned { mode: Some(0o600), ..Owned::default() };
