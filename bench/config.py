@@ -14,8 +14,14 @@ PLANS = 20
 DRIFTS = 5
 FILE_BYTES = 4096
 RESOURCES = 200
+FILES = 5000
+FILES_BYTES = 1024
+FILES_RUNS = 3
+PEER_RUNS = 10
+PEER_SECONDS_MAX = 1200
 SETTLE_SECONDS = 15
 DRIFT_SECONDS_MAX = 120
+COMMAND_SECONDS_MAX = 300
 # Exit codes of `campanile config`.
 SAME, PENDING = 0, 10
 TARGET = "/etc/bench/file"
@@ -35,6 +41,67 @@ def config(options):
             yield from many(fleet, bundle)
         finally:
             fleet.campanile_in("key", "lock", seconds=60)
+
+
+def files(options):
+    """A bundle of 5,000 files for one node: all of them new content each time, then nothing to do."""
+    bundle = os.path.join(options.scratch, "files")
+    with Fleet(options.bin_dir, os.path.join(options.scratch, "config-files"), 1) as fleet:
+        fleet.wait_all_online()
+        settle(SETTLE_SECONDS)
+        fleet.campanile_in("key", "unlock", "--for", "60m", seconds=60)
+        root = os.path.join(fleet.folder, "nodes", fleet.nodes[0], "root")
+        try:
+            times = []
+            for _ in range(FILES_RUNS):
+                contents = [os.urandom(FILES_BYTES) for _ in range(FILES)]
+                write_files(bundle, contents)
+                times.append(campanile(fleet, "apply", bundle, "--yes")[0] / 1000)
+                for number, content in enumerate(contents):
+                    if read(f"{root}/etc/bench/files/{number}") != content:
+                        raise RuntimeError(f"file {number} has another content than was applied")
+            yield Figure("config.files", median(times), detail=spread(times))
+            times = [campanile(fleet, "apply", bundle, "--yes")[0] / 1000 for _ in range(FILES_RUNS)]
+            yield Figure("config.files_same", median(times), detail=spread(times))
+        finally:
+            fleet.campanile_in("key", "lock", seconds=60)
+
+
+def peers(options):
+    """The same file pushed by others on this machine, where the scripts that start them are given."""
+    salt = os.path.join(options.salt_venv, "bin", "salt-master")
+    yield from peer(options, "config.push_ansible", "fanout-peers.py", f"ansible.ssh.n{NODES}.copy.median",
+                    ("--only", "ansible_ssh", "--scratch", os.path.join(options.scratch, "ansible")))
+    if options.peers and not os.path.exists(salt):
+        yield Figure("config.push_salt", missing="no --salt-venv with a salt-master", is_skipped=True)
+        return
+    yield from peer(options, "config.push_salt", "fanout-salt.py", f"salt.n{NODES}.push.median",
+                    ("--salt-venv", options.salt_venv, "--scratch", os.path.join(options.scratch, "salt")))
+
+
+def peer(options, key, script, name, arguments):
+    """Milliseconds of the line `NAME SECONDS s` that a script prints."""
+    if not options.peers:
+        yield Figure(key, missing="no --peers", is_skipped=True)
+        return
+    done = subprocess.run(["python3", "-B", os.path.join(options.peers, script), "--nodes", str(NODES), "--runs",
+                           str(PEER_RUNS), *arguments], stdin=subprocess.DEVNULL, timeout=PEER_SECONDS_MAX,
+                          capture_output=True, text=True, check=False)
+    found = {line.split()[0]: line.split()[1] for line in done.stdout.splitlines() if len(line.split()) == 3}
+    if name not in found or done.returncode != 0:
+        said = (done.stderr or done.stdout).strip()[-500:]
+        raise RuntimeError(f"{script} ended with {done.returncode} and told no {name}: {said}")
+    detail = {line: value for line, value in found.items() if line.startswith(name.rpartition(".")[0])}
+    yield Figure(key, float(found[name]) * 1000, detail=detail)
+
+
+def write_files(bundle, contents):
+    """One resource for each content, which is a file of the bundle."""
+    os.makedirs(os.path.join(bundle, "files"), exist_ok=True)
+    for number, content in enumerate(contents):
+        write(os.path.join(bundle, "files", str(number)), content)
+    tables = [f'[file."/etc/bench/files/{number}"]\nsource = "{number}"\n' for number in range(len(contents))]
+    write(os.path.join(bundle, "fleet.toml"), "\n".join(tables).encode())
 
 
 def push(fleet, bundle):
@@ -119,7 +186,7 @@ def campanile(fleet, verb, *arguments):
     environment = {**os.environ, **fleet.environment}
     began = time.monotonic()
     done = subprocess.run([fleet.program("campanile"), "config", verb, *arguments], stdin=subprocess.DEVNULL,
-                          timeout=120, capture_output=True, text=True, check=False, env=environment)
+                          timeout=COMMAND_SECONDS_MAX, capture_output=True, text=True, check=False, env=environment)
     took = (time.monotonic() - began) * 1000
     if done.returncode not in (SAME, PENDING) or (verb == "apply" and done.returncode != SAME):
         said = (done.stderr or done.stdout).strip()[-2000:]

@@ -27,6 +27,9 @@ def arguments():
     parser.add_argument("--sessions", type=int, default=10, help="new sessions to measure (default 10)")
     parser.add_argument("--losses", type=int, default=20, help="agents to kill, and to stop (default 20)")
     parser.add_argument("--restarts", type=int, default=5, help="aggregator restarts (default 5)")
+    parser.add_argument("--peers", default="", metavar="FOLDER",
+                        help="where fanout-peers.py and fanout-salt.py are, which push the same file by Ansible and Salt")
+    parser.add_argument("--salt-venv", default="", metavar="FOLDER", help="virtual environment that Salt is in")
     options = parser.parse_args()
     options.parts = options.only.split(",") if options.only else list(PARTS)
     unknown = [part for part in options.parts if part not in PARTS]

@@ -246,6 +246,8 @@ PARTS = {
                                "order.steward_cpu", "order.aggregator_cpu")),
     "config": (config.config, ("config.push", "config.unchanged", "config.steward_cpu", "config.drift",
                                "config.plan_all", "config.plan_none")),
+    "config-peers": (config.peers, ("config.push_ansible", "config.push_salt")),
+    "config-files": (config.files, ("config.files", "config.files_same")),
     "orders-1000": (orders.swarm_orders, ("order.swarm_cpu", "order.swarm_time")),
     "swarm-1000": (lambda options: swarm(options, 1000), ("swarm.1000.memory", "swarm.1000.cpu")),
     "swarm-5000": (lambda options: swarm(options, 5000), ("swarm.5000.memory", "swarm.5000.cpu")),

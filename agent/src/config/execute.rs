@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use super::changing::Changer;
 use super::confirm::{self, Deadline};
 use super::guardian;
 use super::host::Host;
@@ -12,7 +13,7 @@ use super::output::Output;
 use super::state::{State, StateError};
 use super::step::{Invocation, Plan, Problem, Step};
 use super::undo::{self, Attempt, Item, Record, Restored, Undo as Kept, UndoError, Was, observe};
-use crate::os::beneath::{NodeKind, Owned};
+use crate::os::beneath::NodeKind;
 use crate::os::statvfs;
 use crate::os::stopwatch::pause;
 
@@ -284,25 +285,34 @@ struct Run<'a> {
 impl Run<'_> {
     fn changes(&mut self, plan: &Plan) -> Result<(), Stop> {
         let mut index = 0_u32;
+        let mut changer = Changer::new(self.host);
         for change in &plan.changes {
             if change.shown.confirmed && self.until.is_none() {
+                changer.settle()?;
                 self.arm()?;
             }
             for step in &change.steps {
                 if self.until.as_ref().is_some_and(|until| until.left().is_zero()) {
                     return Err(Stop::NotConfirmed);
                 }
-                if let Step::Put { backup: Some(_), .. } = step {
-                    index += 1;
+                match step {
+                    Step::Put { backup: Some(_), .. } => index += 1,
+                    // What fails here is none of the program's.
+                    Step::Run { .. } => changer.settle()?,
+                    _ => {}
                 }
                 self.record(Record::Doing(index))?;
                 index += 1;
-                self.step(step).map_err(|mut problem| {
+                // A program that may have cut the node off ends with the window.
+                let left = self.until.as_ref().map(Deadline::left);
+                let seconds = left.map(|left| u32::try_from(left.as_secs()).unwrap_or(u32::MAX));
+                changer.step(step, seconds).map_err(|mut problem| {
                     problem.resource = Some(change.resource.clone());
                     problem
                 })?;
             }
         }
+        changer.settle()?;
         self.output.step("applied");
         if self.until.is_some() { self.await_confirmation() } else { Ok(()) }
     }
@@ -343,49 +353,5 @@ impl Run<'_> {
         }
         self.output.step("confirmed");
         Ok(())
-    }
-
-    fn step(&self, step: &Step) -> Result<(), Problem> {
-        let root = self.host.root();
-        let done = match step {
-            Step::Put { path, bytes, ownership, backup, .. } => {
-                let old = observe(root, path).map_err(|error| Problem::new(error.full_text()))?;
-                if let (Some(suffix), (Was::File { mode, uid, gid, .. }, Some(content))) = (backup, &old) {
-                    let owned = Owned { mode: Some(*mode), uid: Some(*uid), gid: Some(*gid) };
-                    root.put(&format!("{path}{suffix}"), content, owned)
-                        .map_err(|error| Problem::new(error.full_text()))?;
-                }
-                let mut owned = self.host.resolve(ownership)?;
-                if let (Was::File { mode, uid, gid, .. }, _) = old {
-                    owned.mode = owned.mode.or(Some(mode));
-                    owned.uid = owned.uid.or(Some(uid));
-                    owned.gid = owned.gid.or(Some(gid));
-                }
-                root.put(path, bytes, owned)
-            }
-            Step::Directory { path, ownership } => {
-                let there = root.stat(path).map_err(|error| Problem::new(error.full_text()))?;
-                if there.is_some_and(|there| there.kind == NodeKind::Directory) {
-                    return Ok(());
-                }
-                root.make_directory(path, self.host.resolve(ownership)?)
-            }
-            Step::Own { path, ownership } => root.own(path, self.host.resolve(ownership)?),
-            Step::Link { path, target } => root.put_link(path, target),
-            Step::Remove { path } => root.remove(path),
-            Step::Keep { .. } => Ok(()),
-            Step::Run { invocation, .. } => return self.program(invocation),
-        };
-        done.map_err(|error| Problem::new(error.full_text()))
-    }
-
-    /// A program that may have cut the node off ends with the window.
-    fn program(&self, invocation: &Invocation) -> Result<(), Problem> {
-        let mut invocation = invocation.clone();
-        if let Some(until) = &self.until {
-            let left = u32::try_from(until.left().as_secs()).unwrap_or(u32::MAX);
-            invocation.timeout_s = invocation.timeout_s.min(left.max(1));
-        }
-        succeed(self.host, &invocation)
     }
 }

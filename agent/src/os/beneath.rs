@@ -9,6 +9,7 @@
 //! Content goes to a new file that is synced and then renamed, so a file holds its old bytes or its new ones, and
 //! another name of the old file (a hard link) keeps the old.
 
+mod batch;
 mod resolve;
 #[cfg(test)]
 mod tests;
@@ -22,6 +23,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, open, openat2, readlinkat, statat};
 use rustix::io::Errno;
+
+pub use batch::Batch;
 
 /// Most entries of a folder that are listed.
 const ENTRIES_MAX: usize = 100_000;
@@ -320,6 +323,7 @@ impl Root {
 }
 
 /// A name in a folder that was reached safely.
+#[derive(Debug)]
 struct Place {
     folder: OwnedFd,
     name: String,

@@ -9,6 +9,8 @@ use crate::support::{Draft, Node, until};
 
 const FILES: usize = 12;
 const KILLS: usize = 120;
+/// More than are put in place together, twice.
+const MANY: usize = 600;
 
 fn draft(text: &str, is_new: bool) -> Draft {
     let mut draft = Draft::new().with("directory", "/srv", json!({}));
@@ -100,4 +102,49 @@ fn a_recovery_that_is_killed_is_taken_up_by_the_next() {
         assert_eq!(node.tree(), before, "round {round}");
         assert_eq!(node.state().phase, ConfigPhase::Failed);
     }
+}
+
+/// More files than wait beside their places at once: some groups are in place, one is on its way, others are not begun.
+#[test]
+fn many_files_whose_apply_is_killed_between_any_two_are_all_old_or_all_new() {
+    let mut node = Node::new();
+    let draft = |text: &str| {
+        let file =
+            |draft: Draft, number| draft.file(&format!("/srv/{number:03}"), &format!("{text} {number}"));
+        (0..MANY).fold(Draft::new().with("directory", "/srv", json!({})), file)
+    };
+    let first = node.generation(draft("old"));
+    assert_eq!(node.apply(first).code, 0);
+    let mut torn = 0;
+    for round in 0..12 {
+        let before = node.tree();
+        let text = format!("text {round}");
+        let next = node.generation(draft(&text));
+        let mut program = node.start(&["apply", &next.to_string()]);
+        // What it says of so many files fills the pipe.
+        let mut said = program.stdout.take().unwrap();
+        let listener = std::thread::spawn(move || std::io::copy(&mut said, &mut std::io::sink()));
+        // Once the first group is in place, then once the second is; in odd rounds in the midst of writing.
+        let file = node.root.join(format!("srv/{:03}", if round % 4 < 2 { 0 } else { 300 }));
+        let waiting = || std::fs::read_dir(node.root.join("srv")).unwrap().count() > MANY + 20 * round;
+        let is_new = || std::fs::read_to_string(&file).is_ok_and(|now| now.starts_with(&text));
+        while !(if round % 2 == 0 { is_new() } else { waiting() }) && program.try_wait().unwrap().is_none() {
+            std::thread::yield_now();
+        }
+        program.kill().unwrap();
+        program.wait().unwrap();
+        listener.join().unwrap().unwrap();
+        let new =
+            (0..MANY).filter(|number| node.read(&format!("/srv/{number:03}")).starts_with(&text)).count();
+        let recovered = node.run(&["recover"]);
+        assert_eq!(recovered.code, 0, "round {round}: {}", recovered.text);
+        if node.state().phase == ConfigPhase::Applied {
+            assert_eq!(node.plan(next).code, 0, "round {round}: all is new");
+        } else {
+            assert_eq!(node.tree(), before, "round {round}: all is old, and no attempt is left");
+            torn += usize::from(new > 0 && new < MANY);
+        }
+    }
+    println!("12 kills, {torn} with some files new and some old");
+    assert!(torn >= 3, "the kills must hit the middle of applies, {torn} did");
 }

@@ -1,7 +1,8 @@
 //! Puts back what an apply changed.
 //!
-//! Last item first; then the programs that want every old byte back before they run; then everything is compared with
-//! what it was, and what differs is put back once more. Safe to run again from the start wherever it was ended.
+//! Last item first, files in groups; then the programs that want every old byte back before they run; then everything
+//! is compared with what it was, and what differs is put back once more. Safe to run again from the start wherever it
+//! was ended.
 
 use std::io;
 
@@ -10,7 +11,7 @@ use super::snapshot::{Was, observe};
 use super::{Undo as Kept, UndoError};
 use crate::config::host::Host;
 use crate::config::step::{Invocation, Undo};
-use crate::os::beneath::{BeneathError, Owned, Root};
+use crate::os::beneath::{Batch, BeneathError, Owned, Root};
 
 /// What came of it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -30,21 +31,26 @@ pub(crate) fn restore(host: &Host, kept: &Kept, records: &[Record]) -> Result<Re
     let items = kept.items();
     let ran: Vec<bool> =
         items.iter().enumerate().map(|(i, item)| matches!(item, Item::Program { .. }) && begun(i)).collect();
+    let last_run = ran.iter().rposition(|ran| *ran);
     let (mut left, mut last) = (Vec::new(), Vec::<&Invocation>::new());
+    let mut batch = host.root().batch();
     for (index, item) in items.iter().enumerate().rev() {
         match item {
             // A path that is as it was is left alone, so what was never begun is not touched. What the journal says
             // of paths is not synced: after a power cut it may know less than the disk.
             Item::Path { path, was } => {
                 // What fails here is tried again below, when more is as it was.
-                put_back(host.root(), kept, path, was).ok();
+                put_back(host.root(), &mut batch, kept, path, was).ok();
             }
-            Item::Kept { path, was } if ran[index..].contains(&true) => {
-                put_back(host.root(), kept, path, was).ok();
+            Item::Kept { path, was } if last_run.is_some_and(|last| last >= index) => {
+                put_back(host.root(), &mut batch, kept, path, was).ok();
             }
             Item::Program { undo } if ran[index] => match undo {
                 Undo::Nothing | Undo::Last(_) => {}
-                Undo::Run(invocations) => left.extend(run_all(host, invocations)),
+                Undo::Run(invocations) => {
+                    batch.settle().ok();
+                    left.extend(run_all(host, invocations));
+                }
                 Undo::Left(text) => left.push(text.clone()),
             },
             Item::Kept { .. } | Item::Program { .. } => {}
@@ -61,14 +67,16 @@ pub(crate) fn restore(host: &Host, kept: &Kept, records: &[Record]) -> Result<Re
             }
         }
     }
+    batch.settle().ok();
     left.extend(last.into_iter().filter_map(|invocation| run(host, invocation)));
     for (index, item) in items.iter().enumerate().rev() {
         let (path, was) = match item {
             Item::Path { path, was } => (path, was),
-            Item::Kept { path, was } if ran[index..].contains(&true) => (path, was),
+            Item::Kept { path, was } if last_run.is_some_and(|last| last >= index) => (path, was),
             Item::Kept { .. } | Item::Program { .. } => continue,
         };
-        let problem = match put_back(host.root(), kept, path, was) {
+        let put = put_back(host.root(), &mut batch, kept, path, was).and_then(|()| batch.settle());
+        let problem = match put {
             Err(error) => Some(error.full_text()),
             Ok(()) => match observe(host.root(), path) {
                 Ok((now, _)) if now.is_same(was) => None,
@@ -91,8 +99,14 @@ fn run(host: &Host, invocation: &Invocation) -> Option<String> {
 }
 
 /// Makes a path what it was, unless it is.
-fn put_back(root: &Root, kept: &Kept, path: &str, was: &Was) -> Result<(), BeneathError> {
-    root.clear_attempt(path)?;
+fn put_back(
+    root: &Root,
+    batch: &mut Batch<'_>,
+    kept: &Kept,
+    path: &str,
+    was: &Was,
+) -> Result<(), BeneathError> {
+    batch.clear_attempt(path)?;
     let (now, _) = observe(root, path)?;
     if now.is_same(was) {
         return Ok(());
@@ -103,10 +117,10 @@ fn put_back(root: &Root, kept: &Kept, path: &str, was: &Was) -> Result<(), Benea
         _ => false,
     };
     if is_in_the_way {
-        root.remove(path)?;
+        batch.remove(path)?;
     }
     match was {
-        Was::Absent => root.remove(path),
+        Was::Absent => batch.remove(path),
         Was::File { offset, length, mode, uid, gid, .. } => {
             let bytes = kept.old_bytes(*offset, *length).map_err(|source| BeneathError::Io {
                 what: "read the old content of",
@@ -114,11 +128,13 @@ fn put_back(root: &Root, kept: &Kept, path: &str, was: &Was) -> Result<(), Benea
                 source,
             })?;
             let owned = Owned { mode: Some(*mode), uid: Some(*uid), gid: Some(*gid) };
-            match root.put(path, &bytes, owned) {
+            match batch.put(path, &bytes, owned) {
                 Err(BeneathError::Io { source, .. }) if source.kind() == io::ErrorKind::StorageFull => {
-                    // The new content takes the room that the old needs, and is worthless.
-                    root.remove(path)?;
-                    root.put(path, &bytes, owned)
+                    // The new content, of this file and of those that wait, takes the room that the old needs, and is
+                    // worthless.
+                    batch.put_in_place()?;
+                    batch.remove(path)?;
+                    batch.put(path, &bytes, owned)
                 }
                 put => put,
             }
@@ -126,12 +142,12 @@ fn put_back(root: &Root, kept: &Kept, path: &str, was: &Was) -> Result<(), Benea
         Was::Directory { mode, uid, gid } => {
             let owned = Owned { mode: Some(*mode), uid: Some(*uid), gid: Some(*gid) };
             if matches!(now, Was::Directory { .. }) {
-                root.own(path, owned)
+                batch.own(path, owned)
             } else {
-                root.make_directory(path, owned)
+                batch.make_directory(path, owned)
             }
         }
-        Was::Link { target } => root.put_link(path, target),
+        Was::Link { target } => batch.put_link(path, target),
         Was::Other => Ok(()),
     }
 }

@@ -317,3 +317,81 @@ fn a_full_disk_leaves_the_old_file_and_nothing_else() {
     assert_eq!(scene.root.read("/mnt/file", 10).unwrap(), b"old");
     assert_eq!(scene.root.list("/mnt").unwrap(), ["file"]);
 }
+
+/// Every attempt beside a path that is there now.
+fn attempts(scene: &Scene, folder: &str) -> usize {
+    let names = scene.root.list(folder).unwrap();
+    names.iter().filter(|name| name.starts_with(".campanile-")).count()
+}
+
+#[test]
+fn many_files_take_their_places_together_and_leave_no_attempt() {
+    let scene = scene();
+    let mut batch = scene.root.batch();
+    let path =
+        |number: usize| format!("/etc/{}file-{number}", if number.is_multiple_of(3) { "more/" } else { "" });
+    batch.make_directory("/etc/more", Owned::default()).unwrap();
+    for number in 0..600 {
+        let owned = Owned { mode: Some(0o600), ..Owned::default() };
+        batch.put(&path(number), number.to_string().as_bytes(), owned).unwrap();
+    }
+    assert!(batch.is_waiting(&path(599)) && !batch.is_waiting(&path(0)), "so many wait at most");
+    assert!(!scene.at(&path(599)).exists(), "what waits is not in place");
+    batch.put_link("/etc/link", "file-1").unwrap();
+    assert!(scene.at(&path(599)).exists(), "what comes later is made later");
+    batch.settle().unwrap();
+    for number in 0..600 {
+        assert_eq!(fs::read_to_string(scene.at(&path(number))).unwrap(), number.to_string());
+        assert_eq!(scene.root.stat(&path(number)).unwrap().unwrap().mode, 0o600);
+    }
+    assert_eq!((attempts(&scene, "/etc"), attempts(&scene, "/etc/more")), (0, 0));
+}
+
+#[test]
+fn what_still_waits_when_a_batch_goes_is_gone() {
+    let scene = scene();
+    scene.put("/etc/old", "old").unwrap();
+    let mut batch = scene.root.batch();
+    batch.put("/etc/old", b"new", Owned::default()).unwrap();
+    batch.put("/etc/new", b"new", Owned::default()).unwrap();
+    assert_eq!(attempts(&scene, "/etc"), 2);
+    drop(batch);
+    assert_eq!(attempts(&scene, "/etc"), 0);
+    assert_eq!(fs::read_to_string(scene.at("/etc/old")).unwrap(), "old");
+    assert!(!scene.at("/etc/new").exists());
+}
+
+#[test]
+fn one_path_twice_and_two_that_share_the_name_of_their_attempt_do_not_mix() {
+    // The same checksum.
+    let (one, other) = ("/etc/file-29685295", "/etc/file-32060020");
+    let scene = scene();
+    let mut batch = scene.root.batch();
+    let put = |batch: &mut Batch<'_>, path: &str, text: &str| {
+        batch.put(path, text.as_bytes(), Owned::default()).unwrap();
+    };
+    put(&mut batch, one, "first");
+    put(&mut batch, other, "other");
+    assert!(scene.at(one).exists() && !scene.at(other).exists());
+    put(&mut batch, other, "another");
+    batch.clear_attempt(one).unwrap();
+    batch.settle().unwrap();
+    assert_eq!(fs::read_to_string(scene.at(one)).unwrap(), "first");
+    assert_eq!(fs::read_to_string(scene.at(other)).unwrap(), "another");
+    assert_eq!(attempts(&scene, "/etc"), 0);
+}
+
+#[test]
+fn a_file_that_cannot_take_its_place_is_named_and_those_behind_it_leave_no_attempt() {
+    let scene = scene();
+    let mut batch = scene.root.batch();
+    for name in ["a", "b", "c"] {
+        batch.put(&format!("/etc/{name}"), b"new", Owned::default()).unwrap();
+    }
+    // By another hand, after it was looked at.
+    fs::create_dir(scene.at("/etc/b")).unwrap();
+    let text = batch.settle().unwrap_err().full_text();
+    assert!(text.starts_with("cannot put in place /etc/b"), "{text}");
+    assert_eq!(attempts(&scene, "/etc"), 0);
+    assert!(scene.at("/etc/a").exists() && !scene.at("/etc/c").exists());
+}
