@@ -26,30 +26,26 @@ use crate::os::stopwatch::architecture;
 
 const KEY_FILE: &str = "secrets.key";
 
-/// What a generation makes of this node.
-#[derive(Debug)]
-pub(crate) struct Loaded {
-    /// The generation.
-    pub(crate) verified: VerifiedGeneration,
-    /// Its number.
-    pub(crate) number: u64,
-    /// What the node is to be, in the order in which it is applied.
-    pub(crate) desired: Vec<Desired>,
+/// The generation with this digest, verified.
+///
+/// # Errors
+/// When it is not there, or is not what operators signed.
+pub(crate) fn verified(folder: &Path, trust: &Trust, digest: Digest) -> Result<VerifiedGeneration, Problem> {
+    Parts(parts_of(folder)).generation(digest, trust)
 }
 
-/// Loads the generation with this digest. Every secret that is opened on the way is hidden from `output`.
+/// Loads what a generation says of this node. Every secret that is opened on the way is hidden from `output`.
 ///
 /// # Errors
 /// With everything that is wrong.
 pub(crate) fn load(
     folder: &Path,
     trust: &Trust,
-    digest: Digest,
+    verified: &VerifiedGeneration,
     output: &Output,
-) -> Result<Loaded, Vec<Problem>> {
+) -> Result<Vec<Desired>, Vec<Problem>> {
     let one = |problem| vec![problem];
     let parts = Parts(parts_of(folder));
-    let verified = parts.generation(digest, trust).map_err(one)?;
     let generation = verified.generation();
     let told = identify(generation, trust, folder).map_err(one)?;
     let merged = parts.merged(generation, trust, &told)?;
@@ -77,7 +73,7 @@ pub(crate) fn load(
     if !problems.is_empty() {
         return Err(problems);
     }
-    Ok(Loaded { number: verified.generation().number, verified, desired })
+    Ok(desired)
 }
 
 /// Name and labels: as they were signed for a member, else as they were told with the offer.

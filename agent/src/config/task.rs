@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use campanile_common::api::{EXIT_FAILED, EXIT_PENDING, EXIT_REVERTED, EXIT_UNCHANGED};
 use campanile_common::authority::Authority;
-use campanile_common::config::Drift as OnDrift;
+use campanile_common::config::{Drift as OnDrift, VerifiedGeneration};
 use campanile_common::id::{Digest, NodeId};
 use campanile_common::wire::v1::config::Drifted;
 
@@ -16,7 +16,7 @@ use super::drift;
 use super::execute::{self, Executed, How, Recovery};
 use super::guardian;
 use super::host::Host;
-use super::load::{Loaded, load};
+use super::load;
 use super::output::Output;
 use super::planning;
 use super::resource;
@@ -122,14 +122,22 @@ fn text_of(problems: &[Problem]) -> String {
 }
 
 impl Program {
-    fn load(&self, generation: Digest) -> Result<Loaded, Failed> {
-        let trust = self.trust.as_ref().map_err(|text| Failed(vec![Problem::new(text.clone())]))?;
-        load(&self.folder, trust, generation, &self.output).map_err(Failed)
+    fn trust(&self) -> Result<&Trust, Failed> {
+        self.trust.as_ref().map_err(|text| Failed(vec![Problem::new(text.clone())]))
+    }
+
+    fn verified(&self, generation: Digest) -> Result<VerifiedGeneration, Failed> {
+        load::verified(&self.folder, self.trust()?, generation).map_err(|problem| Failed(vec![problem]))
+    }
+
+    fn load(&self, verified: &VerifiedGeneration) -> Result<Vec<Desired>, Failed> {
+        load::load(&self.folder, self.trust()?, verified, &self.output).map_err(Failed)
     }
 
     fn plan(&self, generation: Digest) -> Result<u8, Failed> {
-        let loaded = self.load(generation)?;
-        let plan = planning::plan(&self.host, loaded.number, &loaded.desired, false, &planning::all)
+        let verified = self.verified(generation)?;
+        let desired = self.load(&verified)?;
+        let plan = planning::plan(&self.host, verified.generation().number, &desired, false, &planning::all)
             .map_err(Failed)?;
         plan.changes.iter().for_each(|change| self.output.change(change));
         self.output.summary(plan.number, plan.changes.len(), plan.unchanged, "planned", &[]);
@@ -139,15 +147,20 @@ impl Program {
     fn apply(&self, generation: Digest, is_confirmed: bool, within: Duration) -> Result<u8, Failed> {
         let _lock = ApplyLock::take(&self.folder)?;
         self.bring_to_an_end()?;
-        let loaded = self.load(generation)?;
-        let named = (loaded.number, generation);
-        loaded.verified.may_follow(State::load(&self.folder)?.highest)?;
+        let verified = self.verified(generation)?;
+        verified.may_follow(State::load(&self.folder)?.highest)?;
+        let number = verified.generation().number;
+        let named = (number, generation);
         State::update(&self.folder, |state| state.begin(named))?;
-        let planned =
-            planning::plan(&self.host, loaded.number, &loaded.desired, is_confirmed, &planning::all);
-        let plan = match planned {
-            Ok(plan) => plan,
-            Err(problems) => {
+        let planned = self.load(&verified).and_then(|desired| {
+            planning::plan(&self.host, number, &desired, is_confirmed, &planning::all)
+                .map(|plan| (desired, plan))
+                .map_err(Failed)
+        });
+        let (desired, plan) = match planned {
+            Ok(planned) => planned,
+            // Of a generation that it follows without an order, the state alone tells what is wrong with it.
+            Err(Failed(problems)) => {
                 return self.end(named, 0, &Executed::Failed { problems, left: Vec::new() }, None, 0);
             }
         };
@@ -156,7 +169,7 @@ impl Program {
         let (executed, kept) = self.execute(&plan, attempt, within, named)?;
         let code = self.end(named, attempt.nonce, &executed, Some(&plan), plan.changes.len())?;
         kept.map_or(Ok(()), Undo::end)?;
-        self.write_watched(&loaded.desired);
+        self.write_watched(&desired);
         Ok(code)
     }
 
@@ -220,17 +233,16 @@ impl Program {
             self.output.summary(0, 0, 0, "planned", &[]);
             return Ok(EXIT_UNCHANGED);
         };
-        let loaded = self.load(generation)?;
-        let (plan, problems) = planning::compare(&self.host, number, &loaded.desired);
-        let mut drifted =
-            drift::found(&self.host, &plan, &problems, &loaded.desired, &self.hands(), clock::now());
+        let desired = self.load(&self.verified(generation)?)?;
+        let (plan, problems) = planning::compare(&self.host, number, &desired);
+        let mut drifted = drift::found(&self.host, &plan, &problems, &desired, &self.hands(), clock::now());
         drifted.iter_mut().for_each(|it| it.detail = self.output.redacted(&it.detail));
         plan.changes.iter().for_each(|change| self.output.change(change));
         problems.iter().for_each(|problem| self.output.problem(problem));
         let is_enforced = |one: &Desired, is_notified: bool| {
             is_enforcing && (is_notified || one.resource.rules.on_drift == OnDrift::Enforce)
         };
-        let enforced = planning::plan(&self.host, number, &loaded.desired, false, &is_enforced);
+        let enforced = planning::plan(&self.host, number, &desired, false, &is_enforced);
         let mut left = Vec::new();
         if let Ok(enforced) = enforced.map(|plan| Plan { number, ..plan })
             && !enforced.changes.is_empty()
@@ -238,7 +250,7 @@ impl Program {
             left = self.enforce(&enforced, (number, generation), &mut drifted)?;
         }
         State::update(&self.folder, |state| state.set_drifted(drifted))?;
-        self.write_watched(&loaded.desired);
+        self.write_watched(&desired);
         self.output.summary(number, plan.changes.len(), plan.unchanged, "planned", &left);
         Ok(if plan.changes.is_empty() && problems.is_empty() { EXIT_UNCHANGED } else { EXIT_PENDING })
     }

@@ -24,7 +24,7 @@ uid = 4242
 group = "deploy"
 groups = ["extra"]
 shell = "/bin/bash"
-home = "/home/deploy"
+home = "/srv/deploy"
 [authorized_key."deploy/laptop"]
 key = "$key laptop"
 options = 'from="10.0.0.0/8"'
@@ -69,7 +69,7 @@ check 'link: target' says /srv/data on alpha readlink /srv/current
 check 'group: number' says 'deploy:x:4242:' on alpha getent group deploy
 check 'user: number and group' says 'uid=4242(deploy) gid=4242(deploy)' on alpha id deploy
 check 'user: further groups' says 'deploy extra' on alpha id -nG deploy
-check 'user: home and shell' says ':/home/deploy:/bin/bash' on alpha getent passwd deploy
+check 'user: home and shell' says ':/srv/deploy:/bin/bash' on alpha getent passwd deploy
 check 'authorized_key: line, mode and owner' says "600 deploy from=\"10.0.0.0/8\" $key" \
     on alpha sh -c 'stat -c "%a %U" ~deploy/.ssh/authorized_keys | tr "\n" " "; cat ~deploy/.ssh/authorized_keys'
 check 'sysctl: now' says 'net.ipv4.ip_forward = 1' on alpha sysctl net.ipv4.ip_forward

@@ -67,6 +67,11 @@ pub(crate) const IMPORT_EXCEPTIONS: &[Exception] = &[
         reason: CONFIG_STATE,
     },
     Exception {
+        path: "agent/src/steward/config/watch.rs",
+        what: "steward imports config",
+        reason: CONFIG_STATE,
+    },
+    Exception {
         path: "agent/src/order/relay/generation.rs",
         what: "order imports steward",
         reason: STEWARD_PROTOCOL,
