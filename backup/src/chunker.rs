@@ -1,7 +1,11 @@
 //! Cuts content where a rolling fingerprint says so, so that equal stretches of two files become equal chunks wherever
 //! they lie. The boundaries are those of restic's chunker with the same polynomial: a fingerprint of the last 64 bytes
 //! whose lowest 20 bits are zero ends a chunk, not before 512 KiB and not after 8 MiB.
+//!
+//! A fingerprint depends on the byte before it, and a processor waits for each. Four stretches are therefore looked at
+//! side by side, and the first boundary of the four counts. Long runs of zeros have one answer, which is known.
 
+use std::array;
 use std::io::{self, Read};
 
 use crate::polynomial::Polynomial;
@@ -16,6 +20,57 @@ pub const CHUNK_BYTES_MAX: usize = 8 << 20;
 const SPLIT_MASK: u64 = (1 << 20) - 1;
 /// Asked of the reader at a time.
 const READ_BYTES: usize = 512 << 10;
+/// Positions of a stretch: long beside the 64 bytes that each begins with, short beside a chunk.
+const LANE_BYTES: usize = 16 << 10;
+/// Stretches that are looked at side by side.
+const LANES: usize = 4;
+/// The chunk that a run of zeros is cut into: their fingerprint is zero, a boundary at the smallest size.
+pub static ZEROS: [u8; CHUNK_BYTES_MIN] = [0; CHUNK_BYTES_MIN];
+
+/// Content that is cut. What can be read may also say that zeros come, and be spared making them.
+pub trait Source: Read {
+    /// How many zeros come next, as far as that is known without reading.
+    ///
+    /// # Errors
+    /// When it cannot be told.
+    fn zeros(&mut self) -> io::Result<u64> {
+        Ok(0)
+    }
+
+    /// Passes over so many of them.
+    fn skip(&mut self, _bytes: u64) {}
+}
+
+/// A reader that knows nothing of what comes.
+#[derive(Debug)]
+pub struct Plain<R>(pub R);
+
+impl<R: Read> Read for Plain<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+impl<R: Read> Source for Plain<R> {}
+
+/// A chunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Chunk<'b> {
+    /// Bytes.
+    Content(&'b [u8]),
+    /// [`CHUNK_BYTES_MIN`] zeros.
+    Zeros,
+}
+
+impl<'b> Chunk<'b> {
+    /// Its bytes.
+    pub fn bytes(self) -> &'b [u8] {
+        match self {
+            Self::Content(bytes) => bytes,
+            Self::Zeros => &ZEROS,
+        }
+    }
+}
 
 /// What is computed once for a repository's polynomial.
 #[derive(Debug, Clone)]
@@ -48,46 +103,90 @@ impl Tables {
         clippy::cast_possible_truncation,
         reason = "the fingerprint is below 2^degree: eight bits are left"
     )]
+    #[inline(always)]
     fn append(&self, fingerprint: u64, byte: u8) -> u64 {
         let index = (fingerprint >> self.shift) as u8;
         (fingerprint << 8 | u64::from(byte)) ^ self.reducing[usize::from(index)]
     }
 
-    /// Where a chunk that starts `bytes` ends; `bytes.len()` when the content ends first, and none when more bytes have
-    /// to be seen. `scanned` is what an earlier call with a shorter prefix has seen already.
-    fn boundary(&self, bytes: &[u8], scan: &mut Scan) -> Option<usize> {
+    /// The fingerprint one position on.
+    #[inline(always)]
+    fn roll(&self, fingerprint: u64, entering: u8, leaving: u8) -> u64 {
+        self.append(fingerprint, entering) ^ self.leaving[usize::from(leaving)]
+    }
+
+    fn fingerprint(&self, window: &[u8]) -> u64 {
+        window.iter().fold(0, |sum, byte| self.append(sum, *byte))
+    }
+
+    /// Where a chunk that starts `bytes` ends; none when there is no boundary in them, or more bytes have to be seen
+    /// first. `passed` is up to where an earlier call with a shorter prefix has found none. With `is_all`, nothing
+    /// comes behind `bytes`.
+    fn boundary(&self, bytes: &[u8], passed: &mut usize, is_all: bool) -> Option<usize> {
+        let is_all = is_all || bytes.len() >= CHUNK_BYTES_MAX;
         let bytes = &bytes[..bytes.len().min(CHUNK_BYTES_MAX)];
         if bytes.len() < CHUNK_BYTES_MIN {
             return None;
         }
-        let mut fingerprint = scan.fingerprint;
-        let mut at = scan.at;
-        if at == 0 {
+        if *passed == 0 {
             let window = &bytes[CHUNK_BYTES_MIN - WINDOW_BYTES..CHUNK_BYTES_MIN];
-            fingerprint = window.iter().fold(0, |sum, byte| self.append(sum, *byte));
-            at = CHUNK_BYTES_MIN;
-            if fingerprint & SPLIT_MASK == 0 {
-                return Some(at);
+            if self.fingerprint(window) & SPLIT_MASK == 0 {
+                return Some(CHUNK_BYTES_MIN);
             }
+            *passed = CHUNK_BYTES_MIN;
         }
-        let entering = bytes[at..].iter();
-        let leaving = bytes[at - WINDOW_BYTES..].iter();
-        for (offset, (entering, leaving)) in entering.zip(leaving).enumerate() {
-            fingerprint = self.append(fingerprint, *entering) ^ self.leaving[usize::from(*leaving)];
-            if fingerprint & SPLIT_MASK == 0 {
-                return Some(at + offset + 1);
+        while let Some(stretch) =
+            bytes[*passed - WINDOW_BYTES..].first_chunk::<{ WINDOW_BYTES + LANES * LANE_BYTES }>()
+        {
+            if let Some(length) = self.side_by_side(stretch) {
+                return Some(*passed + length);
             }
+            *passed += LANES * LANE_BYTES;
         }
-        *scan = Scan { at: bytes.len(), fingerprint };
-        (bytes.len() == CHUNK_BYTES_MAX).then_some(CHUNK_BYTES_MAX)
+        if !is_all {
+            return None;
+        }
+        let rest = self.one_by_one(&bytes[*passed - WINDOW_BYTES..], 0);
+        let found = rest.map(|length| *passed + length);
+        *passed = bytes.len();
+        found.or((bytes.len() == CHUNK_BYTES_MAX).then_some(CHUNK_BYTES_MAX))
     }
-}
 
-/// How far the present chunk has been looked at.
-#[derive(Debug, Clone, Copy, Default)]
-struct Scan {
-    at: usize,
-    fingerprint: u64,
+    /// How many bytes behind the first window the first boundary is, of those after the first `from` positions.
+    fn one_by_one(&self, bytes: &[u8], from: usize) -> Option<usize> {
+        let bytes = &bytes[from..];
+        let mut fingerprint = self.fingerprint(&bytes[..WINDOW_BYTES]);
+        let found = bytes[WINDOW_BYTES..].iter().zip(bytes).position(|(entering, leaving)| {
+            fingerprint = self.roll(fingerprint, *entering, *leaving);
+            fingerprint & SPLIT_MASK == 0
+        });
+        found.map(|at| from + at + 1)
+    }
+
+    /// The same for all of a stretch, whose four parts are looked at in step.
+    fn side_by_side(&self, bytes: &[u8; WINDOW_BYTES + LANES * LANE_BYTES]) -> Option<usize> {
+        let part = |start: usize| -> &[u8; LANE_BYTES] {
+            bytes[start..].first_chunk().expect("the parts lie within the stretch")
+        };
+        let leaving: [_; LANES] = array::from_fn(|lane| part(lane * LANE_BYTES));
+        let entering: [_; LANES] = array::from_fn(|lane| part(lane * LANE_BYTES + WINDOW_BYTES));
+        let [mut a, mut b, mut c, mut d] = leaving.map(|lane| self.fingerprint(&lane[..WINDOW_BYTES]));
+        let at = (0..LANE_BYTES).position(|at| {
+            a = self.roll(a, entering[0][at], leaving[0][at]);
+            b = self.roll(b, entering[1][at], leaving[1][at]);
+            c = self.roll(c, entering[2][at], leaving[2][at]);
+            d = self.roll(d, entering[3][at], leaving[3][at]);
+            a & SPLIT_MASK == 0 || b & SPLIT_MASK == 0 || c & SPLIT_MASK == 0 || d & SPLIT_MASK == 0
+        })?;
+        let lane = [a, b, c, d].iter().position(|fingerprint| fingerprint & SPLIT_MASK == 0)?;
+        // The parts in front have been seen as far as `at` alone.
+        let before = (0..lane).find_map(|lane| {
+            let start = lane * LANE_BYTES;
+            let found = self.one_by_one(&bytes[start..start + WINDOW_BYTES + LANE_BYTES], at + 1);
+            found.map(|length| start + length)
+        });
+        before.or(Some(lane * LANE_BYTES + at + 1))
+    }
 }
 
 /// Cuts what a reader gives. Its buffer is kept from file to file and holds one chunk and what was read behind it.
@@ -115,11 +214,14 @@ impl<'t> Chunker<'t> {
     ///
     /// # Errors
     /// Those of the reader.
-    pub fn next_chunk(&mut self, reader: &mut impl Read) -> io::Result<Option<&[u8]>> {
-        let mut scan = Scan::default();
+    pub fn next_chunk(&mut self, reader: &mut impl Source) -> io::Result<Option<Chunk<'_>>> {
+        if self.skip_zeros(reader)? {
+            return Ok(Some(Chunk::Zeros));
+        }
+        let mut passed = 0;
         loop {
             let held = &self.buffer[self.start..self.end];
-            let boundary = match self.tables.boundary(held, &mut scan) {
+            let boundary = match self.tables.boundary(held, &mut passed, self.is_at_end) {
                 None if self.is_at_end => Some(held.len()),
                 found => found,
             };
@@ -128,14 +230,31 @@ impl<'t> Chunker<'t> {
                 Some(length) => {
                     let chunk = self.start..self.start + length;
                     self.start = chunk.end;
-                    return Ok(Some(&self.buffer[chunk]));
+                    let bytes = &self.buffer[chunk];
+                    let is_zero = bytes.len() == CHUNK_BYTES_MIN && *bytes == ZEROS;
+                    return Ok(Some(if is_zero { Chunk::Zeros } else { Chunk::Content(bytes) }));
                 }
                 None => self.read_more(reader)?,
             }
         }
     }
 
-    fn read_more(&mut self, reader: &mut impl Read) -> io::Result<()> {
+    /// Whether the next chunk is known to be all zero, by what was read and what the reader knows; it is passed then.
+    fn skip_zeros(&mut self, reader: &mut impl Source) -> io::Result<bool> {
+        let held = &self.buffer[self.start..self.end];
+        let Some(missing) = CHUNK_BYTES_MIN.checked_sub(held.len()).filter(|missing| *missing > 0) else {
+            return Ok(false);
+        };
+        let missing = missing as u64;
+        if self.is_at_end || reader.zeros()? < missing || *held != ZEROS[..held.len()] {
+            return Ok(false);
+        }
+        reader.skip(missing);
+        self.start = self.end;
+        Ok(true)
+    }
+
+    fn read_more(&mut self, reader: &mut impl Source) -> io::Result<()> {
         if self.start > 0 {
             self.buffer.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
@@ -165,6 +284,43 @@ mod tests {
     /// Gives at most so many bytes a call.
     struct Slow<'b>(&'b [u8], usize);
 
+    impl Source for Slow<'_> {}
+
+    /// Knows which of its bytes are zero, as a file with holes does, and counts those that are read.
+    struct Holes<'b>(&'b [u8], u64);
+
+    impl Read for Holes<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let length = Slow(self.0, usize::MAX).read(buffer)?;
+            self.0 = &self.0[length..];
+            self.1 += length as u64;
+            Ok(length)
+        }
+    }
+
+    impl Source for Holes<'_> {
+        fn zeros(&mut self) -> io::Result<u64> {
+            // Holes begin and end at pages.
+            let zeros = self.0.chunks(4096).take_while(|page| page.iter().all(|byte| *byte == 0));
+            Ok(zeros.map(|page| page.len() as u64).sum())
+        }
+
+        fn skip(&mut self, bytes: u64) {
+            self.0 = &self.0[usize::try_from(bytes).unwrap()..];
+        }
+    }
+
+    fn cut_holes(bytes: &[u8]) -> (Vec<Vec<u8>>, u64) {
+        let tables = Tables::new(POLYNOMIAL).unwrap();
+        let mut chunker = Chunker::new(&tables);
+        let mut reader = Holes(bytes, 0);
+        let mut chunks = Vec::new();
+        while let Some(chunk) = chunker.next_chunk(&mut reader).unwrap() {
+            chunks.push(chunk.bytes().to_vec());
+        }
+        (chunks, reader.1)
+    }
+
     impl Read for Slow<'_> {
         fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
             let length = self.0.len().min(self.1).min(buffer.len());
@@ -180,7 +336,7 @@ mod tests {
         let mut reader = Slow(bytes, piece);
         let mut chunks = Vec::new();
         while let Some(chunk) = chunker.next_chunk(&mut reader).unwrap() {
-            chunks.push(chunk.to_vec());
+            chunks.push(chunk.bytes().to_vec());
         }
         chunks
     }
@@ -230,8 +386,51 @@ mod tests {
         assert_eq!(cut(b"abc", 1), [b"abc"]);
     }
 
+    #[test]
+    fn a_boundary_is_found_wherever_in_a_stretch_it_lies() {
+        let tables = Tables::new(POLYNOMIAL).unwrap();
+        // A window that is a boundary, found once and planted again.
+        let bytes = noise(CHUNK_BYTES_MAX, 5);
+        let end = tables.one_by_one(&bytes, 0).unwrap() + WINDOW_BYTES;
+        let window = bytes[end - WINDOW_BYTES..end].to_vec();
+        let stretch = LANES * LANE_BYTES;
+        for at in
+            [1, 2, 63, 64, LANE_BYTES - 1, LANE_BYTES, LANE_BYTES + 1, 3 * LANE_BYTES, stretch, stretch + 1]
+        {
+            for second in [at, LANE_BYTES + 70, 3 * LANE_BYTES + 1] {
+                let mut planted = vec![1; CHUNK_BYTES_MIN + stretch + 100];
+                for at in [at, second] {
+                    let end = CHUNK_BYTES_MIN + at;
+                    planted[end - WINDOW_BYTES..end].copy_from_slice(&window);
+                }
+                let first = tables.one_by_one(&planted[CHUNK_BYTES_MIN - WINDOW_BYTES..], 0);
+                let first = first.map(|length| CHUNK_BYTES_MIN + length);
+                assert_eq!(tables.boundary(&planted, &mut 0, true), first, "{at} and {second}");
+                assert!(first.is_some());
+            }
+        }
+    }
+
+    #[test]
+    fn a_long_hole_is_not_read() {
+        let bytes = [noise(700_000, 9), vec![0; 40 << 20], noise(100_000, 10)].concat();
+        let (chunks, read) = cut_holes(&bytes);
+        assert_eq!(chunks, cut(&bytes, usize::MAX));
+        assert!(read < 4 << 20, "{read} bytes were read");
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(12))]
+
+        #[test]
+        fn holes_change_no_chunk(seed: u64, parts in proptest::collection::vec((0_usize..1 << 20, 0_usize..3 << 20), 1..4)) {
+            let mut bytes = Vec::new();
+            for (number, (content, hole)) in parts.into_iter().enumerate() {
+                bytes.extend(noise(content, seed.wrapping_add(number as u64)));
+                bytes.resize(bytes.len() + hole, 0);
+            }
+            prop_assert_eq!(cut_holes(&bytes).0, cut(&bytes, usize::MAX));
+        }
 
         #[test]
         fn chunks_do_not_depend_on_how_content_is_read(seed: u64, length in 0_usize..5 << 20, piece in 1000_usize..3 << 20) {

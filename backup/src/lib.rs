@@ -22,6 +22,7 @@ pub mod pack;
 pub mod polynomial;
 mod random;
 pub mod repository;
+pub mod save;
 pub mod snapshot;
 pub mod tree;
 pub mod writer;

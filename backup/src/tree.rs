@@ -63,6 +63,15 @@ impl FileTime {
             .expect("the years 1 to 9999 are written")
     }
 
+    /// The moment one nanosecond before.
+    #[must_use]
+    pub fn step_back(self) -> Self {
+        match self.nanoseconds.checked_sub(1) {
+            Some(nanoseconds) => Self { nanoseconds, ..self },
+            None => Self { seconds: self.seconds.saturating_sub(1), nanoseconds: 999_999_999 },
+        }
+    }
+
     /// Reads RFC 3339 with any offset; none when it is not that.
     pub fn from_rfc3339(text: &str) -> Option<Self> {
         let moment = OffsetDateTime::parse(text, &Rfc3339).ok()?.to_offset(UtcOffset::UTC);
@@ -242,6 +251,19 @@ impl Node {
         }
     }
 
+    /// Appends the text that stands for it in a tree.
+    pub fn append_json(&self, text: &mut Vec<u8>) {
+        for byte in serde_json::to_vec(self).expect("texts and numbers are written") {
+            // As Go does, for the sake of equal hashes. None of the three has a meaning in JSON but within texts.
+            match byte {
+                b'<' => text.extend_from_slice(b"\\u003c"),
+                b'>' => text.extend_from_slice(b"\\u003e"),
+                b'&' => text.extend_from_slice(b"\\u0026"),
+                other => text.push(other),
+            }
+        }
+    }
+
     /// Where a symbolic link leads.
     pub fn target(&self) -> OsString {
         if self.linktarget_raw.is_empty() {
@@ -262,6 +284,11 @@ impl Node {
         }
     }
 }
+
+/// In front of the entries in the text of a tree.
+pub const PREFIX: &[u8] = b"{\"nodes\":[";
+/// Behind them.
+pub const SUFFIX: &[u8] = b"]}\n";
 
 /// The entries of a folder, by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -287,19 +314,15 @@ pub enum TreeError {
 impl Tree {
     /// The text that is stored.
     pub fn to_json(&self) -> Vec<u8> {
-        let text = serde_json::to_vec(self).expect("texts and numbers are written");
-        let mut escaped = Vec::with_capacity(text.len() + 1);
-        for byte in text {
-            // As Go does, for the sake of equal hashes. None of the three has a meaning in JSON but within texts.
-            match byte {
-                b'<' => escaped.extend_from_slice(b"\\u003c"),
-                b'>' => escaped.extend_from_slice(b"\\u003e"),
-                b'&' => escaped.extend_from_slice(b"\\u0026"),
-                other => escaped.push(other),
+        let mut text = PREFIX.to_vec();
+        for (number, node) in self.nodes.iter().enumerate() {
+            if number > 0 {
+                text.push(b',');
             }
+            node.append_json(&mut text);
         }
-        escaped.push(b'\n');
-        escaped
+        text.extend_from_slice(SUFFIX);
+        text
     }
 
     /// Reads a stored tree. Every name in it is that of one entry of one folder: never empty, `.`, `..` or a path.
