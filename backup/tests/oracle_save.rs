@@ -15,6 +15,7 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _, sym
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use campanile_backup::backend::Directory;
 use campanile_backup::id::ObjectId;
@@ -123,10 +124,7 @@ fn make(root: &Path, seed: u64) {
     }
     fs::write(root.join("largest"), random.content(20 << 20)).unwrap();
     for folder in folders.iter().skip(1).rev() {
-        File::open(folder)
-            .unwrap()
-            .set_modified(std::time::UNIX_EPOCH + std::time::Duration::new(random.next() >> 34, 5))
-            .unwrap();
+        File::open(folder).unwrap().set_modified(UNIX_EPOCH + Duration::new(random.next() >> 34, 5)).unwrap();
     }
 }
 
@@ -216,13 +214,17 @@ impl Place {
     }
 
     fn save(&self, repository: &Repository) -> Outcome {
-        // Later than any that restic makes today.
-        let time = FileTime { seconds: 4_102_444_800, nanoseconds: 0 };
-        let request = Request::new(vec![self.tree()], "web-1".to_owned(), time);
+        let request = Request::new(vec![self.tree()], "web-1".to_owned(), now());
         let outcome = save::run(repository, &request, &()).unwrap();
         assert!(!outcome.is_partial(), "{:?}", outcome.unread);
         outcome
     }
+}
+
+/// restic takes no parent that is younger than the snapshot it makes.
+fn now() -> FileTime {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    FileTime { seconds: since.as_secs().try_into().unwrap(), nanoseconds: since.subsec_nanos() }
 }
 
 fn chunks(repository: &Repository) -> BTreeSet<ObjectId> {
@@ -277,8 +279,7 @@ fn a_snapshot_of_restic_is_a_parent_and_its_chunks_are_ours() {
     let outcome = place.save(&repository);
     assert!(outcome.parent.is_some());
     assert_eq!(Some(outcome.summary.files_unmodified), theirs["files_new"].as_u64(), "{:?}", outcome.summary);
-    let time = FileTime { seconds: 4_102_444_801, nanoseconds: 0 };
-    let request = Request::new(vec![place.tree()], "another".to_owned(), time);
+    let request = Request::new(vec![place.tree()], "another".to_owned(), now());
     let read = save::run(&repository, &request, &()).unwrap();
     assert_eq!((read.parent, read.summary.files_unmodified, read.written.data_blobs), (None, 0, 0));
     assert_eq!(chunks(&repository), before);

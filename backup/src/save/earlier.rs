@@ -14,7 +14,8 @@ use crate::snapshot::Snapshot;
 /// Read of a pack at a time. A tree stands behind those of its folders, so that what is in front of it is wanted next.
 const WINDOW_BYTES: usize = 256 << 10;
 
-/// The snapshot that the request means, and its tree: for [`Parent::Newest`], the latest of the same machine and paths.
+/// The snapshot that the request means: for [`Parent::Newest`], the latest of the same machine and paths. One that says
+/// it is of the future, from a clock that was wrong, would stay the latest for long while files change.
 ///
 /// A snapshot that is damaged or gone since it was listed is not taken; who checks the repository says so.
 pub(super) fn choose(
@@ -35,7 +36,9 @@ pub(super) fn choose(
                     ) => continue,
                     Err(error) => return Err(error),
                 };
-                let is_ours = snapshot.hostname == request.hostname && snapshot.paths == paths;
+                let is_ours = snapshot.hostname == request.hostname
+                    && snapshot.paths == paths
+                    && snapshot.time <= request.time;
                 let is_newer = newest.as_ref().is_none_or(|(_, newest)| newest.time < snapshot.time);
                 if is_ours && is_newer {
                     newest = Some((id, snapshot));

@@ -38,7 +38,7 @@ impl Progress for () {
 }
 
 impl Counters {
-    /// Files that are done, of every kind but folders.
+    /// Regular files that are done.
     pub fn files(&self) -> u64 {
         self.files.load(Ordering::Relaxed)
     }

@@ -213,17 +213,17 @@ impl<'w, 'r> Walk<'w, 'r> {
         }
         let known = known.filter(|known| known.kind == kind);
         if let Some(known) = known.as_ref().filter(|known| self.is_unchanged(known, &stat)) {
-            self.run.counters.add_file(size);
-            self.run.tally.files.add(Fate::Unchanged);
+            // As in restic, what is neither file nor folder is saved and not counted.
+            if kind == NodeKind::File {
+                self.run.counters.add_file(size);
+                self.run.tally.files.add(Fate::Unchanged);
+            }
             return Ok(Entry::Text(Text::Same(known.range.clone())));
         }
         if kind == NodeKind::File {
             return Ok(Entry::File { was_known: known.is_some() });
         }
-        let text = self.special(&fd, name, &stat)?;
-        self.run.counters.add_file(0);
-        self.run.tally.files.add(if known.is_some() { Fate::Changed } else { Fate::New });
-        Ok(Entry::Text(Text::Own(text)))
+        Ok(Entry::Text(Text::Own(self.special(&fd, name, &stat)?)))
     }
 
     /// A file, link, pipe or device that the earlier snapshot has, with all of its content still at hand.
