@@ -8,12 +8,13 @@ use std::process::Command;
 use toml::Table;
 
 /// Crates of this workspace and those of ours that each may depend on.
-const DIRECTION: [(&str, &[&str]); 5] = [
+const DIRECTION: [(&str, &[&str]); 6] = [
     ("common", &[]),
-    ("agent", &["common"]),
+    ("backup", &[]),
+    ("agent", &["common", "backup"]),
     ("aggregator", &["common"]),
     ("cli", &["common"]),
-    ("tests", &["common", "agent", "aggregator", "cli"]),
+    ("tests", &["common", "backup", "agent", "aggregator", "cli"]),
 ];
 const REGISTRY: &str = "registry+https://github.com/rust-lang/crates.io-index";
 
