@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, FileTimes, Permissions};
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -113,7 +113,7 @@ fn make_tree(root: &Path, seed: u64) {
                 fs::write(&path, content).unwrap();
             }
             2 => File::create(&path).unwrap().set_len(20_000_000).unwrap(),
-            3 => symlink(OsString::from_vec(vec![b'.', b'.', b'/', 0xfe, b'x']), &path).unwrap(),
+            3 => symlink(format!("../nowhere {number} é"), &path).unwrap(),
             4 => mknodat(CWD, &path, FileType::Fifo, Mode::from_raw_mode(0o640), 0).unwrap(),
             5 if !files.is_empty() => fs::hard_link(&files[files.len() / 2], &path).unwrap(),
             6 if rustix::process::geteuid().is_root() => {
@@ -208,13 +208,9 @@ fn what_restic_saved_is_restored_as_it_was_and_as_restic_restores_it() {
         let expected = told(&place.source());
         assert!(expected.len() > 70);
         assert_eq!(told(&ours.join(&below)), expected, "seed {seed}");
-        // restic 0.14 follows names that are no text no better than it writes them; the rest it restores alike.
         let of_restic = told(&theirs.join(&below));
         let differing = expected.iter().filter(|(path, text)| of_restic.get(*path) != Some(text)).count();
         assert_eq!(differing, 0, "seed {seed}");
-        let sparse = fs::read_dir(&ours).unwrap().count();
-        assert!(sparse > 0);
-        let blocks = |root: &Path| -> u64 { blocks(root) };
         assert!(blocks(&ours.join(&below)) <= blocks(&place.source()), "holes are holes again");
         let again = run(&repository, &index, &snapshots[0], &request, &()).unwrap();
         assert_eq!((again.files, again.specials, again.failures_total), (0, 0, 0), "seed {seed}");
@@ -246,7 +242,7 @@ fn a_listing_is_the_one_of_restic() {
             Step::Leave { .. } => continue,
         };
         let kind = serde_json::to_value(node.kind).unwrap();
-        let size = (node.kind == NodeKind::File).then_some(node.size).unwrap_or_default();
+        let size = if node.kind == NodeKind::File { node.size } else { 0 };
         let text =
             format!("/{} {kind} {} {} {size} {}", path.to_string_lossy(), node.uid, node.mode.0, node.mtime);
         ours.insert(text);
@@ -306,8 +302,8 @@ fn differences_are_those_that_restic_tells() {
     let ids: Vec<&str> = list.as_array().unwrap().iter().map(|one| one["id"].as_str().unwrap()).collect();
     let text = String::from_utf8(place.restic(&["diff", "--metadata", ids[0], ids[1]])).unwrap();
     let mut theirs = BTreeSet::new();
-    for line in text.lines().filter(|line| line.contains("    /")) {
-        let (marks, path) = line.split_once("    ").unwrap();
+    for line in text.lines().filter(|line| line.contains("  /")) {
+        let (marks, path) = line.split_at(line.find('/').unwrap());
         let is_folder = path.ends_with('/');
         // A folder whose content differs is a change of its details to restic.
         if marks.trim() == "U" && is_folder {

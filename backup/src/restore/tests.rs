@@ -287,7 +287,7 @@ fn files_whose_parts_lie_in_many_packs_are_put_together() {
     let back: Vec<Node> = (6..9).map(|seed| made.file("part", &noise(7_000, seed))).collect();
     for number in 0..300_usize {
         let mut parts = [&front[number % 5], &back[number % 3]];
-        if number % 2 == 0 {
+        if number.is_multiple_of(2) {
             parts.reverse();
         }
         let mut node = made.file(&format!("f{number:03}"), b"");
@@ -297,7 +297,7 @@ fn files_whose_parts_lie_in_many_packs_are_put_together() {
     }
     let expected = |number: usize| {
         let mut parts = [noise(9_000, number as u64 % 5), noise(7_000, 6 + number as u64 % 3)];
-        if number % 2 == 0 {
+        if number.is_multiple_of(2) {
             parts.reverse();
         }
         parts.concat()

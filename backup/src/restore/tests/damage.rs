@@ -6,12 +6,14 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use super::*;
 use crate::backend::{Backend, BackendError, Listed, Memory, Object, ObjectKind};
 
+/// Names and contents.
+type Files = Vec<(String, Vec<u8>)>;
+
 /// Files of one chunk each, `same` in two, and one of six chunks.
-fn several() -> (Saved, Arc<Memory>, Vec<(String, Vec<u8>)>) {
+fn several() -> (Saved, Arc<Memory>, Files) {
     let mut made = Made::new();
     let backend = made.backend.clone();
-    let mut files: Vec<(String, Vec<u8>)> =
-        (0..20).map(|number| (format!("f{number:02}"), noise(50_000, number))).collect();
+    let mut files: Files = (0..20).map(|number| (format!("f{number:02}"), noise(50_000, number))).collect();
     files.push(("same".to_owned(), noise(50_000, 3)));
     files.push(("long".to_owned(), noise(6 * CHUNK_BYTES, 99)));
     let nodes = files.iter().map(|(name, content)| made.file(name, content)).collect();
