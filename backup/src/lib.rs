@@ -9,20 +9,26 @@
 //! have been compared; damaged is never read as missing.
 
 pub mod backend;
+mod beneath;
+pub mod choose;
 pub mod chunker;
 pub mod config;
+pub mod diff;
+pub mod dump;
 #[cfg(test)]
 mod fixture;
 pub mod id;
 pub mod index;
 pub mod key;
 pub mod key_file;
+pub mod list;
 pub mod name;
 pub mod pack;
 pub mod polynomial;
 mod random;
 pub mod repository;
 pub mod save;
+pub mod restore;
 pub mod snapshot;
 pub mod tree;
 pub mod writer;
