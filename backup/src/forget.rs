@@ -1,7 +1,8 @@
 //! Keep rules: which snapshots stay and why. Pure; the rules are those of `restic forget --keep-...`.
 //!
 //! Going from the newest to the oldest, a rule such as "7 daily" keeps the newest snapshot of each of the last seven days
-//! that have one. Every rule counts for itself, and a snapshot stays when any rule keeps it. Without rules all stay.
+//! that have one, and the oldest of all while it has some left (as restic does since 0.16). Every rule counts for itself,
+//! and a snapshot stays when any rule keeps it. Without rules all stay.
 //! Hours and days are those of UTC. The moment that counts is given with each snapshot: its own, or, for a store that
 //! does not believe what a node says, when it arrived.
 
@@ -72,8 +73,10 @@ pub enum Reason {
     NoRules,
     /// It has these tags.
     Tags(Vec<String>),
-    /// It is the newest of its period, or the oldest of all while the rule has some left.
+    /// It is the newest of its period.
     Newest(Period),
+    /// It is the oldest of all, and the rule has some left.
+    Oldest(Period),
     /// It is near the newest.
     Within(Span),
     /// It is the newest of its period, near the newest.
@@ -86,6 +89,7 @@ impl fmt::Display for Reason {
             Self::NoRules => f.write_str("no rule"),
             Self::Tags(tags) => write!(f, "has tags {}", tags.join(",")),
             Self::Newest(period) => write!(f, "{} snapshot", period.adverb()),
+            Self::Oldest(period) => write!(f, "oldest {} snapshot", period.adverb()),
             Self::Within(span) => write!(f, "within {span}"),
             Self::NewestWithin(period, span) => write!(f, "{} within {span}", period.adverb()),
         }
@@ -200,11 +204,14 @@ pub fn decide<K: Ord>(rules: &KeepRules, mut candidates: Vec<Candidate<K>>, now:
         }
         for counter in counters.iter_mut().filter(|counter| counter.left > 0) {
             let period = moment.number(counter.period, number);
-            if counter.last != Some(period) || number + 1 == count {
-                counter.last = Some(period);
-                counter.left -= 1;
-                reasons.push(Reason::Newest(counter.period));
-            }
+            let reason = match counter.last {
+                last if last != Some(period) => Reason::Newest(counter.period),
+                _ if number + 1 == count => Reason::Oldest(counter.period),
+                _ => continue,
+            };
+            counter.last = Some(period);
+            counter.left -= 1;
+            reasons.push(reason);
         }
         for stretch in stretches.iter_mut().filter(|stretch| moment > newest.before(stretch.span)) {
             let period = moment.number(stretch.period, number);

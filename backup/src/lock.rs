@@ -4,6 +4,9 @@
 //! A lock is written first and looked for others after, so that of two who come at once at least one gives way. It is
 //! refreshed every [`REFRESH`]; one that was not for [`STALE`], or whose process on the same machine is gone, is what a
 //! crash left, and goes when the next lock is taken.
+//!
+//! `restic unlock` asks whether the holder of a lock on its machine lives by sending it SIGHUP: a process that holds a
+//! lock had better ignore that signal.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;

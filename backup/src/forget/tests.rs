@@ -55,6 +55,9 @@ fn the_newest_of_each_period_is_kept() {
 fn a_rule_with_some_left_keeps_the_oldest_too() {
     let rules = KeepRules { yearly: 5, ..KeepRules::default() };
     assert_eq!(kept(&rules, &TIMES), [0, 6, 7]);
+    let decision = decide(&rules, candidates(&TIMES), now());
+    assert_eq!(decision.keep[1].1, [Reason::Newest(Period::Year)]);
+    assert_eq!(decision.keep[2].1, [Reason::Oldest(Period::Year)]);
 }
 
 #[test]
