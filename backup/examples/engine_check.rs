@@ -1,6 +1,6 @@
 //! Checks or prunes a repository in a folder, and says what it cost.
 //!
-//! `engine_check REPOSITORY structure|bytes|content|prune|closure [N/M]`, with the password in `RESTIC_PASSWORD`.
+//! `engine_check REPOSITORY structure|bytes|authentic|content|prune|closure [N/M]`, with the password in `RESTIC_PASSWORD`.
 #![expect(clippy::disallowed_methods, reason = "a program that measures itself")]
 
 use std::env;
@@ -19,7 +19,7 @@ use campanile_backup::repository::Repository;
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let [path, work, rest @ ..] = arguments.as_slice() else {
-        return Err("engine_check REPOSITORY structure|bytes|content|prune|closure [N/M]".into());
+        return Err("engine_check REPOSITORY structure|bytes|authentic|content|prune|closure [N/M]".into());
     };
     let share: Share = rest.first().map_or(Ok(Share::ALL), |text| text.parse())?;
     let password = env::var("RESTIC_PASSWORD")?;
@@ -29,6 +29,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     match work.as_str() {
         "structure" => print(&check::structure(&repository)?),
         "bytes" => print(&check::bytes(&**repository.backend(), share, &mut |_| {})?),
+        "authentic" => print(&check::authentic(&repository, share, &|_| {})?),
         "content" => print(&check::content(&repository, share, &|_| {})?),
         "closure" => {
             let index = repository.load_index()?;

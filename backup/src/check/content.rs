@@ -1,4 +1,8 @@
-//! Every blob of every pack is decrypted, decompressed and compared with its name.
+//! Every blob of every pack is read back: with its authenticator compared ([`authentic`]), or decrypted, decompressed and
+//! compared with its name ([`content`]).
+//!
+//! The first finds whatever a store can do to bytes, at a fraction of the work; the second also finds what was wrong
+//! before it was sealed, by a fault of memory or of a program.
 //!
 //! A pack is read once, in runs of neighbouring blobs. Its bytes are not hashed on top of that: each of them is under the
 //! authenticator of a blob or of the header, or is one of the four at the end, without which there is no header.
@@ -17,13 +21,20 @@ use crate::backend::{Listed, Object, ObjectKind};
 use crate::id::ObjectId;
 use crate::index::{IdMap, IndexFile};
 use crate::opener::Opener;
-use crate::pack::{Blob, Entry, header_start, pack_bytes, read_header};
+use crate::pack::{Blob, BlobError, Entry, header_start, pack_bytes, read_header};
 use crate::pack_table::PackTable;
 use crate::repository::{Damage, Repository, RepositoryError};
 use crate::runs::{range, runs, sealed};
 
 /// Packs are read by so many threads.
 pub const WORKERS: usize = 2;
+
+/// How far a blob is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Depth {
+    Authenticator,
+    Content,
+}
 
 /// Something wrong with a pack: with one blob, or with all of it.
 struct Bad {
@@ -32,16 +43,34 @@ struct Bad {
     blob: Option<Blob>,
 }
 
-/// Reads the packs of `share` back. `progress` is told the bytes of each pack after it was read. When anything is
-/// wrong, all trees are walked to name what it hurts.
+/// Reads the packs of `share` back, and compares every blob with its name. `progress` is told the bytes of each pack
+/// after it was read. When anything is wrong, all trees are walked to name what it hurts.
 ///
 /// # Errors
 /// When the store cannot be asked. What is missing or damaged is a finding.
-///
-/// # Panics
-/// When a thread that reads has panicked.
 pub fn content(
     repository: &Repository,
+    share: Share,
+    progress: &(dyn Fn(u64) + Sync),
+) -> Result<Report, RepositoryError> {
+    read_back(repository, Depth::Content, share, progress)
+}
+
+/// The same as [`content`], but compares the authenticator of each blob instead of decrypting it.
+///
+/// # Errors
+/// When the store cannot be asked. What is missing or damaged is a finding.
+pub fn authentic(
+    repository: &Repository,
+    share: Share,
+    progress: &(dyn Fn(u64) + Sync),
+) -> Result<Report, RepositoryError> {
+    read_back(repository, Depth::Authenticator, share, progress)
+}
+
+fn read_back(
+    repository: &Repository,
+    depth: Depth,
     share: Share,
     progress: &(dyn Fn(u64) + Sync),
 ) -> Result<Report, RepositoryError> {
@@ -52,7 +81,7 @@ pub fn content(
     packs.sort_by_key(|listed| listed.id);
     let chosen: Vec<Listed> = packs.iter().filter(|listed| share.has(listed.id)).copied().collect();
     let (mut lost_packs, mut lost_blobs) = (IdMap::default(), IdMap::default());
-    for Bad { pack, fault, blob } in read_all(repository, &table, &chosen, progress)? {
+    for Bad { pack, fault, blob } in read_all(repository, depth, &table, &chosen, progress)? {
         let number = findings.note_object(ObjectKind::Pack, pack, fault);
         match blob {
             Some(blob) => lost_blobs.extend(Some(blob).zip(number)),
@@ -92,6 +121,7 @@ fn table(repository: &Repository, findings: &mut Findings) -> Result<PackTable, 
 
 fn read_all(
     repository: &Repository,
+    depth: Depth,
     table: &PackTable,
     packs: &[Listed],
     progress: &(dyn Fn(u64) + Sync),
@@ -99,10 +129,11 @@ fn read_all(
     let next = AtomicUsize::new(0);
     let bad = Mutex::new(Vec::new());
     let work = || -> Result<(), RepositoryError> {
-        let mut opener = Opener::new().map_err(RepositoryError::Compress)?;
+        let mut reader =
+            Reader { repository, depth, opener: Opener::new().map_err(RepositoryError::Compress)? };
         while let Some(listed) = packs.get(next.fetch_add(1, Ordering::Relaxed)) {
             let mut found = Vec::new();
-            let read = read_pack(repository, table.entries(listed.id), *listed, &mut opener, &mut found);
+            let read = reader.pack(table.entries(listed.id), *listed, &mut found);
             if let Err(error) = read {
                 // Nobody begins another pack when the store cannot be asked.
                 let stop = |_: &RepositoryError| next.store(packs.len(), Ordering::Relaxed);
@@ -121,42 +152,59 @@ fn read_all(
     Ok(bad.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// Reads one pack; what is wrong with a blob goes to `found`, what is wrong with the pack is the error.
-fn read_pack(
-    repository: &Repository,
-    named: Option<&[Entry]>,
-    listed: Listed,
-    opener: &mut Opener,
-    found: &mut Vec<Bad>,
-) -> Result<(), RepositoryError> {
-    let object = Object::new(ObjectKind::Pack, listed.id);
-    let own;
-    let entries = match named {
-        Some(entries) => {
-            header(repository, entries, listed, found)?;
-            entries
+/// One of the threads that read.
+struct Reader<'a> {
+    repository: &'a Repository,
+    depth: Depth,
+    opener: Opener,
+}
+
+impl Reader<'_> {
+    /// Reads one pack; what is wrong with a blob goes to `found`, what is wrong with the pack is the error.
+    fn pack(
+        &mut self,
+        named: Option<&[Entry]>,
+        listed: Listed,
+        found: &mut Vec<Bad>,
+    ) -> Result<(), RepositoryError> {
+        let object = Object::new(ObjectKind::Pack, listed.id);
+        let own;
+        let entries = match named {
+            Some(entries) => {
+                header(self.repository, entries, listed, found)?;
+                entries
+            }
+            None => {
+                own = self.repository.read_pack_header(listed)?;
+                own.as_slice()
+            }
+        };
+        for run in runs(entries) {
+            let range = range(run);
+            let start = range.start;
+            let mut bytes = self.repository.backend().get(object, Some(range))?;
+            for entry in run {
+                let fault = match sealed(entry, start, &mut bytes) {
+                    None => Some(Fault::Overlap),
+                    Some(sealed) => {
+                        self.blob(entry, sealed).err().map(|error| Fault::Damaged(error.to_string()))
+                    }
+                };
+                found.extend(fault.map(|fault| Bad { pack: listed.id, fault, blob: Some(entry.blob) }));
+            }
         }
-        None => {
-            own = repository.read_pack_header(listed)?;
-            own.as_slice()
-        }
-    };
-    for run in runs(entries) {
-        let range = range(run);
-        let start = range.start;
-        let mut bytes = repository.backend().get(object, Some(range))?;
-        for entry in run {
-            let fault = match sealed(entry, start, &mut bytes) {
-                None => Fault::Overlap,
-                Some(sealed) => match opener.open(repository.key(), entry, sealed) {
-                    Ok(_) => continue,
-                    Err(error) => Fault::Damaged(error.to_string()),
-                },
-            };
-            found.push(Bad { pack: listed.id, fault, blob: Some(entry.blob) });
+        Ok(())
+    }
+
+    fn blob(&mut self, entry: &Entry, sealed: &mut [u8]) -> Result<(), BlobError> {
+        let key = self.repository.key();
+        match self.depth {
+            Depth::Content => self.opener.open(key, entry, sealed).map(drop),
+            Depth::Authenticator => {
+                key.authenticate(sealed).map_err(|error| BlobError::Sealed(entry.blob, error))
+            }
         }
     }
-    Ok(())
 }
 
 /// Compares the pack's own header with what the indexes say.

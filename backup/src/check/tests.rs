@@ -65,6 +65,46 @@ fn the_shares_together_cover_everything_once() {
 }
 
 #[test]
+fn what_was_wrong_before_it_was_sealed_is_found_by_its_content_alone() {
+    let fixture = three();
+    let ids = snapshots(&fixture);
+    // Another chunk under the name of one that the third snapshot needs.
+    let index = fixture.repository.load_index().unwrap();
+    let pack = index.find(chunk(13)).unwrap().pack;
+    let entries =
+        crate::pack_table::PackTable::load(&fixture.repository).unwrap().entries(pack).unwrap().to_vec();
+    let mut builder = crate::pack::PackBuilder::default();
+    for entry in entries {
+        let plain = match entry.blob == chunk(13) {
+            true => b"something else".to_vec(),
+            false => fixture.repository.read_blob(&index, entry.blob).unwrap(),
+        };
+        let mut compressor = crate::pack::Compressor::new().unwrap();
+        builder.add(&compressor.seal(fixture.repository.key(), entry.blob, &plain).unwrap());
+    }
+    let wrong = builder.finish(fixture.repository.key());
+    for listed in fixture.memory.list(ObjectKind::Index).unwrap() {
+        let object = Object::new(ObjectKind::Index, listed.id);
+        let mut file: crate::index::IndexFile = fixture.repository.read_document(object, "index").unwrap();
+        file.packs.retain(|named| named.id != pack);
+        fixture.memory.remove(object).unwrap();
+        fixture.repository.write_document(ObjectKind::Index, &file).unwrap();
+    }
+    let packs = vec![crate::index::IndexPack::new(wrong.id, &wrong.entries)];
+    let file = crate::index::IndexFile { supersedes: Vec::new(), packs };
+    fixture.repository.write_document(ObjectKind::Index, &file).unwrap();
+    fixture.memory.remove(Object::new(ObjectKind::Pack, pack)).unwrap();
+    fixture.memory.put(Object::new(ObjectKind::Pack, wrong.id), &wrong.bytes).unwrap();
+    assert!(structure(&fixture.repository).unwrap().is_clean());
+    assert!(authentic(&fixture.repository, Share::ALL, &|_| {}).unwrap().is_clean());
+    let report = content(&fixture.repository, Share::ALL, &|_| {}).unwrap();
+    let [finding] = report.findings.as_slice() else { panic!("{:?}", report.findings) };
+    assert!(finding.to_string().contains("another content than its name says"), "{finding}");
+    assert_eq!(finding.affected.snapshots, ids[2..]);
+    assert_eq!(finding.affected.paths, [std::path::PathBuf::from("/f")]);
+}
+
+#[test]
 fn a_damaged_chunk_names_the_snapshots_and_the_path() {
     let fixture = three();
     let ids = snapshots(&fixture);
@@ -318,6 +358,11 @@ fn flip_is_found(fixture: &Fixture, expected: &Expected, object: Object, at: usi
         assert_eq!((report.findings[0].subject, &report.findings[0].fault), (subject, &Fault::Name));
     }
     let findings = all(fixture);
+    if object.kind == ObjectKind::Pack {
+        let [content, authentic] =
+            [content, authentic].map(|of| of(&fixture.repository, Share::ALL, &|_| {}));
+        assert_eq!(authentic.unwrap().findings, content.unwrap().findings, "{object} byte {at}");
+    }
     let of_it: Vec<&Finding> = findings.iter().filter(|finding| finding.subject == subject).collect();
     assert!(!of_it.is_empty(), "{object} byte {at}: {findings:?}");
     assert_eq!(of_it.len(), findings.len(), "{object} byte {at}: nothing else is blamed: {findings:?}");
