@@ -131,17 +131,26 @@ impl MasterKey {
     /// # Errors
     /// [`NotAuthentic`] when not every bit is as it was sealed; `sealed` is unchanged then.
     pub fn open<'a>(&self, sealed: &'a mut [u8]) -> Result<&'a mut [u8], NotAuthentic> {
-        let length = sealed.len().checked_sub(OVERHEAD_BYTES).ok_or(NotAuthentic)?;
-        let (nonce, rest) = sealed.split_at_mut(NONCE_BYTES);
-        let (ciphertext, mac) = rest.split_at_mut(length);
+        self.authenticate(sealed)?;
+        let end = sealed.len() - MAC_BYTES;
+        let (nonce, ciphertext) = sealed[..end].split_at_mut(NONCE_BYTES);
         let nonce: [u8; NONCE_BYTES] = (&*nonce).try_into().expect("split there");
-        let expected = self.mac(&nonce, ciphertext);
-        let difference = expected.iter().zip(mac.iter()).fold(0, |sum, (left, right)| sum | (left ^ right));
-        if difference != 0 {
-            return Err(NotAuthentic);
-        }
         self.cipher(&nonce).apply_keystream(ciphertext);
         Ok(ciphertext)
+    }
+
+    /// Compares the authenticator of sealed bytes, which stay sealed.
+    ///
+    /// # Errors
+    /// [`NotAuthentic`] when not every bit is as it was sealed.
+    pub fn authenticate(&self, sealed: &[u8]) -> Result<(), NotAuthentic> {
+        let length = sealed.len().checked_sub(OVERHEAD_BYTES).ok_or(NotAuthentic)?;
+        let (nonce, rest) = sealed.split_at(NONCE_BYTES);
+        let (ciphertext, mac) = rest.split_at(length);
+        let nonce: [u8; NONCE_BYTES] = nonce.try_into().expect("split there");
+        let expected = self.mac(&nonce, ciphertext);
+        let difference = expected.iter().zip(mac.iter()).fold(0, |sum, (left, right)| sum | (left ^ right));
+        if difference == 0 { Ok(()) } else { Err(NotAuthentic) }
     }
 
     fn cipher(&self, nonce: &[u8; NONCE_BYTES]) -> Ctr128BE<Aes256> {

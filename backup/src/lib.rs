@@ -10,25 +10,40 @@
 
 pub mod backend;
 mod beneath;
+pub mod check;
 pub mod choose;
 pub mod chunker;
+pub mod closure;
 pub mod config;
+pub mod copy;
 pub mod diff;
 pub mod dump;
 #[cfg(test)]
 mod fixture;
+#[cfg(test)]
+mod fixture_repository;
+pub mod forget;
 pub mod id;
 pub mod index;
+mod index_batch;
 pub mod key;
 pub mod key_file;
 pub mod list;
+pub mod lock;
 pub mod name;
+pub mod opener;
 pub mod pack;
+pub mod pack_table;
 pub mod polynomial;
+pub mod prune;
 mod random;
+pub mod rebuild;
 pub mod repository;
-pub mod save;
 pub mod restore;
+mod runs;
+pub mod save;
 pub mod snapshot;
+mod transfer;
 pub mod tree;
+pub mod walk;
 pub mod writer;

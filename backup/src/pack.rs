@@ -68,6 +68,15 @@ impl Entry {
     }
 }
 
+/// Bytes of a pack that holds these blobs and nothing else, with its header.
+pub fn pack_bytes<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> u64 {
+    let around = OVERHEAD_BYTES as u64 + LENGTH_BYTES as u64;
+    entries.into_iter().fold(around, |sum, entry| {
+        let line = if entry.uncompressed.is_some() { COMPRESSED_ENTRY_BYTES } else { PLAIN_ENTRY_BYTES };
+        sum + u64::from(entry.length) + line as u64
+    })
+}
+
 /// Bytes that are no pack, or not the pack they should be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PackError {
@@ -161,71 +170,6 @@ impl Compressor {
     pub fn recycle(&mut self, sealed: SealedBlob) {
         self.sealed = sealed.bytes;
     }
-}
-
-/// Opens blobs, with buffers that are kept. Memory: the longest blob that was opened.
-#[derive(Default)]
-pub struct Opener {
-    context: Option<zstd::bulk::Decompressor<'static>>,
-    buffer: Vec<u8>,
-}
-
-impl std::fmt::Debug for Opener {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Opener")
-    }
-}
-
-impl Opener {
-    /// The blob in its sealed bytes: authentic, decompressed, and compared with its identifier.
-    ///
-    /// # Errors
-    /// When it is not what `blob` names.
-    pub fn open<'a>(
-        &'a mut self,
-        key: &MasterKey,
-        blob: Blob,
-        sealed: &'a mut [u8],
-        uncompressed: Option<u32>,
-    ) -> Result<&'a [u8], BlobError> {
-        let opened = key.open(sealed).map_err(|error| BlobError::Sealed(blob, error))?;
-        let plain: &[u8] = match uncompressed {
-            None => opened,
-            Some(length) => self.decompress(opened, length).ok_or(BlobError::Compression(blob))?,
-        };
-        if ObjectId::of(plain) != blob.id {
-            return Err(BlobError::Content(blob));
-        }
-        Ok(plain)
-    }
-
-    /// None when it does not decompress to just `length` bytes.
-    fn decompress(&mut self, compressed: &[u8], length: u32) -> Option<&[u8]> {
-        if length > BLOB_BYTES_MAX {
-            return None;
-        }
-        let length = usize::try_from(length).ok()?;
-        if self.context.is_none() {
-            self.context = Some(zstd::bulk::Decompressor::new().ok()?);
-        }
-        self.buffer.clear();
-        self.buffer.reserve(length);
-        self.context.as_mut()?.decompress_to_buffer(compressed, &mut self.buffer).ok()?;
-        (self.buffer.len() == length).then_some(&self.buffer)
-    }
-}
-
-/// The same for one blob, in bytes of its own.
-///
-/// # Errors
-/// When it is not what `blob` names.
-pub fn open_blob(
-    key: &MasterKey,
-    blob: Blob,
-    sealed: &mut [u8],
-    uncompressed: Option<u32>,
-) -> Result<Vec<u8>, BlobError> {
-    Opener::default().open(key, blob, sealed, uncompressed).map(<[u8]>::to_vec)
 }
 
 /// A pack that is being filled.
@@ -350,6 +294,7 @@ pub fn read_header(key: &MasterKey, sealed: &mut [u8], start: u64) -> Result<Vec
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::opener::open_blob;
 
     fn pack(key: &MasterKey, plain: &[(BlobKind, Vec<u8>)]) -> Pack {
         let mut compressor = Compressor::new().unwrap();

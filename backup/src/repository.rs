@@ -15,7 +15,8 @@ use crate::id::ObjectId;
 use crate::index::{Index, IndexFile, Location};
 use crate::key::{MasterKey, NotAuthentic};
 use crate::key_file::{KeyFile, KeyFileError};
-use crate::pack::{BlobError, Entry, PackError, header_start, open_blob, read_header};
+use crate::opener::open_blob;
+use crate::pack::{BlobError, Entry, PackError, header_start, read_header};
 use crate::snapshot::Snapshot;
 use crate::tree::{Tree, TreeError};
 

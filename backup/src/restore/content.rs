@@ -15,7 +15,7 @@ use super::{Problem, RestoreError};
 use crate::backend::{BackendError, Object, ObjectKind};
 use crate::beneath::LastFolder;
 use crate::id::ObjectId;
-use crate::pack::Opener;
+use crate::opener::Opener;
 use crate::repository::RepositoryError;
 
 /// Threads are never more: each holds a read and a blob.
@@ -113,7 +113,7 @@ impl<'a> Worker<'a> {
             // Taken out, so that what it lends can be used together with the rest of the worker.
             let mut opener = std::mem::take(&mut self.opener);
             match opener.open(self.run.repository.key(), entry.blob, sealed, entry.uncompressed) {
-                Ok(plain) => self.write_all(pieces, plain),
+                Ok(opened) => self.write_all(pieces, opened.plain),
                 Err(error) => self.fail_all(pieces, &Arc::new(RepositoryError::damaged(object, error))),
             }
             self.opener = opener;

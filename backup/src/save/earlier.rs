@@ -7,7 +7,8 @@ use super::{Parent, Request};
 use crate::backend::{BackendError, Listed, Object, ObjectKind};
 use crate::id::ObjectId;
 use crate::index::{Index, Location};
-use crate::pack::{Blob, BlobKind, open_blob};
+use crate::opener::open_blob;
+use crate::pack::{Blob, BlobKind};
 use crate::repository::{Repository, RepositoryError};
 use crate::snapshot::Snapshot;
 
