@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::access::Access;
 use crate::audit::Audit;
+use crate::backup::{BackupStore, BackupTask};
 use crate::cli::{Cli, Command};
 use crate::event::Events;
 use crate::http::{self, AuthorityTerm, FleetInfo, LogLevelHandle, Readiness, Services};
@@ -120,6 +121,7 @@ struct Parts {
     listener: ListenerTask,
     https: Https,
     follower: in_force::Follower,
+    backup_task: BackupTask,
 }
 
 /// What the aggregator tells of its own log and settings.
@@ -154,6 +156,7 @@ impl Parts {
         let (config, reach) = (opened.config.clone(), (&nodes, node_task.sessions()));
         let (files, readiness) = ((open_outputs(state_dir)?, opened), Readiness::waiting("starting"));
         let work = due_runs::open((store, keys), files, &audit, reach, &events, &clock, &in_force).await?;
+        let store = BackupStore::open(settings.backup.clone(), clock.clone(), events.clone(), audit.clone()).await?;
         let in_force::Parts { authorities, catalogues, freezer, schedules } = in_force;
         let services = Services {
             access: access.clone(),
@@ -185,6 +188,7 @@ impl Parts {
             settings.liveness.interval,
             catalogues.subscribe_signed(),
             config,
+            store.clone(),
         );
         let ((agents, agents_receiver), (people, tls)) = (watch::channel(agents), watch::channel(people));
         let listener = ListenerTask::new(endpoint, Arc::new(context), agents_receiver);
@@ -204,6 +208,7 @@ impl Parts {
             listener,
             https: Https { socket, tls, services },
             follower: followed.with(nodes),
+            backup_task: BackupTask::new(store),
         })
     }
 }
@@ -291,6 +296,7 @@ async fn serve(settings: Settings, config: Option<&Path>, log: LogControl) -> an
     core.spawn(parts.ingest_task.run(stop_core.clone()));
     core.spawn(checkpoints(parts.audit, parts.access.clone(), parts.nodes, stop_core.clone()));
     core.spawn(parts.follower.run(stop_core.clone()));
+    core.spawn(parts.backup_task.run(stop_core.clone()));
     core.spawn(reloader.run(stop_core.clone()));
     core.spawn(certificate::renew(
         parts.certificates,
