@@ -27,7 +27,7 @@ use std::path::PathBuf;
 use campanile_common::backup::Retention;
 use campanile_common::wire::v1::store::StoreFailure;
 
-pub use account::{Account, Finding, Hold, Receipt, SnapshotFacts, Trashed};
+pub use account::{Account, Finding, Hold, Progress, Receipt, SnapshotFacts, Trashed};
 pub use handle::{BackupStore, OpenError};
 pub use intake::{Intake, Opened};
 pub use journal::JournalError;

@@ -20,7 +20,7 @@ use crate::backup::account::Account;
 use crate::backup::journal::{Journal, JournalError};
 use crate::backup::layout;
 use crate::backup::note::Note;
-use crate::backup::record::{Bound, Closure, Flaw, Record};
+use crate::backup::record::{Bound, Closure, Flaw, Record, Suspicion};
 
 /// Lines that a journal may have beyond what it has to tell before it is rewritten.
 const LINES_SPARE: usize = 1000;
@@ -223,6 +223,8 @@ impl Reconciliation<'_> {
             let flaw = Flaw::Missing;
             self.state.write(&[Record::Found { object, at: self.now, flaw }], true)?;
             self.notes.push(Note::Found { object, flaw });
+            let detail = format!("{object} is {}", flaw.as_str());
+            self.notes.extend(self.state.hold(vec![Suspicion::Damage], detail, 0, self.now)?);
         }
         Ok(())
     }
