@@ -156,7 +156,8 @@ impl Parts {
         let (config, reach) = (opened.config.clone(), (&nodes, node_task.sessions()));
         let (files, readiness) = ((open_outputs(state_dir)?, opened), Readiness::waiting("starting"));
         let work = due_runs::open((store, keys), files, &audit, reach, &events, &clock, &in_force).await?;
-        let store = BackupStore::open(settings.backup.clone(), clock.clone(), events.clone(), audit.clone()).await?;
+        let store =
+            BackupStore::open(settings.backup.clone(), clock.clone(), events.clone(), audit.clone()).await?;
         let in_force::Parts { authorities, catalogues, freezer, schedules } = in_force;
         let services = Services {
             access: access.clone(),

@@ -276,10 +276,7 @@ impl RawBackup {
                 objects_per_hour,
             },
             retention: self.retention,
-            verify: VerifySettings {
-                cycle: Duration::from_secs(cycle_days * 86_400),
-                rate: ByteCount(rate),
-            },
+            verify: VerifySettings { cycle: Duration::from_secs(cycle_days * 86_400), rate: ByteCount(rate) },
         })
     }
 }

@@ -229,12 +229,7 @@ impl BackupStore {
     ///
     /// # Errors
     /// When it is not in the trash, or the store fails.
-    pub async fn undelete(
-        &self,
-        node: NodeId,
-        snapshot: Option<Digest>,
-        actor: &str,
-    ) -> Result<(), Failure> {
+    pub async fn undelete(&self, node: NodeId, snapshot: Option<Digest>, actor: &str) -> Result<(), Failure> {
         let vault = self.vault(node).await?;
         let notes = blocking(move || vault.undelete(snapshot)).await?;
         self.tell(node, actor, notes).await;
@@ -336,9 +331,7 @@ fn event(note: &Note) -> (&'static str, serde_json::Value) {
             json!({ "snapshots": snapshots, "objects": objects, "recoverableUntil": until }),
         ),
         Note::Restored { objects } => ("backup.undeleted", json!({ "objects": objects })),
-        Note::Expired { objects, bytes } => {
-            ("backup.expired", json!({ "objects": objects, "bytes": bytes }))
-        }
+        Note::Expired { objects, bytes } => ("backup.expired", json!({ "objects": objects, "bytes": bytes })),
         Note::Found { object, flaw } => {
             ("backup.damaged", json!({ "object": object.to_string(), "flaw": flaw }))
         }

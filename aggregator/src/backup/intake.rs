@@ -8,10 +8,10 @@ use campanile_common::time::Timestamp;
 use campanile_common::wire::v1::store::StoreFailure;
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::Failure;
 use super::handle::{BackupStore, blocking};
 use super::note::Note;
 use super::vault::{Begun, Incoming};
-use super::Failure;
 
 /// Bytes that are written at once; a multiple of a name's length.
 const PIECE_BYTES: usize = 256 * 1024;
@@ -49,9 +49,8 @@ impl BackupStore {
         packs: Option<u64>,
     ) -> Result<Opened, Failure> {
         let place = Arc::clone(&self.shared.places).acquire_owned().await;
-        let place = place.map_err(|_| {
-            Failure::new(StoreFailure::Unavailable, "the store is stopping".to_owned())
-        })?;
+        let place =
+            place.map_err(|_| Failure::new(StoreFailure::Unavailable, "the store is stopping".to_owned()))?;
         let vault = self.vault(node).await?;
         let (limits, now) = (self.shared.settings.limits, self.shared.clock.now());
         let begun = blocking(move || Ok(vault.begin(object, size, packs, &limits, now))).await?;
@@ -69,11 +68,7 @@ impl BackupStore {
     }
 
     /// Tells of an alarm and passes the failure on.
-    async fn unwrap<T>(
-        &self,
-        node: NodeId,
-        done: Result<T, (Failure, Option<Note>)>,
-    ) -> Result<T, Failure> {
+    async fn unwrap<T>(&self, node: NodeId, done: Result<T, (Failure, Option<Note>)>) -> Result<T, Failure> {
         match done {
             Ok(done) => Ok(done),
             Err((failure, alarm)) => {

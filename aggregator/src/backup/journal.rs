@@ -245,7 +245,7 @@ mod tests {
         journal.sync().unwrap();
         journal.append(&[record(3)]).unwrap();
         let mut bytes = std::fs::read(&path).unwrap();
-        let place = bytes.windows(4).position(|window| window == b"0101").unwrap();
+        let place = bytes.windows(4).position(|window| window == b"0202").unwrap();
         bytes[place] = b'7';
         std::fs::write(&path, bytes).unwrap();
         assert!(matches!(Journal::open(&path, NODE), Err(JournalError::Damaged { .. })));

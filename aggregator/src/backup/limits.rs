@@ -43,8 +43,7 @@ impl Limits {
     /// Whether an object of `size` bytes finds room.
     pub(super) fn check(&self, room: Room, size: u64) -> Result<(), Failure> {
         if room.used.saturating_add(size) > self.quota.0 {
-            let reason =
-                format!("{} are stored and the quota is {}", ByteCount(room.used), self.quota);
+            let reason = format!("{} are stored and the quota is {}", ByteCount(room.used), self.quota);
             return Err(Failure::new(StoreFailure::Full, reason));
         }
         if room.free < self.free_floor.0.saturating_add(size) {

@@ -117,7 +117,9 @@ pub fn decide(
         }
     };
     sort(StoredKind::Snapshot, &proposal.snapshots, &|id| staying.get(id).copied());
-    sort(StoredKind::Index, &proposal.indexes, &|id| (Some(*id) == newest_index).then_some(StayReason::Newest));
+    sort(StoredKind::Index, &proposal.indexes, &|id| {
+        (Some(*id) == newest_index).then_some(StayReason::Newest)
+    });
     sort(StoredKind::Pack, &proposal.packs, &|id| needed.contains(id).then_some(StayReason::Needed));
     if !is_released {
         decision.hold = account.open_reasons();
@@ -133,9 +135,9 @@ fn unusual(proposal: &Proposal, account: &Account, decision: &Decision, now: Tim
     let mut found = Vec::new();
     let history = account.history();
     let stays = decision.stay.iter();
-    let names_newest = stays.clone().any(|(object, reason)| {
-        object.kind == StoredKind::Snapshot && *reason == StayReason::Newest
-    });
+    let names_newest = stays
+        .clone()
+        .any(|(object, reason)| object.kind == StoredKind::Snapshot && *reason == StayReason::Newest);
     if names_newest || (!history.is_empty() && proposal.snapshots.len() >= history.len().max(2)) {
         found.push(Suspicion::Newest);
     }
@@ -192,7 +194,8 @@ pub fn unusual_snapshot(history: &[SnapshotFacts], released: Option<Timestamp>) 
     let share = |snapshot: &SnapshotFacts| {
         u64::try_from(u128::from(snapshot.new_bytes) * 100 / u128::from(snapshot.bytes.max(1))).unwrap_or(100)
     };
-    if newest.bytes >= NEW_SHARE_BYTES_MIN && share(newest) >= 80 && median(baseline.iter().map(share)) <= 20 {
+    if newest.bytes >= NEW_SHARE_BYTES_MIN && share(newest) >= 80 && median(baseline.iter().map(share)) <= 20
+    {
         found.push(Suspicion::NewShare);
     }
     found

@@ -88,11 +88,7 @@ impl BackupStore {
     /// Reads some objects of a node back; gives how long to rest, or none when nothing was due.
     pub async fn verify_step(&self, vault: &Arc<Vault>) -> Option<Duration> {
         let settings = self.shared.settings.verify;
-        let step = Step {
-            cycle: settings.cycle,
-            objects_max: STEP_OBJECTS_MAX,
-            bytes_max: STEP_BYTES_MAX,
-        };
+        let step = Step { cycle: settings.cycle, objects_max: STEP_OBJECTS_MAX, bytes_max: STEP_BYTES_MAX };
         let (node, now) = (vault.node(), self.shared.clock.now());
         let worker = Arc::clone(vault);
         match blocking(move || worker.verify_step(&step, now)).await {

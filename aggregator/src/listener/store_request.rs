@@ -144,12 +144,14 @@ impl Exchange<'_> {
     /// The next bytes of what was announced; none at its end, which must be the stream's.
     async fn piece(&mut self, left: &mut u64) -> Result<Option<bytes::Bytes>, End> {
         let Some(chunk) = soon(self.receive.read_chunk(FRAME_BYTES_MAX, true)).await? else {
-            return if *left == 0 { Ok(None) } else { Err(malformed("fewer bytes came than were announced")) };
+            return if *left == 0 {
+                Ok(None)
+            } else {
+                Err(malformed("fewer bytes came than were announced"))
+            };
         };
         let length = u64::try_from(chunk.bytes.len()).unwrap_or(u64::MAX);
-        *left = left
-            .checked_sub(length)
-            .ok_or_else(|| malformed("more bytes came than were announced"))?;
+        *left = left.checked_sub(length).ok_or_else(|| malformed("more bytes came than were announced"))?;
         Ok(Some(chunk.bytes))
     }
 
@@ -187,9 +189,9 @@ impl Exchange<'_> {
         if names.len() != length {
             return Err(malformed("fewer names came than were announced"));
         }
-        let mut names = names.chunks_exact(Digest::BYTES).map(|name| {
-            Digest::from_bytes(name.try_into().expect("chunks have the length of a name"))
-        });
+        let mut names = names
+            .chunks_exact(Digest::BYTES)
+            .map(|name| Digest::from_bytes(name.try_into().expect("chunks have the length of a name")));
         let mut list = |count: u32| {
             let count = usize::try_from(count).unwrap_or(usize::MAX);
             let names: Vec<Digest> = names.by_ref().take(count).collect();
@@ -197,8 +199,7 @@ impl Exchange<'_> {
             if is_rising { Ok(names) } else { Err(malformed("the names of a proposal do not rise")) }
         };
         let [snapshots, indexes, packs] = counts;
-        let proposal =
-            Proposal { snapshots: list(snapshots)?, indexes: list(indexes)?, packs: list(packs)? };
+        let proposal = Proposal { snapshots: list(snapshots)?, indexes: list(indexes)?, packs: list(packs)? };
         let decided = self.context.store.propose(self.peer.node, proposal).await?;
         self.reply(&StoreReply::Decided(decided)).await
     }

@@ -27,8 +27,8 @@ use tokio::runtime::Handle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-pub use dial::IdentitySource;
 use dial::Dialer;
+pub use dial::IdentitySource;
 use exchange::{Exchange, Trouble};
 use object::{digest, names, object_of, stay_text, stored, stored_kind};
 
@@ -201,7 +201,9 @@ impl Backend for StoreBackend {
         for part in wanted.chunks(most) {
             let never = |kind| matches!(kind, StoredKind::Config | StoredKind::Key);
             let (never, part): (Vec<_>, Vec<_>) = part.iter().partition(|(_, stored)| never(stored.kind));
-            stay.extend(never.into_iter().map(|(object, _)| (object, "the store never lets it go".to_owned())));
+            stay.extend(
+                never.into_iter().map(|(object, _)| (object, "the store never lets it go".to_owned())),
+            );
             let Some((first, _)) = part.first().copied() else { continue };
             let decided = self.propose(&part)?;
             if let Some(reason) = decided.held {
@@ -209,7 +211,10 @@ impl Backend for StoreBackend {
             }
             let unnamed = usize::try_from(decided.stays_count).unwrap_or(usize::MAX) - decided.stays.len();
             stay.extend(
-                decided.stays.into_iter().map(|(object, reason)| (object_of(object), stay_text(reason).to_owned())),
+                decided
+                    .stays
+                    .into_iter()
+                    .map(|(object, reason)| (object_of(object), stay_text(reason).to_owned())),
             );
             if unnamed > 0 {
                 // Which ones the store did not say: a list tells.

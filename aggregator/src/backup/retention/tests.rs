@@ -31,7 +31,9 @@ fn plain(kind: StoredKind, number: u64, size: u64, at: Timestamp) -> Record {
 
 /// A snapshot a day from day 0 on.
 fn daily(days: u64) -> Account {
-    Account::replay(&(0..days).map(|number| snapshot(number, day(number), 1 << 30, 1 << 20)).collect::<Vec<_>>())
+    Account::replay(
+        &(0..days).map(|number| snapshot(number, day(number), 1 << 30, 1 << 20)).collect::<Vec<_>>(),
+    )
 }
 
 fn propose(snapshots: impl IntoIterator<Item = u64>) -> Proposal {
@@ -160,7 +162,12 @@ fn what_waits_makes_everything_wait_until_a_person_has_looked() {
 fn a_fall_a_jump_and_everything_new_are_seen() {
     let gib = 1 << 30;
     let usual: Vec<SnapshotFacts> = (0..20)
-        .map(|number| SnapshotFacts { id: id(number), received: day(number), bytes: 10 * gib, new_bytes: gib / 10 })
+        .map(|number| SnapshotFacts {
+            id: id(number),
+            received: day(number),
+            bytes: 10 * gib,
+            new_bytes: gib / 10,
+        })
         .collect();
     let with = |bytes, new_bytes| {
         let mut history = usual.clone();
@@ -171,10 +178,7 @@ fn a_fall_a_jump_and_everything_new_are_seen() {
     assert!(unusual_snapshot(&with(6 * gib, gib / 5), None).is_empty());
     assert_eq!(unusual_snapshot(&with(4 * gib, 0), None), [Suspicion::SizeFall]);
     assert_eq!(unusual_snapshot(&with(12 * gib, 2 * gib), None), [Suspicion::Growth]);
-    assert_eq!(
-        unusual_snapshot(&with(10 * gib, 10 * gib), None),
-        [Suspicion::Growth, Suspicion::NewShare]
-    );
+    assert_eq!(unusual_snapshot(&with(10 * gib, 10 * gib), None), [Suspicion::Growth, Suspicion::NewShare]);
     assert!(unusual_snapshot(&with(4 * gib, 0), Some(day(99))).is_empty(), "a person has looked");
     assert!(unusual_snapshot(&usual[..2], None).is_empty(), "too few to compare with");
 }

@@ -142,8 +142,7 @@ impl Vault {
         let Decision { delete, stay, hold: _ } = decision;
         if !delete.is_empty() {
             // Said before it is done: what a cut leaves is completed at the next start.
-            let trashed =
-                |object: &StoredObject| Record::Trashed { object: *object, at: now, until };
+            let trashed = |object: &StoredObject| Record::Trashed { object: *object, at: now, until };
             state.write(&delete.iter().map(trashed).collect::<Vec<_>>(), true)?;
             self.move_all(&delete, layout::place, layout::trash)?;
         }
@@ -303,12 +302,7 @@ impl Vault {
     ///
     /// # Errors
     /// When the store fails.
-    pub fn alarm(
-        &self,
-        reason: Suspicion,
-        detail: String,
-        now: Timestamp,
-    ) -> Result<Option<Note>, Failure> {
+    pub fn alarm(&self, reason: Suspicion, detail: String, now: Timestamp) -> Result<Option<Note>, Failure> {
         Ok(self.lock().hold(vec![reason], detail, 0, now)?)
     }
 }

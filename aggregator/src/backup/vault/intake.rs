@@ -207,7 +207,10 @@ fn check_shape(object: StoredObject, size: u64, packs: Option<u64>) -> Result<()
         StoredKind::Config | StoredKind::Key | StoredKind::Snapshot => DOCUMENT_BYTES_MAX,
     };
     if size == 0 || size > max {
-        return refuse(StoreFailure::Refused, "an object has at least one byte, and no more than its kind may");
+        return refuse(
+            StoreFailure::Refused,
+            "an object has at least one byte, and no more than its kind may",
+        );
     }
     if packs.is_some_and(|packs| packs > CLOSURE_PACKS_MAX) {
         return refuse(StoreFailure::Refused, "a snapshot needs fewer packs than that");
@@ -350,7 +353,8 @@ impl Vault {
             return object.id == digest;
         }
         // The first one is; afterwards the receipt tells.
-        let bound = self.with(|account| account.objects.get(&object).and_then(|receipt| receipt.bound.clone()));
+        let bound =
+            self.with(|account| account.objects.get(&object).and_then(|receipt| receipt.bound.clone()));
         bound.is_none_or(|bound| *bound == Bound::Content(digest))
     }
 }
@@ -360,17 +364,12 @@ impl super::State {
     fn judge_newest(&mut self, snapshot: Digest, now: Timestamp) -> Result<Vec<Note>, Failure> {
         let history = self.account.history();
         let Some(facts) = history.iter().find(|facts| facts.id == snapshot) else { return Ok(Vec::new()) };
-        let mut notes = vec![Note::SnapshotReceived {
-            snapshot,
-            bytes: facts.bytes,
-            new_bytes: facts.new_bytes,
-        }];
+        let mut notes =
+            vec![Note::SnapshotReceived { snapshot, bytes: facts.bytes, new_bytes: facts.new_bytes }];
         let found = retention::unusual_snapshot(&history, self.account.released());
         if !found.is_empty() {
-            let detail = format!(
-                "snapshot {snapshot} needs {} bytes, {} of them new",
-                facts.bytes, facts.new_bytes
-            );
+            let detail =
+                format!("snapshot {snapshot} needs {} bytes, {} of them new", facts.bytes, facts.new_bytes);
             notes.extend(self.hold(found, detail, 0, now)?);
         }
         Ok(notes)

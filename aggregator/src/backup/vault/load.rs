@@ -73,9 +73,9 @@ impl Vault {
         let notes = Reconciliation { root: &root, state: &mut state, now, notes: Vec::new() }
             .run(&present)
             .map_err(|error| match error {
-                Trouble::Io(source) => LoadError::Io { path: root.clone(), source },
-                Trouble::Journal(error) => error.into(),
-            })?;
+            Trouble::Io(source) => LoadError::Io { path: root.clone(), source },
+            Trouble::Journal(error) => error.into(),
+        })?;
         let vault = Self {
             node,
             root,

@@ -78,8 +78,7 @@ impl State {
             return Ok(None);
         }
         let id = self.account.next_hold();
-        let record =
-            Record::Held { id, at: now, reasons: reasons.clone(), detail: detail.clone(), proposed };
+        let record = Record::Held { id, at: now, reasons: reasons.clone(), detail: detail.clone(), proposed };
         self.write(&[record], true)?;
         Ok(Some(Note::Held { id, reasons, detail }))
     }

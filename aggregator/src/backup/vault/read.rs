@@ -29,15 +29,10 @@ impl Vault {
     ///
     /// # Errors
     /// When it is not there, is shorter, or cannot be read: told apart.
-    pub fn open_object(
-        &self,
-        object: StoredObject,
-        range: Option<(u64, u64)>,
-    ) -> Result<Reading, Failure> {
+    pub fn open_object(&self, object: StoredObject, range: Option<(u64, u64)>) -> Result<Reading, Failure> {
         let size = self.with(|account| account.objects.get(&object).map(|receipt| receipt.size));
-        let size = size.ok_or_else(|| {
-            Failure::new(StoreFailure::Missing, format!("{object} is not there"))
-        })?;
+        let size =
+            size.ok_or_else(|| Failure::new(StoreFailure::Missing, format!("{object} is not there")))?;
         let (start, end) = range.unwrap_or((0, size));
         if start > end || end > size {
             let reason = format!("{object} has {size} bytes");

@@ -61,7 +61,12 @@ fn take(begun: Begun, pieces: &[&[u8]], now: Timestamp) -> Result<Timestamp, (Fa
     }
 }
 
-fn put_as(vault: &Arc<Vault>, object: StoredObject, bytes: &[u8], now: Timestamp) -> Result<Timestamp, Failure> {
+fn put_as(
+    vault: &Arc<Vault>,
+    object: StoredObject,
+    bytes: &[u8],
+    now: Timestamp,
+) -> Result<Timestamp, Failure> {
     let done = begin(vault, object, bytes.len(), None, now).and_then(|begun| take(begun, &[bytes], now));
     done.map_err(|(failure, _)| failure)
 }
@@ -72,7 +77,12 @@ fn put(vault: &Arc<Vault>, kind: StoredKind, bytes: &[u8], now: Timestamp) -> St
     object
 }
 
-fn append(vault: &Arc<Vault>, bytes: &[u8], packs: &[StoredObject], now: Timestamp) -> Result<Digest, Failure> {
+fn append(
+    vault: &Arc<Vault>,
+    bytes: &[u8],
+    packs: &[StoredObject],
+    now: Timestamp,
+) -> Result<Digest, Failure> {
     let object = named(StoredKind::Snapshot, bytes);
     let mut names: Vec<Digest> = packs.iter().map(|pack| pack.id).collect();
     names.sort_unstable();
@@ -164,7 +174,10 @@ fn config_and_keys_are_put_once_and_never_replaced() {
     assert_eq!(put_as(&vault, stray, b"x", day(0)).unwrap_err().code, StoreFailure::Malformed);
     let snapshot = named(StoredKind::Snapshot, b"x");
     assert_eq!(put_as(&vault, snapshot, b"x", day(0)).unwrap_err().code, StoreFailure::Refused);
-    assert_eq!(put_as(&vault, named(StoredKind::Key, b""), b"", day(0)).unwrap_err().code, StoreFailure::Refused);
+    assert_eq!(
+        put_as(&vault, named(StoredKind::Key, b""), b"", day(0)).unwrap_err().code,
+        StoreFailure::Refused
+    );
 }
 
 #[test]
@@ -224,7 +237,8 @@ fn a_snapshot_whose_receipt_was_lost_is_kept_with_all_that_it_may_need() {
     let snapshot = append(&vault, b"snapshot", &[pack], day(1)).unwrap();
     drop(vault);
     fs::OpenOptions::new().write(true).open(&journal).unwrap().set_len(length).unwrap();
-    fs::remove_file(folder.path().join(NODE.to_string()).join("closures").join(snapshot.to_string())).unwrap();
+    fs::remove_file(folder.path().join(NODE.to_string()).join("closures").join(snapshot.to_string()))
+        .unwrap();
     let vault = open(folder.path(), day(2));
     let later = put(&vault, StoredKind::Pack, b"later", day(3));
     let proposal = Proposal { packs: ids(&[pack, later]), ..Proposal::default() };
@@ -263,7 +277,8 @@ fn aged(folder: &Path) -> (Arc<Vault>, StoredObject, StoredObject, Digest) {
         (put(&vault, StoredKind::Pack, b"old blobs", day(0)), put(&vault, StoredKind::Pack, b"new", day(1)));
     let snapshot = append(&vault, b"old", &[old], day(1)).unwrap();
     for number in 0..20 {
-        append(&vault, format!("new {number}").as_bytes(), &[new], day(1) + Duration::from_secs(number)).unwrap();
+        append(&vault, format!("new {number}").as_bytes(), &[new], day(1) + Duration::from_secs(number))
+            .unwrap();
     }
     put(&vault, StoredKind::Index, b"old index", day(1));
     put(&vault, StoredKind::Index, b"an index that names more", day(2));
@@ -275,8 +290,7 @@ fn what_is_let_go_can_be_brought_back_until_the_floor_has_passed() {
     let folder = tempfile::tempdir().unwrap();
     let (vault, old, new, snapshot) = aged(folder.path());
     let index = named(StoredKind::Index, b"old index");
-    let proposal =
-        Proposal { snapshots: vec![snapshot], indexes: vec![index.id], packs: ids(&[old, new]) };
+    let proposal = Proposal { snapshots: vec![snapshot], indexes: vec![index.id], packs: ids(&[old, new]) };
     let (decided, _) = vault.propose(&proposal, &rules(), day(40)).unwrap();
     assert_eq!((decided.deleted, decided.recoverable_until), (3, Some(day(70))));
     assert_eq!(decided.stays, [(new, StayReason::Needed)]);
@@ -340,7 +354,10 @@ fn while_something_waits_nothing_goes_and_a_release_carries_it_out() {
     let (decided, _) = vault.settle(0, Settlement::Released, &rules(), day(41)).unwrap();
     assert_eq!(decided.unwrap().deleted, 2, "the newest stays all the same");
     assert!(vault.with(|account| account.history().iter().any(|facts| facts.id == newest)));
-    assert_eq!(vault.settle(0, Settlement::Refused, &rules(), day(41)).unwrap_err().code, StoreFailure::Missing);
+    assert_eq!(
+        vault.settle(0, Settlement::Refused, &rules(), day(41)).unwrap_err().code,
+        StoreFailure::Missing
+    );
 }
 
 #[test]
