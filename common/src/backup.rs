@@ -10,6 +10,9 @@ use crate::time::Timestamp;
 
 const DAY_MS: u64 = 86_400_000;
 
+/// The number of the day, week or month that a time is in.
+type Slot = fn(Timestamp) -> u64;
+
 /// What a stored object is for. A lock is no such kind: the store takes one deletion of a node at a time by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum StoredKind {
@@ -112,8 +115,7 @@ impl Retention {
         for place in kept.iter_mut().rev().take(last) {
             *place = true;
         }
-        let slots: [(u32, fn(Timestamp) -> u64); 3] =
-            [(self.daily, day), (self.weekly, week), (self.monthly, month)];
+        let slots: [(u32, Slot); 3] = [(self.daily, day), (self.weekly, week), (self.monthly, month)];
         for (count, slot) in slots {
             let mut seen = BTreeSet::new();
             for (place, time) in kept.iter_mut().zip(times).rev() {

@@ -58,10 +58,8 @@ impl Dialer {
     /// The connection, dialled anew when it is gone. Who comes while another dials waits for it.
     pub(super) async fn connection(&self) -> Result<Connection, Trouble> {
         let mut state = self.state.lock().await;
-        if let Some(connection) = &state.connection {
-            if connection.close_reason().is_none() {
-                return Ok(connection.clone());
-            }
+        if let Some(connection) = state.connection.as_ref().filter(|it| it.close_reason().is_none()) {
+            return Ok(connection.clone());
         }
         let identity = (self.identity)().map_err(Trouble::Refused)?;
         let count = identity.addresses.len().max(1);

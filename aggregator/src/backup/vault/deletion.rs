@@ -307,7 +307,6 @@ impl Vault {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "an edge: the proposal is a file")]
 fn read_waiting(path: &Path) -> Result<Proposal, Failure> {
     let bytes = std::fs::read(path).map_err(failed("read a proposal"))?;
     let Waiting { snapshots, indexes, packs } = serde_json::from_slice(&bytes).map_err(|error| {
