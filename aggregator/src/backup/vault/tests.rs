@@ -399,7 +399,7 @@ fn over_the_quota_or_the_rate_nothing_more_is_taken_and_what_is_there_stays() {
     let pack = put(&vault, StoredKind::Pack, b"01234", day(0));
     let begin = |bytes: &[u8], limits: &Limits| {
         let size = u64::try_from(bytes.len()).unwrap();
-        vault.begin(named(StoredKind::Pack, bytes), size, None, limits, day(0)).map(drop).map_err(|e| e)
+        vault.begin(named(StoredKind::Pack, bytes), size, None, limits, day(0)).map(drop)
     };
     assert_eq!(begin(b"567890", &few).unwrap_err().0.code, StoreFailure::Full);
     begin(b"56789", &few).unwrap();
