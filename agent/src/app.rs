@@ -2,6 +2,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "a root reads the files that its commands name")]
 
+mod backup;
 mod doctor;
 mod duty;
 mod hub;
@@ -39,6 +40,7 @@ use crate::os::log::{self, LogLevel};
 use crate::os::random;
 use crate::settings::{LogFormat, Settings};
 use crate::steward::pin;
+pub use backup::store_backend;
 use duty::AgentDuties;
 use hub::{Hub, Renewal};
 use reload::Reloader;

@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::access::Access;
 use crate::audit::Audit;
+use crate::backup::{BackupStore, BackupTask};
 use crate::cli::{Cli, Command};
 use crate::event::Events;
 use crate::http::{self, AuthorityTerm, FleetInfo, LogLevelHandle, Readiness, Services};
@@ -120,6 +121,7 @@ struct Parts {
     listener: ListenerTask,
     https: Https,
     follower: in_force::Follower,
+    backup_task: BackupTask,
 }
 
 /// What the aggregator tells of its own log and settings.
@@ -143,8 +145,7 @@ impl Parts {
         let (events, series) = (Events::default(), RecentSeries::default());
         let in_force = in_force::open(state_dir, &fleet, (&store, &keys), &audit, &events, &clock).await?;
         let (agents, people) = certificate::issue(&ca, &fleet, settings, &clock)?;
-        let (socket, endpoint) = bind(settings, &agents)?;
-        let address = endpoint.address()?;
+        let (socket, endpoint, address) = bind(settings, &agents)?;
         let (ingest_task, ingest) = open_journal(state_dir, &series, &clock)?;
         let registry = Registry::open(Arc::clone(&store), keys.clone(), audit.clone(), clock.clone()).await?;
         let (followed, term, pin) = in_force::followed(&in_force);
@@ -154,6 +155,7 @@ impl Parts {
         let (config, reach) = (opened.config.clone(), (&nodes, node_task.sessions()));
         let (files, readiness) = ((open_outputs(state_dir)?, opened), Readiness::waiting("starting"));
         let work = due_runs::open((store, keys), files, &audit, reach, &events, &clock, &in_force).await?;
+        let backups = open_backups(settings, &clock, &events, &audit).await?;
         let in_force::Parts { authorities, catalogues, freezer, schedules } = in_force;
         let services = Services {
             access: access.clone(),
@@ -185,9 +187,9 @@ impl Parts {
             settings.liveness.interval,
             catalogues.subscribe_signed(),
             config,
+            backups.clone(),
         );
         let ((agents, agents_receiver), (people, tls)) = (watch::channel(agents), watch::channel(people));
-        let listener = ListenerTask::new(endpoint, Arc::new(context), agents_receiver);
         Ok(Self {
             access,
             readiness,
@@ -201,20 +203,35 @@ impl Parts {
             node_task,
             work: work.tasks,
             ingest_task,
-            listener,
+            listener: ListenerTask::new(endpoint, Arc::new(context), agents_receiver),
             https: Https { socket, tls, services },
             follower: followed.with(nodes),
+            backup_task: BackupTask::new(backups),
         })
     }
 }
 
 /// The two sockets, both before anything runs, so that a port in use is an error and not a half-started daemon.
-fn bind(settings: &Settings, agents: &Arc<rustls::ServerConfig>) -> anyhow::Result<(TcpListener, Endpoint)> {
+fn bind(
+    settings: &Settings,
+    agents: &Arc<rustls::ServerConfig>,
+) -> anyhow::Result<(TcpListener, Endpoint, SocketAddr)> {
     let socket = TcpListener::bind(settings.listen)
         .with_context(|| format!("cannot listen on TCP {}", settings.listen))?;
     let reset_key = secret(&settings.state_dir, "reset.key")?;
     let endpoint = Endpoint::bind(socket.local_addr()?, Arc::clone(agents), &reset_key)?;
-    Ok((socket, endpoint))
+    let address = endpoint.address()?;
+    Ok((socket, endpoint, address))
+}
+
+async fn open_backups(
+    settings: &Settings,
+    clock: &Clock,
+    events: &Events,
+    audit: &Audit,
+) -> anyhow::Result<BackupStore> {
+    let settings = settings.backup.clone();
+    Ok(BackupStore::open(settings, clock.clone(), events.clone(), audit.clone()).await?)
 }
 
 fn fleet_info(fleet: &FleetFile, clock: &Clock, authority: watch::Receiver<AuthorityTerm>) -> FleetInfo {
@@ -291,6 +308,7 @@ async fn serve(settings: Settings, config: Option<&Path>, log: LogControl) -> an
     core.spawn(parts.ingest_task.run(stop_core.clone()));
     core.spawn(checkpoints(parts.audit, parts.access.clone(), parts.nodes, stop_core.clone()));
     core.spawn(parts.follower.run(stop_core.clone()));
+    core.spawn(parts.backup_task.run(stop_core.clone()));
     core.spawn(reloader.run(stop_core.clone()));
     core.spawn(certificate::renew(
         parts.certificates,

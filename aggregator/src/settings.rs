@@ -5,9 +5,12 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use campanile_common::backup::Retention;
 use campanile_common::health::Thresholds;
+use campanile_common::unit::ByteCount;
 use serde::Deserialize;
 
+use crate::backup::{BackupSettings, Limits, VerifySettings};
 use crate::config::KeepPolicy;
 use crate::node::LivenessSettings;
 use crate::os::log::{self, LogLevelError};
@@ -31,6 +34,8 @@ struct RawSettings {
     certificates: RawCertificates,
     #[serde(default)]
     config: RawConfig,
+    #[serde(default)]
+    backup: RawBackup,
     thresholds: Option<Thresholds>,
 }
 
@@ -54,6 +59,19 @@ struct RawCertificates {
 struct RawConfig {
     keep_generations: Option<u32>,
     keep_days: Option<u32>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawBackup {
+    dir: Option<PathBuf>,
+    quota_bytes: Option<u64>,
+    free_floor_bytes: Option<u64>,
+    objects_per_hour: Option<u32>,
+    verify_cycle_days: Option<u32>,
+    verify_bytes_per_second: Option<u64>,
+    #[serde(default)]
+    retention: Retention,
 }
 
 /// How log lines look.
@@ -85,6 +103,8 @@ pub struct Settings {
     pub certificate_lifetime: Duration,
     /// How much history of the configuration is kept.
     pub config: KeepPolicy,
+    /// Where backups are stored and within which limits.
+    pub backup: BackupSettings,
     /// When values are bad.
     pub thresholds: Thresholds,
 }
@@ -154,6 +174,7 @@ impl Settings {
             certificate_lifetime,
             thresholds: _,
             config,
+            backup,
         } = self;
         let differ = [
             ("state_dir", *state_dir != at_start.state_dir),
@@ -163,6 +184,7 @@ impl Settings {
             ("liveness", liveness.interval != at_start.liveness.interval),
             ("certificates", *certificate_lifetime != at_start.certificate_lifetime),
             ("config", *config != at_start.config),
+            ("backup", *backup != at_start.backup),
         ];
         differ.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect()
     }
@@ -215,8 +237,10 @@ impl RawSettings {
         let log_level = self.log_level.unwrap_or_else(|| "info".to_owned());
         log::parse(&log_level)?;
         let thresholds = self.thresholds.unwrap_or_default();
+        let state_dir = self.state_dir.unwrap_or_else(|| "/var/lib/campanile".into());
+        let backup = self.backup.check(&state_dir)?;
         Ok(Settings {
-            state_dir: self.state_dir.unwrap_or_else(|| "/var/lib/campanile".into()),
+            state_dir,
             listen,
             addresses,
             log_level,
@@ -224,7 +248,35 @@ impl RawSettings {
             liveness,
             certificate_lifetime: Duration::from_secs(lifetime_s),
             config: self.config.check()?,
+            backup,
             thresholds,
+        })
+    }
+}
+
+impl RawBackup {
+    fn check(self, state_dir: &Path) -> Result<BackupSettings, SettingsError> {
+        let (limits, verify) = (Limits::default(), VerifySettings::default());
+        let cycle_days = u64::from(self.verify_cycle_days.unwrap_or(7));
+        within("backup.verify_cycle_days", cycle_days, 1, 365, "give 1 to 365; 7 is the default")?;
+        let rate = self.verify_bytes_per_second.unwrap_or(verify.rate.0);
+        let rate_rule = "give 1048576 (1 MiB) or more; 16777216 is the default";
+        within("backup.verify_bytes_per_second", rate, 1 << 20, u64::MAX, rate_rule)?;
+        let floor_days = u64::from(self.retention.floor_days);
+        let floor_rule = "give 1 to 3650; 30 is the default";
+        within("backup.retention.floor_days", floor_days, 1, 3650, floor_rule)?;
+        let objects_per_hour = self.objects_per_hour.unwrap_or(limits.objects_per_hour);
+        let objects_rule = "give 100 or more; 20000 is the default";
+        within("backup.objects_per_hour", objects_per_hour.into(), 100, u64::MAX, objects_rule)?;
+        Ok(BackupSettings {
+            dir: self.dir.unwrap_or_else(|| state_dir.join("backup")),
+            limits: Limits {
+                quota: self.quota_bytes.map_or(limits.quota, ByteCount),
+                free_floor: self.free_floor_bytes.map_or(limits.free_floor, ByteCount),
+                objects_per_hour,
+            },
+            retention: self.retention,
+            verify: VerifySettings { cycle: Duration::from_secs(cycle_days * 86_400), rate: ByteCount(rate) },
         })
     }
 }

@@ -6,6 +6,7 @@
 mod directory;
 mod memory;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::ops::Range;
@@ -171,4 +172,29 @@ pub trait Backend: Send + Sync + fmt::Debug {
     /// # Errors
     /// When it may not or cannot be removed.
     fn remove(&self, object: Object) -> Result<(), BackendError>;
+
+    /// Stores a snapshot that needs exactly these packs. A place that decides by itself what may be removed keeps them for
+    /// as long as the snapshot; others have no use for the list.
+    ///
+    /// # Errors
+    /// When it was not stored; where the list counts, also when a pack of it is not there.
+    fn append(
+        &self,
+        snapshot: ObjectId,
+        bytes: &[u8],
+        packs: &BTreeSet<ObjectId>,
+    ) -> Result<(), BackendError> {
+        let _ = packs;
+        self.put(Object::new(ObjectKind::Snapshot, snapshot), bytes)
+    }
+
+    /// Removes objects together: a place that decides by itself looks at them as one request. Gives those that stay, and
+    /// why.
+    ///
+    /// # Errors
+    /// When they may not or cannot be removed; some may be gone then.
+    fn remove_all(&self, objects: &[Object]) -> Result<Vec<(Object, String)>, BackendError> {
+        objects.iter().try_for_each(|object| self.remove(*object))?;
+        Ok(Vec::new())
+    }
 }

@@ -8,6 +8,7 @@ pub mod api;
 pub mod audit;
 pub mod authority;
 pub mod backoff;
+pub mod backup;
 pub mod config;
 pub mod connection;
 pub mod fleet;

@@ -15,6 +15,8 @@ use super::Identity;
 
 /// Protocol of enrolled agents.
 pub const ALPN_LINK: &[u8] = b"campanile/1";
+/// Protocol of backup data.
+pub const ALPN_STORE: &[u8] = b"campanile-store/1";
 /// Protocol of enrolment.
 pub const ALPN_ENROLL: &[u8] = b"campanile-enroll/1";
 
@@ -47,6 +49,16 @@ pub fn link_config(identity: &Identity) -> Result<ClientConfig, TlsError> {
         .with_client_auth_cert(vec![CertificateDer::from(identity.certificate.clone())], key)?;
     config.alpn_protocols = vec![ALPN_LINK.to_vec()];
     config.resumption = Resumption::disabled();
+    Ok(config)
+}
+
+/// How an enrolled node dials its backup store: as the link does.
+///
+/// # Errors
+/// When the identity's key or certificates cannot be used.
+pub fn store_config(identity: &Identity) -> Result<ClientConfig, TlsError> {
+    let mut config = link_config(identity)?;
+    config.alpn_protocols = vec![ALPN_STORE.to_vec()];
     Ok(config)
 }
 

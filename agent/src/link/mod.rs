@@ -2,10 +2,11 @@
 //!
 //! `task` dials and waits, `driver` runs one session over QUIC, `stream` serves what the aggregator opens; nobody else
 //! knows QUIC: a TCP fallback is another driver of the same `common::connection` machines. Whoever uses the link sees
-//! channels, and answers as [`Duties`].
+//! channels, and answers as [`Duties`]. `store` is apart: the backup process's way to its store, a connection of its own.
 
 mod driver;
 mod endpoint;
+mod store;
 mod stream;
 mod task;
 
@@ -27,6 +28,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 pub use endpoint::{EndpointError, bind};
+pub use store::{IdentitySource, StoreBackend, StoreError};
 pub use task::run;
 
 /// Who dials, and whom.

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{ALPN_ENROLL, ALPN_LINK, Context, enroll, session};
+use super::{ALPN_ENROLL, ALPN_LINK, ALPN_STORE, Context, enroll, session, store};
 
 /// A peer that is silent for so long is gone; agents keep alive at a third of it.
 const IDLE_TIMEOUT_MS: u32 = 2000;
@@ -193,6 +193,7 @@ impl ListenerTask {
             drop(under_way);
             match protocol(&connection).as_deref() {
                 Some(ALPN_LINK) => session::run(connection, context, stop).await,
+                Some(ALPN_STORE) => store::run(connection, context, stop).await,
                 Some(ALPN_ENROLL) => enroll::run(connection, &context).await,
                 _ => connection.close(1_u32.into(), b"unknown protocol"),
             }

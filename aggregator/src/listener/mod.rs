@@ -1,8 +1,8 @@
 //! Accepts agents over QUIC: one task a connection drives `common::connection`.
 //!
 //! `endpoint` holds the socket and its limits, `tls` decides whose certificates count, `session` drives an enrolled
-//! agent, `enroll` a new one, `lane` reads a stream of samples, `request` asks the agent, `order` delivers to it and
-//! `offer` serves it a generation of the configuration. A TCP fallback would be another way into `session`.
+//! agent, `enroll` a new one, `lane` reads a stream of samples, `request` asks the agent, `order` delivers to it,
+//! `offer` serves it a generation of the configuration, `store` and `store_request` take its backups. A TCP fallback would be another way into `session`.
 //!
 //! Invariants: nothing of an unauthenticated peer is held beyond a handshake's memory; a session's identity is its
 //! certificate's, never what it says; no session is resumed, so every one passes the roster.
@@ -16,6 +16,8 @@ mod peer;
 mod refusals;
 mod request;
 mod session;
+mod store;
+mod store_request;
 mod tls;
 
 use std::sync::Arc;
@@ -30,6 +32,7 @@ pub use endpoint::{Endpoint, EndpointError, ListenerTask};
 pub use tls::{TlsError, agent_config, people_config};
 
 use crate::authority::Authorities;
+use crate::backup::BackupStore;
 use crate::config::Config;
 use crate::freeze::Freezer;
 use crate::identity::Ca;
@@ -39,6 +42,8 @@ use crate::series::{Ingest, RecentSeries};
 
 /// Protocol of enrolled agents.
 pub const ALPN_LINK: &[u8] = b"campanile/1";
+/// Protocol of backup data: a connection of its own, so that a backup never delays a heartbeat.
+pub const ALPN_STORE: &[u8] = b"campanile-store/1";
 /// Protocol of enrolment.
 pub const ALPN_ENROLL: &[u8] = b"campanile-enroll/1";
 /// Enrolments under way; further ones are told to try again.
@@ -62,6 +67,8 @@ pub struct Context {
     interval: Duration,
     catalogue: watch::Receiver<Option<SignedCatalogue>>,
     config: Config,
+    store: BackupStore,
+    store_connections: store::Connections,
     next_session: AtomicU64,
     enrolments: Semaphore,
     enrolling: Semaphore,
@@ -83,6 +90,7 @@ impl Context {
         interval: Duration,
         catalogue: watch::Receiver<Option<SignedCatalogue>>,
         config: Config,
+        store: BackupStore,
     ) -> Self {
         Self {
             fleet,
@@ -96,6 +104,8 @@ impl Context {
             interval,
             catalogue,
             config,
+            store,
+            store_connections: store::Connections::default(),
             next_session: AtomicU64::new(1),
             enrolments: Semaphore::new(ENROLMENTS_MAX),
             enrolling: Semaphore::new(ENROLLING_MAX),

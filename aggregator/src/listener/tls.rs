@@ -14,7 +14,7 @@ use rustls::{
 };
 use x509_parser::prelude::FromDer as _;
 
-use super::{ALPN_ENROLL, ALPN_LINK};
+use super::{ALPN_ENROLL, ALPN_LINK, ALPN_STORE};
 
 /// A node whose certificate expired may renew it for so long: a machine that was off for a month comes back by itself.
 pub(super) const RENEW_GRACE: Duration = Duration::from_secs(90 * 86_400);
@@ -52,7 +52,7 @@ pub fn agent_config(
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_client_cert_verifier(Arc::new(ExpiryTolerant { inner }))
         .with_single_cert(chain, key)?;
-    config.alpn_protocols = vec![ALPN_LINK.to_vec(), ALPN_ENROLL.to_vec()];
+    config.alpn_protocols = vec![ALPN_LINK.to_vec(), ALPN_STORE.to_vec(), ALPN_ENROLL.to_vec()];
     // A resumed session skips the verifier above: a revoked node would come back.
     config.send_tls13_tickets = 0;
     config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});

@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod disk;
 pub mod file;
+pub mod folder;
 pub mod log;
 pub mod parts;
 pub mod process;

@@ -14,8 +14,9 @@ use campanile_common::wire::v1::enroll::{Enroll, Enrolled};
 use campanile_common::wire::v1::order::{OrderReply, OrderRequest};
 use campanile_common::wire::v1::request::{Process, Reply, Request};
 use campanile_common::wire::v1::sample::{Block, RoundBlock, SampleEncoder, SchemaBlock};
+use campanile_common::wire::v1::store::{StoreReply, StoreRequest};
 
-use crate::{configs, orders};
+use crate::{configs, orders, stores};
 
 /// Any message, by the decoder that reads it.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,6 +32,8 @@ pub(crate) enum Message {
     OrderReply(OrderReply),
     ConfigDown(ConfigDown),
     ConfigUp(ConfigUp),
+    StoreRequest(StoreRequest),
+    StoreReply(StoreReply),
 }
 
 impl Message {
@@ -47,6 +50,8 @@ impl Message {
             Self::OrderReply(message) => message.to_bytes(),
             Self::ConfigDown(message) => message.to_bytes(),
             Self::ConfigUp(message) => message.to_bytes(),
+            Self::StoreRequest(message) => message.to_bytes(),
+            Self::StoreReply(message) => message.to_bytes(),
         }
     }
 
@@ -64,6 +69,8 @@ impl Message {
             OrderReply::from_frame(frame).ok().map(Self::OrderReply),
             ConfigDown::from_frame(frame).ok().map(Self::ConfigDown),
             ConfigUp::from_frame(frame).ok().map(Self::ConfigUp),
+            StoreRequest::from_frame(frame).ok().map(Self::StoreRequest),
+            StoreReply::from_frame(frame).ok().map(Self::StoreReply),
         ]
         .into_iter()
         .flatten()
@@ -297,6 +304,8 @@ fn others() -> Vec<(&'static str, Vec<Message>)> {
         ("observed", orders::observed().into_iter().map(Message::Reply).collect()),
         ("order-request", orders::requests().into_iter().map(Message::OrderRequest).collect()),
         ("config-down", configs::down().into_iter().map(Message::ConfigDown).collect()),
+        ("store-request", stores::requests().into_iter().map(Message::StoreRequest).collect()),
+        ("store-reply", stores::replies().into_iter().map(Message::StoreReply).collect()),
         ("config-up", configs::up().into_iter().map(Message::ConfigUp).collect()),
         ("order-reply", orders::replies().into_iter().map(Message::OrderReply).collect()),
         (

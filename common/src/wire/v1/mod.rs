@@ -6,6 +6,7 @@ pub mod enroll;
 pub mod order;
 pub mod request;
 pub mod sample;
+pub mod store;
 
 use super::codec::{self, CodecError};
 use super::frame::{self, Frame};

@@ -1,0 +1,354 @@
+//! The handle of the store: finds a node's vault, calls it where blocking is allowed, and tells others what happened.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use campanile_common::api::AuditOutcome;
+use campanile_common::backup::{StoredKind, StoredObject};
+use campanile_common::id::{Digest, NodeId};
+use campanile_common::time::Timestamp;
+use campanile_common::wire::v1::store::{Decided, StoreFailure};
+use serde_json::json;
+use tokio::sync::Semaphore;
+
+use super::note::{Note, reasons_text};
+use super::record::{Settlement, Suspicion};
+use super::vault::{LoadError, Reading, Vault};
+use super::{BackupSettings, Failure, Proposal};
+use crate::audit::{Audit, Record};
+use crate::event::Events;
+use crate::os::clock::Clock;
+use crate::os::folder;
+
+/// Objects that come in at once, from all nodes: each holds a buffer of 256 KiB. Further ones wait on their streams.
+const INTAKES_MAX: usize = 32;
+
+/// The store cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot use backup folder {path}")]
+pub struct OpenError {
+    path: PathBuf,
+    source: io::Error,
+}
+
+/// Handle of the backup store.
+#[derive(Debug, Clone)]
+pub struct BackupStore {
+    pub(super) shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) settings: BackupSettings,
+    pub(super) clock: Clock,
+    pub(super) places: Arc<Semaphore>,
+    events: Events,
+    audit: Audit,
+    vaults: Mutex<BTreeMap<NodeId, Slot>>,
+}
+
+/// A node's vault, or why it cannot be used.
+#[derive(Debug, Clone)]
+enum Slot {
+    Open(Arc<Vault>),
+    Broken(String),
+}
+
+/// Runs what blocks on the pool for it.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => {
+            tracing::error!(%error, "backup store failed");
+            Err(Failure::new(StoreFailure::Unavailable, "the store failed".to_owned()))
+        }
+    }
+}
+
+impl BackupStore {
+    /// Opens the folder and every node's part in it. One that is damaged is named and refused; the others serve.
+    ///
+    /// # Errors
+    /// When the folder itself cannot be used.
+    pub async fn open(
+        settings: BackupSettings,
+        clock: Clock,
+        events: Events,
+        audit: Audit,
+    ) -> Result<Self, OpenError> {
+        let dir = settings.dir.clone();
+        let error = |source| OpenError { path: dir.clone(), source };
+        let path = settings.dir.clone();
+        let names = tokio::task::spawn_blocking(move || folder::open_private(&path)).await;
+        let names = names.map_err(io::Error::other).and_then(|names| names).map_err(error)?;
+        let places = Arc::new(Semaphore::new(INTAKES_MAX));
+        let vaults = Mutex::default();
+        let shared = Arc::new(Shared { settings, clock, places, events, audit, vaults });
+        let store = Self { shared };
+        for node in names.iter().filter_map(|name| name.parse::<NodeId>().ok()) {
+            // Told in the log, and to whoever asks for the node.
+            drop(store.vault(node).await);
+        }
+        Ok(store)
+    }
+
+    /// A node's vault; made when the node stores for the first time.
+    ///
+    /// # Errors
+    /// When it cannot be used.
+    pub async fn vault(&self, node: NodeId) -> Result<Arc<Vault>, Failure> {
+        if let Some(slot) = self.slot(node) {
+            return slot.open();
+        }
+        let (store, now) = (self.clone(), self.shared.clock.now());
+        let loaded = blocking(move || {
+            let dir = &store.shared.settings.dir;
+            let mut vaults = store.shared.vaults.lock().unwrap_or_else(PoisonError::into_inner);
+            // Loaded under the lock: two of one folder would not know of each other.
+            if let Some(slot) = vaults.get(&node) {
+                return Ok((slot.clone(), Vec::new()));
+            }
+            let (slot, notes) = match Vault::load(dir, node, now) {
+                Ok((vault, notes)) => (Slot::Open(vault), notes),
+                Err(error) => (Slot::Broken(describe(&error)), Vec::new()),
+            };
+            vaults.insert(node, slot.clone());
+            Ok((slot, notes))
+        });
+        let (slot, notes) = loaded.await?;
+        if let Slot::Broken(reason) = &slot {
+            tracing::error!(%node, reason, "backups of a node cannot be used");
+            let body = json!({ "nodeId": node, "reason": reason });
+            self.shared.events.publish("backup.unusable", Some(node), &body);
+        }
+        self.tell(node, "aggregator", notes).await;
+        slot.open()
+    }
+
+    fn slot(&self, node: NodeId) -> Option<Slot> {
+        self.shared.vaults.lock().unwrap_or_else(PoisonError::into_inner).get(&node).cloned()
+    }
+
+    /// The vaults that are open.
+    pub fn vaults(&self) -> Vec<Arc<Vault>> {
+        let vaults = self.shared.vaults.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = vaults.values().filter_map(|slot| match slot {
+            Slot::Open(vault) => Some(Arc::clone(vault)),
+            Slot::Broken(_) => None,
+        });
+        open.collect()
+    }
+
+    /// The vault of a node that has stored something; none is made.
+    pub fn known(&self, node: NodeId) -> Option<Arc<Vault>> {
+        match self.slot(node)? {
+            Slot::Open(vault) => Some(vault),
+            Slot::Broken(_) => None,
+        }
+    }
+
+    /// Nodes whose part cannot be used, and why.
+    pub fn broken(&self) -> Vec<(NodeId, String)> {
+        let vaults = self.shared.vaults.lock().unwrap_or_else(PoisonError::into_inner);
+        let broken = vaults.iter().filter_map(|(node, slot)| match slot {
+            Slot::Open(_) => None,
+            Slot::Broken(reason) => Some((*node, reason.clone())),
+        });
+        broken.collect()
+    }
+
+    /// When the newest snapshot of each node was received, whatever the node says of it.
+    pub fn newest_snapshots(&self) -> BTreeMap<NodeId, Timestamp> {
+        let newest = |vault: &Arc<Vault>| {
+            vault.with(|account| account.newest_snapshot()).map(|newest| (vault.node(), newest))
+        };
+        self.vaults().iter().filter_map(newest).collect()
+    }
+
+    /// Its settings.
+    pub fn settings(&self) -> &BackupSettings {
+        &self.shared.settings
+    }
+
+    /// Opens an object of a node, or a range of it.
+    ///
+    /// # Errors
+    /// When it is not there, is shorter, or cannot be read: told apart.
+    pub async fn get(
+        &self,
+        node: NodeId,
+        object: StoredObject,
+        range: Option<(u64, u64)>,
+    ) -> Result<Reading, Failure> {
+        let vault = self.vault(node).await?;
+        blocking(move || vault.open_object(object, range)).await
+    }
+
+    /// The next piece of an object; empty at its end.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn piece(&self, mut reading: Reading) -> Result<(Reading, Vec<u8>), Failure> {
+        blocking(move || {
+            let piece = reading.piece()?;
+            Ok((reading, piece))
+        })
+        .await
+    }
+
+    /// Some objects of a node behind `after`.
+    ///
+    /// # Errors
+    /// When the node's part cannot be used.
+    pub async fn list(
+        &self,
+        node: NodeId,
+        kind: StoredKind,
+        after: Option<Digest>,
+    ) -> Result<Vec<(Digest, u64)>, Failure> {
+        Ok(self.vault(node).await?.page(kind, after))
+    }
+
+    /// Decides what a node proposes, and does it.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn propose(&self, node: NodeId, proposal: Proposal) -> Result<Decided, Failure> {
+        let (vault, now) = (self.vault(node).await?, self.shared.clock.now());
+        let retention = self.shared.settings.retention;
+        let (decided, notes) = blocking(move || vault.propose(&proposal, &retention, now)).await?;
+        self.tell(node, &format!("node:{node}"), notes).await;
+        Ok(decided)
+    }
+
+    /// Brings back a snapshot with all that it needs, or everything.
+    ///
+    /// # Errors
+    /// When it is not in the trash, or the store fails.
+    pub async fn undelete(&self, node: NodeId, snapshot: Option<Digest>, actor: &str) -> Result<(), Failure> {
+        let vault = self.vault(node).await?;
+        let notes = blocking(move || vault.undelete(snapshot)).await?;
+        self.tell(node, actor, notes).await;
+        Ok(())
+    }
+
+    /// Settles what waits for a person.
+    ///
+    /// # Errors
+    /// When nothing waits under that number, or the store fails.
+    pub async fn settle(
+        &self,
+        node: NodeId,
+        id: u64,
+        settlement: Settlement,
+        actor: &str,
+    ) -> Result<Option<Decided>, Failure> {
+        let (vault, now) = (self.vault(node).await?, self.shared.clock.now());
+        let retention = self.shared.settings.retention;
+        let (decided, notes) = blocking(move || vault.settle(id, settlement, &retention, now)).await?;
+        self.tell(node, actor, notes).await;
+        Ok(decided)
+    }
+
+    /// Raises an alarm about a node.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn alarm(&self, node: NodeId, reason: Suspicion, detail: String) -> Result<(), Failure> {
+        let (vault, now) = (self.vault(node).await?, self.shared.clock.now());
+        let note = blocking(move || vault.alarm(reason, detail, now)).await?;
+        self.tell(node, "aggregator", note).await;
+        Ok(())
+    }
+
+    /// Tells others what happened. The audit log follows the store: a cut between them loses the entry, not the fact,
+    /// which is in the receipt journal.
+    pub(super) async fn tell(&self, node: NodeId, actor: &str, notes: impl IntoIterator<Item = Note>) {
+        for note in notes {
+            let (kind, body) = event(&note);
+            let mut body = body;
+            body["nodeId"] = json!(node);
+            self.shared.events.publish(kind, Some(node), &body);
+            match &note {
+                Note::Held { reasons, .. } => {
+                    tracing::warn!(%node, reasons = reasons_text(reasons), "deletions of a node's backups wait");
+                }
+                Note::Found { object, flaw } => {
+                    tracing::error!(%node, %object, flaw = flaw.as_str(), "a stored object is not what it was");
+                }
+                _ => tracing::info!(%node, kind, %body, "backup store"),
+            }
+            let Some(action) = action(&note) else { continue };
+            let record = Record {
+                actor: actor.to_owned(),
+                action,
+                target: format!("node/{node}"),
+                outcome: AuditOutcome::Ok,
+                detail: body.to_string(),
+            };
+            if let Err(error) = self.shared.audit.record(record).await {
+                tracing::error!(%node, action, %error, "not in the audit log");
+            }
+        }
+    }
+}
+
+impl Slot {
+    fn open(self) -> Result<Arc<Vault>, Failure> {
+        match self {
+            Self::Open(vault) => Ok(vault),
+            Self::Broken(_) => {
+                let reason = "the node's part of the store cannot be used; its operator knows why".to_owned();
+                Err(Failure::new(StoreFailure::Unavailable, reason))
+            }
+        }
+    }
+}
+
+fn describe(error: &LoadError) -> String {
+    let source = std::error::Error::source(error);
+    source.map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
+}
+
+fn event(note: &Note) -> (&'static str, serde_json::Value) {
+    match note {
+        Note::SnapshotReceived { snapshot, bytes, new_bytes } => (
+            "backup.snapshot-received",
+            json!({ "snapshot": snapshot, "bytes": bytes, "newBytes": new_bytes }),
+        ),
+        Note::Held { id, reasons, detail } => {
+            ("backup.held", json!({ "hold": id, "reasons": reasons, "detail": detail }))
+        }
+        Note::Settled { id, settlement } => {
+            ("backup.settled", json!({ "hold": id, "settlement": settlement }))
+        }
+        Note::Deleted { snapshots, objects, until } => (
+            "backup.deleted",
+            json!({ "snapshots": snapshots, "objects": objects, "recoverableUntil": until }),
+        ),
+        Note::Restored { objects } => ("backup.undeleted", json!({ "objects": objects })),
+        Note::Expired { objects, bytes } => ("backup.expired", json!({ "objects": objects, "bytes": bytes })),
+        Note::Found { object, flaw } => {
+            ("backup.damaged", json!({ "object": object.to_string(), "flaw": flaw }))
+        }
+        Note::Healed { object } => ("backup.healed", json!({ "object": object.to_string() })),
+    }
+}
+
+/// Snapshots come every hour on every node: they are events, and no entries.
+fn action(note: &Note) -> Option<&'static str> {
+    match note {
+        Note::SnapshotReceived { .. } => None,
+        Note::Held { .. } => Some("backup.hold"),
+        Note::Settled { .. } => Some("backup.settle"),
+        Note::Deleted { .. } => Some("backup.delete"),
+        Note::Restored { .. } => Some("backup.undelete"),
+        Note::Expired { .. } => Some("backup.expire"),
+        Note::Found { .. } => Some("backup.damage"),
+        Note::Healed { .. } => Some("backup.heal"),
+    }
+}

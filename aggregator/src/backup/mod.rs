@@ -1,0 +1,70 @@
+//! The backup store: keeps what nodes back up, and lets none of them take anything away.
+//!
+//! A node may add, read and list its own objects, append snapshots, and propose to let go of some; [`retention`] decides.
+//! The aggregator has no key: an object's name is its hash, and that is all the store needs to verify it, on arrival and
+//! on the rotating schedule of [`verify`]. [`account`] is what a node has, told by the receipts of `journal`; `vault` is a
+//! node's folder; `limits` is what finds room; `task` reads back and empties the trash.
+//!
+//! Invariants: who a node is, its certificate said, and no request names another; times are the aggregator's; nothing is
+//! acknowledged before it is durable; a deletion is a move to the trash, and while anything waits for a person nothing
+//! moves or goes.
+
+mod account;
+mod handle;
+mod intake;
+mod journal;
+mod layout;
+mod limits;
+mod note;
+mod record;
+mod retention;
+mod task;
+mod vault;
+mod verify;
+
+use std::path::PathBuf;
+
+use campanile_common::backup::Retention;
+use campanile_common::wire::v1::store::StoreFailure;
+
+pub use account::{Account, Finding, Hold, Progress, Receipt, SnapshotFacts, Trashed};
+pub use handle::{BackupStore, OpenError};
+pub use intake::{Intake, Opened};
+pub use journal::JournalError;
+pub use limits::Limits;
+pub use note::Note;
+pub use record::{Bound, Closure, Flaw, Settlement, Suspicion};
+pub use retention::{Decision, Proposal, decide, staying, unusual_snapshot};
+pub use task::BackupTask;
+pub use vault::{Begun, Incoming, LoadError, Reading, Vault};
+pub use verify::VerifySettings;
+
+/// Settings of the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackupSettings {
+    /// Where the nodes' folders are.
+    pub dir: PathBuf,
+    /// Limits of every node.
+    pub limits: Limits,
+    /// What every node keeps.
+    pub retention: Retention,
+    /// How everything is read back.
+    pub verify: VerifySettings,
+}
+
+/// A request that was not carried out, and why.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct Failure {
+    /// The stable code.
+    pub code: StoreFailure,
+    /// For a person.
+    pub reason: String,
+}
+
+impl Failure {
+    /// Of this code.
+    pub fn new(code: StoreFailure, reason: String) -> Self {
+        Self { code, reason }
+    }
+}

@@ -1,0 +1,107 @@
+//! What the store does by itself: it reads objects back, and removes what was in the trash for long enough.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::handle::{BackupStore, blocking};
+use super::vault::Vault;
+use super::verify::{Step, rest};
+
+/// How often the trash is looked through.
+const EXPIRE_STEP: Duration = Duration::from_secs(600);
+/// A step of reading back: so much, that its line in the journal is nothing beside it, and a stop waits for little.
+const STEP_OBJECTS_MAX: usize = 256;
+const STEP_BYTES_MAX: u64 = 32 << 20;
+/// Wait when nothing is due.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// Reads back and expires until cancelled.
+#[derive(Debug)]
+pub struct BackupTask {
+    store: BackupStore,
+}
+
+impl BackupTask {
+    /// A task that has not begun.
+    pub fn new(store: BackupStore) -> Self {
+        Self { store }
+    }
+
+    /// Works until cancelled.
+    pub async fn run(self, stop: CancellationToken) {
+        tokio::join!(self.expire(&stop), self.verify(&stop));
+    }
+
+    async fn expire(&self, stop: &CancellationToken) {
+        let mut step = tokio::time::interval(EXPIRE_STEP);
+        step.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = step.tick() => self.store.expire().await,
+            }
+        }
+    }
+
+    async fn verify(&self, stop: &CancellationToken) {
+        loop {
+            let (mut is_idle, vaults) = (true, self.store.vaults());
+            for vault in vaults {
+                let Some(pause) = self.store.verify_step(&vault).await else { continue };
+                is_idle = false;
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = tokio::time::sleep(pause) => {}
+                }
+            }
+            if is_idle {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = tokio::time::sleep(IDLE) => {}
+                }
+            }
+        }
+    }
+}
+
+impl BackupStore {
+    /// Removes what has been in the trash for long enough.
+    pub async fn expire(&self) {
+        for vault in self.vaults() {
+            let (node, now) = (vault.node(), self.shared.clock.now());
+            loop {
+                let vault = Arc::clone(&vault);
+                match blocking(move || vault.expire(now)).await {
+                    Ok(notes) if notes.is_empty() => break,
+                    Ok(notes) => self.tell(node, "aggregator", notes).await,
+                    Err(error) => {
+                        tracing::warn!(%node, %error, "the trash was not emptied");
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reads some objects of a node back; gives how long to rest, or none when nothing was due.
+    pub async fn verify_step(&self, vault: &Arc<Vault>) -> Option<Duration> {
+        let settings = self.shared.settings.verify;
+        let step = Step { cycle: settings.cycle, objects_max: STEP_OBJECTS_MAX, bytes_max: STEP_BYTES_MAX };
+        let (node, now) = (vault.node(), self.shared.clock.now());
+        let worker = Arc::clone(vault);
+        match blocking(move || worker.verify_step(&step, now)).await {
+            Ok(None) => None,
+            Ok(Some(verified)) => {
+                self.tell(node, "aggregator", verified.notes).await;
+                let stored = self.vaults().iter().map(|vault| vault.with(|account| account.bytes())).sum();
+                Some(rest(&settings, stored, verified.bytes))
+            }
+            Err(error) => {
+                tracing::warn!(%node, %error, "objects were not read back");
+                None
+            }
+        }
+    }
+}
