@@ -62,6 +62,11 @@ pub enum KeyringError {
     Key(#[source] KeyError),
 }
 
+/// What a key file may cost at most, as a power of 2: 4 GiB of memory and some 15 s, the limit of the reference
+/// implementation of age. A limit that is measured anew each time, which is the default, turns a machine that is busy for
+/// a moment into one that cannot open its own key.
+const WORK_MAX: u8 = 22;
+
 /// How hard guessing a passphrase is made.
 #[derive(Debug, Clone, Copy)]
 pub enum WorkFactor {
@@ -88,7 +93,8 @@ pub fn lock(key: &OperatorKey, passphrase: &str, work: WorkFactor) -> Result<Vec
 /// # Errors
 /// When the passphrase is another or the file no such key.
 pub fn unlock(encrypted: &[u8], passphrase: &str) -> Result<OperatorKey, KeyringError> {
-    let identity = age::scrypt::Identity::new(SecretString::from(passphrase.to_owned()));
+    let mut identity = age::scrypt::Identity::new(SecretString::from(passphrase.to_owned()));
+    identity.set_max_work_factor(WORK_MAX);
     let seed = Zeroizing::new(age::decrypt(&identity, encrypted).map_err(KeyringError::Decrypt)?);
     let seed: [u8; 32] = seed.as_slice().try_into().map_err(|_| KeyringError::NotAKey)?;
     OperatorKey::from_seed(Zeroizing::new(seed)).map_err(KeyringError::Key)
@@ -196,6 +202,19 @@ mod tests {
         let last = locked.len() - 1;
         locked[last] ^= 1;
         assert!(unlock(&locked, "correct horse battery").is_err());
+    }
+
+    #[test]
+    fn what_a_file_may_cost_is_the_same_on_a_slow_machine_and_never_without_bounds() {
+        let locked = lock(&key(), "correct horse battery", WORK).unwrap();
+        let line = locked.windows(10).position(|window| window == b"-> scrypt ").unwrap();
+        let cost = line + locked[line..].iter().position(|byte| *byte == b'\n').unwrap() - 1;
+        for (more, is_refused) in [(b"10".as_slice(), false), (b"23", true), (b"63", true)] {
+            let file = [&locked[..cost], more, &locked[cost + 1..]].concat();
+            let error = unlock(&file, "correct horse battery").unwrap_err();
+            let is_cost = matches!(error, KeyringError::Decrypt(age::DecryptError::ExcessiveWork { .. }));
+            assert_eq!(is_cost, is_refused, "{error:?}");
+        }
     }
 
     #[test]
