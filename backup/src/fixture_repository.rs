@@ -1,9 +1,11 @@
 //! Small repositories for tests, written with the writer alone.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::backend::{Backend, Memory, ObjectKind};
+use crate::backend::{Backend, BackendError, Listed, Memory, Object, ObjectKind};
 use crate::fixture::noise;
 use crate::id::ObjectId;
 use crate::index::Index;
@@ -104,4 +106,52 @@ fn store(repository: &Repository, index: &Index, writer: &Writer, kind: BlobKind
         writer.add(&sealed, bytes.len()).unwrap();
     }
     blob.id
+}
+
+/// Takes so many steps, and then is full: a step is an object that is stored or, unless `only_full`, one that is removed.
+#[derive(Debug)]
+pub(crate) struct Cut {
+    pub(crate) memory: Memory,
+    left: AtomicU64,
+    /// A full disk still lets go; one that is gone does not.
+    only_full: bool,
+}
+
+impl Cut {
+    /// One that takes all, until [`Cut::after`].
+    pub(crate) fn new(only_full: bool) -> Self {
+        Self { memory: Memory::default(), left: AtomicU64::new(u64::MAX), only_full }
+    }
+
+    /// From now on it takes so many steps more.
+    pub(crate) fn after(&self, steps: u64) {
+        self.left.store(steps, Ordering::SeqCst);
+    }
+
+    fn step(&self, object: Object) -> Result<(), BackendError> {
+        let left = self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        left.map(drop).map_err(|_| BackendError::Full { object, reason: "the disk is full".to_owned() })
+    }
+}
+
+impl Backend for Cut {
+    fn put(&self, object: Object, bytes: &[u8]) -> Result<(), BackendError> {
+        self.step(object)?;
+        self.memory.put(object, bytes)
+    }
+
+    fn get(&self, object: Object, range: Option<Range<u64>>) -> Result<Vec<u8>, BackendError> {
+        self.memory.get(object, range)
+    }
+
+    fn list(&self, kind: ObjectKind) -> Result<Vec<Listed>, BackendError> {
+        self.memory.list(kind)
+    }
+
+    fn remove(&self, object: Object) -> Result<(), BackendError> {
+        if !self.only_full {
+            self.step(object)?;
+        }
+        self.memory.remove(object)
+    }
 }

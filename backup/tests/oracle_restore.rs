@@ -3,6 +3,9 @@
 
 #![expect(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test makes files and runs restic")]
 
+#[path = "common/random.rs"]
+mod random;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, FileTimes, Permissions};
@@ -23,19 +26,10 @@ use campanile_backup::repository::Repository;
 use campanile_backup::restore::{Request, RestoreError, run};
 use campanile_backup::snapshot::Snapshot;
 use campanile_backup::tree::NodeKind;
+use random::Random;
 use rustix::fs::{CWD, FileType, Mode, XattrFlags, lgetxattr, llistxattr, mknodat, setxattr};
 
-/// SplitMix64 (Steele, Lea, Flood 2014).
-struct Random(u64);
-
 impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut word = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        word = (word ^ word >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        word ^ word >> 31
-    }
-
     fn below(&mut self, limit: u64) -> u64 {
         self.next() % limit
     }

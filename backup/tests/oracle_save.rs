@@ -7,6 +7,9 @@
 )]
 #![expect(clippy::unwrap_used, reason = "what a test cannot do ends it")]
 
+#[path = "common/random.rs"]
+mod random;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
@@ -25,23 +28,14 @@ use campanile_backup::pack::BlobKind;
 use campanile_backup::repository::Repository;
 use campanile_backup::save::{self, Outcome, Request};
 use campanile_backup::tree::FileTime;
+use random::Random;
 use rustix::fs::{CWD, Mode, XattrFlags, lgetxattr, lsetxattr, mkfifoat};
 
 const PASSWORD: &str = "an oracle's password";
 const CHUNK_BYTES_MIN: usize = 512 << 10;
 const CHUNK_BYTES_MAX: usize = 8 << 20;
 
-/// SplitMix64 (Steele, Lea, Flood 2014).
-struct Random(u64);
-
 impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut word = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        word = (word ^ word >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        word ^ word >> 31
-    }
-
     fn below(&mut self, bound: usize) -> usize {
         usize::try_from(self.next() % bound as u64).unwrap()
     }

@@ -1,25 +1,23 @@
 //! Dials the aggregator, again and again.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use campanile_common::backoff::Backoff;
 use campanile_common::connection::End;
-use campanile_common::fleet::aggregator_server_name;
 use campanile_common::wire::hello::RefusalCode;
 use campanile_common::wire::v1::control::GoodbyeReason;
-use quinn::Endpoint;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::driver::{self, SessionEnd};
-use super::{LinkChannels, LinkCommand, LinkSettings, endpoint};
+use super::endpoint::{self, Dialing};
+use super::{LinkChannels, LinkCommand, LinkSettings};
 use crate::os::random;
 
-/// Longest time for one handshake.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Wait after a refusal that only a person can lift: a re-enrolment or a roster change is noticed within this.
 const REFUSED_WAIT: Duration = Duration::from_secs(60);
+/// Long enough for the last packets on any network, short enough for systemd.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Longest wait after a connection that was lost rather than refused, so that a fleet is back soon after its
 /// aggregator restarted and still does not come all at once.
 const LOST_WAIT: Duration = Duration::from_millis(250);
@@ -27,14 +25,14 @@ const LOST_WAIT: Duration = Duration::from_millis(250);
 /// Holds the link until cancelled.
 pub async fn run(settings: LinkSettings, mut channels: LinkChannels, stop: CancellationToken) {
     let mut backoff = Backoff::default();
-    let mut endpoint: Option<(Endpoint, bool)> = None;
+    let mut dialing = Dialing::default();
     let mut next_address = 0;
     while !stop.is_cancelled() {
         let identity = channels.identity.borrow_and_update().clone();
         let address = identity.addresses[next_address % identity.addresses.len().max(1)].clone();
-        let dialled = Instant::now();
+        let (dialled, config) = (Instant::now(), endpoint::client_config(&identity.tls));
         let connected = tokio::select! {
-            connected = connect(&mut endpoint, &identity, &address) => connected,
+            connected = dialing.dial(&identity, &address, config) => connected,
             () = stop.cancelled() => break,
         };
         let end = match connected {
@@ -50,42 +48,13 @@ pub async fn run(settings: LinkSettings, mut channels: LinkChannels, stop: Cance
         }
         if matches!(end, SessionEnd::Ended(End::Goodbye { reason: GoodbyeReason::Proving, .. })) {
             // A firewall that still lets through what it knows would prove nothing: from a new port.
-            endpoint = None;
+            dialing.forget();
         }
         let wait = wait_after(&end, &mut backoff);
         tracing::info!(%address, end = %end, wait_ms = u64::try_from(wait.as_millis()).unwrap_or(0), "link down");
         pause(wait, &mut channels, &stop).await;
     }
-    if let Some((endpoint, _)) = endpoint {
-        endpoint.close(0_u32.into(), b"stopping");
-        // Long enough for the last packets on any network, short enough for systemd.
-        drop(tokio::time::timeout(Duration::from_secs(1), endpoint.wait_idle()).await);
-    }
-}
-
-async fn connect(
-    endpoint: &mut Option<(Endpoint, bool)>,
-    identity: &super::LinkIdentity,
-    address: &str,
-) -> Result<quinn::Connection, String> {
-    let remote: SocketAddr = tokio::net::lookup_host(address)
-        .await
-        .map_err(|error| format!("cannot resolve: {error}"))?
-        .next()
-        .ok_or("the name has no address")?;
-    let is_reusable = endpoint.as_ref().is_some_and(|(_, is_ipv4)| *is_ipv4 == remote.is_ipv4());
-    if !is_reusable {
-        *endpoint = Some((endpoint::bind(remote).map_err(|error| error.to_string())?, remote.is_ipv4()));
-    }
-    let (endpoint, _) = endpoint.as_ref().expect("just made");
-    let connecting = endpoint
-        .connect_with(endpoint::client_config(&identity.tls), remote, &aggregator_server_name(identity.fleet))
-        .map_err(|error| error.to_string())?;
-    match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
-        Ok(Ok(connection)) => Ok(connection),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!("no handshake in {} s", CONNECT_TIMEOUT.as_secs())),
-    }
+    dialing.close(b"stopping", CLOSE_TIMEOUT).await;
 }
 
 /// How long to wait before dialling again.

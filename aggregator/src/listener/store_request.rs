@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use campanile_common::backup::{StoredKind, StoredObject};
 use campanile_common::id::Digest;
-use campanile_common::wire::frame::{FRAME_BYTES_MAX, FrameDecoder, HEADER_BYTES};
+use campanile_common::wire::frame::{FRAME_BYTES_MAX, FrameDecoder};
 use campanile_common::wire::v1::store::{PROPOSED_MAX, StoreFailure, StoreReply, StoreRequest};
 use quinn::{RecvStream, SendStream, VarInt};
 
@@ -98,21 +98,16 @@ impl Exchange<'_> {
 
     async fn request(&mut self) -> Result<StoreRequest, End> {
         let broken = |error: &dyn std::fmt::Display| malformed(error.to_string());
-        let mut header = [0; HEADER_BYTES];
-        soon(self.receive.read_exact(&mut header)).await?;
         let mut decoder = FrameDecoder::default();
-        decoder.push(&header);
-        // The header alone is refused where it claims too much.
-        let mut frame = decoder.next().map_err(|error| broken(&error))?;
-        if frame.is_none() {
-            let [_, _, _, _, a, b, c, d] = header;
-            let length = usize::try_from(u32::from_le_bytes([a, b, c, d])).unwrap_or(FRAME_BYTES_MAX);
-            let mut body = vec![0; length.min(FRAME_BYTES_MAX)];
-            soon(self.receive.read_exact(&mut body)).await?;
-            decoder.push(&body);
-            frame = decoder.next().map_err(|error| broken(&error))?;
-        }
-        let frame = frame.ok_or_else(|| malformed("the request is cut"))?;
+        // Not a byte behind it: content follows on the same stream. The header alone is refused where it claims too much.
+        let frame = loop {
+            if let Some(frame) = decoder.next().map_err(|error| broken(&error))? {
+                break frame;
+            }
+            let mut bytes = vec![0; decoder.missing()];
+            soon(self.receive.read_exact(&mut bytes)).await?;
+            decoder.push(&bytes);
+        };
         StoreRequest::from_frame(&frame).map_err(|error| broken(&error))
     }
 

@@ -1,12 +1,11 @@
 //! Copies that are cut, repeated and read back.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
-use crate::backend::{Backend, BackendError, Listed, Memory, Object};
+use crate::backend::{Backend, Object};
 use crate::check::{self, Share};
-use crate::fixture_repository::Fixture;
+use crate::fixture_repository::{Cut, Fixture};
 use crate::key::MasterKey;
 
 fn three() -> Fixture {
@@ -79,40 +78,13 @@ fn damage_is_not_copied() {
     assert!(target.repository.snapshots().unwrap().is_empty());
 }
 
-/// Takes so many objects, and then is full.
-#[derive(Debug)]
-struct Filling {
-    memory: Memory,
-    left: AtomicU64,
-}
-
-impl Backend for Filling {
-    fn put(&self, object: Object, bytes: &[u8]) -> Result<(), BackendError> {
-        let left = self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
-        left.map_err(|_| BackendError::Full { object, reason: "the disk is full".to_owned() })?;
-        self.memory.put(object, bytes)
-    }
-
-    fn get(&self, object: Object, range: Option<std::ops::Range<u64>>) -> Result<Vec<u8>, BackendError> {
-        self.memory.get(object, range)
-    }
-
-    fn list(&self, kind: ObjectKind) -> Result<Vec<Listed>, BackendError> {
-        self.memory.list(kind)
-    }
-
-    fn remove(&self, object: Object) -> Result<(), BackendError> {
-        self.memory.remove(object)
-    }
-}
-
 #[test]
 fn a_copy_that_is_cut_at_any_point_goes_on_where_it_was() {
     let source = three();
     for room in 0.. {
-        let filling = Arc::new(Filling { memory: Memory::default(), left: AtomicU64::new(u64::MAX) });
+        let filling = Arc::new(Cut::new(true));
         let target = Repository::create(filling.clone(), MasterKey::generate()).unwrap();
-        filling.left.store(room, Ordering::SeqCst);
+        filling.after(room);
         let cut = copy(&source.repository, None, &target, &mut |_| true);
         assert_clean(&target);
         if cut.is_ok() {
@@ -122,7 +94,7 @@ fn a_copy_that_is_cut_at_any_point_goes_on_where_it_was() {
         }
         assert!(matches!(cut, Err(CopyError::Target(_))), "{room}");
         let packs = filling.list(ObjectKind::Pack).unwrap().len();
-        filling.left.store(u64::MAX, Ordering::SeqCst);
+        filling.after(u64::MAX);
         let copied = copy(&source.repository, None, &target, &mut |_| true).unwrap();
         assert_eq!(copied.snapshots.len() + copied.known.len(), 3);
         assert_eq!(filling.list(ObjectKind::Pack).unwrap().len(), 2.max(packs), "{room}: nothing twice");

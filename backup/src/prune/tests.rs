@@ -1,14 +1,13 @@
 //! Plans of packs that go and stay, and prunes that are cut at every step.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use proptest::prelude::*;
 
 use super::*;
-use crate::backend::{Backend, BackendError, Listed, Memory, Object, ObjectKind};
+use crate::backend::{Backend, Listed, Object, ObjectKind};
 use crate::check::{self, Share};
-use crate::fixture_repository::{Fixture, save};
+use crate::fixture_repository::{Cut, Fixture, save};
 use crate::id::ObjectId;
 use crate::key::MasterKey;
 use crate::pack::BlobKind;
@@ -194,46 +193,8 @@ fn a_damaged_repository_is_not_pruned() {
     assert_clean(&fixture.repository);
 }
 
-/// A store that stops after so many writes and removals: killed, or full.
-#[derive(Debug)]
-struct Cut {
-    memory: Memory,
-    left: AtomicU64,
-    /// Whether removals go on: a full disk.
-    only_full: bool,
-}
-
-impl Cut {
-    fn step(&self, object: Object) -> Result<(), BackendError> {
-        let left = self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
-        left.map(drop).map_err(|_| BackendError::Full { object, reason: "the disk is full".to_owned() })
-    }
-}
-
-impl Backend for Cut {
-    fn put(&self, object: Object, bytes: &[u8]) -> Result<(), BackendError> {
-        self.step(object)?;
-        self.memory.put(object, bytes)
-    }
-
-    fn get(&self, object: Object, range: Option<std::ops::Range<u64>>) -> Result<Vec<u8>, BackendError> {
-        self.memory.get(object, range)
-    }
-
-    fn list(&self, kind: ObjectKind) -> Result<Vec<Listed>, BackendError> {
-        self.memory.list(kind)
-    }
-
-    fn remove(&self, object: Object) -> Result<(), BackendError> {
-        if !self.only_full {
-            self.step(object)?;
-        }
-        self.memory.remove(object)
-    }
-}
-
 fn cut_at(steps: u64, only_full: bool) -> (Arc<Cut>, Repository, Result<Arc<Plan>, PruneError>) {
-    let cut = Arc::new(Cut { memory: Memory::default(), left: AtomicU64::new(u64::MAX), only_full });
+    let cut = Arc::new(Cut::new(only_full));
     let repository = Repository::create(cut.clone(), MasterKey::generate()).unwrap();
     let saved: Vec<ObjectId> = (0..6)
         .map(|number| {
@@ -242,7 +203,7 @@ fn cut_at(steps: u64, only_full: bool) -> (Arc<Cut>, Repository, Result<Arc<Plan
             save(&repository, &[("a", 1), ("b", 20 + seed), ("dir/c", 30 + seed / 2), ("e", 40)], time)
         })
         .collect();
-    cut.left.store(steps, Ordering::SeqCst);
+    cut.after(steps);
     let pruned = prune(&repository, &[saved[0], saved[2], saved[3]], &THOROUGH);
     (cut, repository, pruned)
 }
@@ -256,7 +217,7 @@ fn a_prune_that_is_cut_at_any_step_leaves_all_in_order_and_the_next_finishes() {
             assert!(steps > 15, "{steps} steps are all");
             return;
         }
-        cut.left.store(u64::MAX, Ordering::SeqCst);
+        cut.after(u64::MAX);
         prune(&repository, &[], &THOROUGH).unwrap();
         assert!(assert_clean(&repository).is_empty(), "{steps}");
         let (needed, named) = needed_and_named(&repository);
@@ -272,7 +233,7 @@ fn a_full_disk_loses_nothing_and_whole_packs_make_room() {
         assert_clean(&repository);
         assert_eq!(repository.snapshots().unwrap().len(), 6);
         // Room for the one index object that is written first.
-        cut.left.store(1, Ordering::SeqCst);
+        cut.after(1);
         let size = cut.memory.size();
         let all: Vec<ObjectId> = repository.snapshots().unwrap().into_iter().map(|(id, _)| id).collect();
         prune(&repository, &all[..3], &Policy { whole_packs_only: true, ..THOROUGH }).unwrap();

@@ -1,20 +1,9 @@
 //! Groups of entries: their bounds and their order.
 
 use super::*;
-use crate::tree::FileTime;
 
 fn file(name: &str, pieces: u64) -> FileJob {
-    let time = FileTime::default();
-    let details = Details {
-        mode: 0,
-        uid: 0,
-        gid: 0,
-        mtime: time,
-        atime: time,
-        attributes: Box::default(),
-        lost_set_id: false,
-    };
-    FileJob::new(Path::new("").into(), name.into(), details, 0, pieces, true, None)
+    FileJob::new(Path::new("").into(), name.into(), Details::plain(0), 0, pieces, true, None)
 }
 
 fn location(pack: u8, offset: u32, length: u32) -> Location {

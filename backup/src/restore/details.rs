@@ -32,6 +32,23 @@ pub(super) struct Details {
     pub(super) lost_set_id: bool,
 }
 
+#[cfg(test)]
+impl Details {
+    /// Of a file of root from 1970 with this mode.
+    pub(super) fn plain(mode: u32) -> Self {
+        let time = FileTime::default();
+        Self {
+            mode,
+            uid: 0,
+            gid: 0,
+            mtime: time,
+            atime: time,
+            attributes: Box::default(),
+            lost_set_id: false,
+        }
+    }
+}
+
 /// Who restores.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Restorer {

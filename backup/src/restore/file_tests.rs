@@ -8,20 +8,9 @@ use std::os::unix::fs::MetadataExt as _;
 use super::*;
 use crate::beneath::{LastFolder, Root};
 use crate::fixture::noise;
-use crate::tree::FileTime;
 
 fn job(size: u64, pieces: u64) -> FileJob {
-    let time = FileTime::default();
-    let details = Details {
-        mode: 0o600,
-        uid: 0,
-        gid: 0,
-        mtime: time,
-        atime: time,
-        attributes: Box::default(),
-        lost_set_id: false,
-    };
-    FileJob::new(Path::new("").into(), "file".into(), details, size, pieces, true, None)
+    FileJob::new(Path::new("").into(), "file".into(), Details::plain(0o600), size, pieces, true, None)
 }
 
 /// Writes `pieces` one after another, and gives back the content and the blocks of 512 bytes that it takes.

@@ -123,20 +123,28 @@ impl FrameDecoder {
         }
     }
 
+    /// How many bytes the frame that [`Self::next`] waits for still lacks, as far as that is known: those of its header,
+    /// then those of its body. For whoever must not read behind it. Never more than [`FRAME_BYTES_MAX`], once `next` has
+    /// looked at the header.
+    pub fn missing(&self) -> usize {
+        match &self.buffer[self.start..] {
+            [_, _, _, _, a, b, c, d, body @ ..] => {
+                let length = u32::from_le_bytes([*a, *b, *c, *d]) as usize;
+                length.saturating_sub(body.len())
+            }
+            header => HEADER_BYTES - header.len(),
+        }
+    }
+
     /// Tells that the stream ended.
     ///
     /// # Errors
     /// When it ended inside a frame.
     pub fn finish(&self) -> Result<(), FrameError> {
-        let rest = &self.buffer[self.start..];
-        match rest {
-            [] => Ok(()),
-            [_, _, _, _, a, b, c, d, body @ ..] => {
-                let length = u32::from_le_bytes([*a, *b, *c, *d]) as usize;
-                Err(FrameError::Truncated { missing: length.saturating_sub(body.len()) })
-            }
-            header => Err(FrameError::Truncated { missing: HEADER_BYTES - header.len() }),
+        if self.start == self.buffer.len() {
+            return Ok(());
         }
+        Err(FrameError::Truncated { missing: self.missing() })
     }
 }
 
@@ -158,6 +166,24 @@ fn parse(bytes: &[u8]) -> Result<Option<(Frame, usize)>, FrameError> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_frame_is_read_to_its_last_byte_and_not_behind() {
+        for length in [0, 1, 300, BODY_BYTES_MAX] {
+            let mut stream = encode(1, 2, &vec![7; length]).unwrap();
+            stream.extend_from_slice(b"content");
+            let (mut rest, mut decoder) = (stream.as_slice(), FrameDecoder::default());
+            let frame = loop {
+                if let Some(frame) = decoder.next().unwrap() {
+                    break frame;
+                }
+                let (wanted, behind) = rest.split_at(decoder.missing());
+                decoder.push(wanted);
+                rest = behind;
+            };
+            assert_eq!((frame.body.len(), rest), (length, b"content".as_slice()));
+        }
+    }
 
     proptest! {
         #[test]

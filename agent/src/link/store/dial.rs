@@ -1,20 +1,15 @@
 //! The one connection of the store: dialled when it is needed, and again when it is gone.
 
 use std::fmt;
-use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
-use campanile_common::fleet::aggregator_server_name;
-use quinn::crypto::rustls::QuicClientConfig;
-use quinn::{ClientConfig, Connection, Endpoint, IdleTimeout, TransportConfig, VarInt};
+use quinn::{ClientConfig, Connection, IdleTimeout, TransportConfig, VarInt};
 use tokio::sync::Mutex;
 
 use super::exchange::Trouble;
-use crate::link::{LinkIdentity, endpoint};
+use crate::link::LinkIdentity;
+use crate::link::endpoint::{Dialing, with_transport};
 
-/// Longest time for one handshake.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Sent when nothing else was for so long; below half the idle timeout.
 const KEEP_ALIVE: Duration = Duration::from_millis(700);
 /// A store that is silent for so long is gone. Longer than the link's: this process competes for the disk.
@@ -39,7 +34,7 @@ pub(super) struct Dialer {
 
 #[derive(Default)]
 struct State {
-    endpoint: Option<(Endpoint, bool)>,
+    dialing: Dialing,
     connection: Option<Connection>,
     next_address: usize,
 }
@@ -66,7 +61,8 @@ impl Dialer {
         let Some(address) = identity.addresses.get(state.next_address % count) else {
             return Err(Trouble::Refused("this node knows no aggregator".to_owned()));
         };
-        match dial(&mut state.endpoint, &identity, address).await {
+        let config = client_config(&identity.tls);
+        match state.dialing.dial(&identity, address, config).await {
             Ok(connection) => {
                 state.connection = Some(connection.clone());
                 Ok(connection)
@@ -82,41 +78,11 @@ impl Dialer {
     pub(super) async fn close(&self) {
         let mut state = self.state.lock().await;
         state.connection = None;
-        if let Some((endpoint, _)) = state.endpoint.take() {
-            endpoint.close(0_u32.into(), b"done");
-            drop(tokio::time::timeout(CLOSE_TIMEOUT, endpoint.wait_idle()).await);
-        }
-    }
-}
-
-async fn dial(
-    endpoint: &mut Option<(Endpoint, bool)>,
-    identity: &LinkIdentity,
-    address: &str,
-) -> Result<Connection, String> {
-    let remote: SocketAddr = tokio::net::lookup_host(address)
-        .await
-        .map_err(|error| format!("cannot resolve: {error}"))?
-        .next()
-        .ok_or("the name has no address")?;
-    let is_reusable = endpoint.as_ref().is_some_and(|(_, is_ipv4)| *is_ipv4 == remote.is_ipv4());
-    if !is_reusable {
-        *endpoint = Some((endpoint::bind(remote).map_err(|error| error.to_string())?, remote.is_ipv4()));
-    }
-    let (endpoint, _) = endpoint.as_ref().expect("just made");
-    let connecting = endpoint
-        .connect_with(client_config(&identity.tls), remote, &aggregator_server_name(identity.fleet))
-        .map_err(|error| error.to_string())?;
-    match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
-        Ok(Ok(connection)) => Ok(connection),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!("no handshake in {} s", CONNECT_TIMEOUT.as_secs())),
+        state.dialing.close(b"done", CLOSE_TIMEOUT).await;
     }
 }
 
 fn client_config(tls: &rustls::ClientConfig) -> ClientConfig {
-    let crypto =
-        QuicClientConfig::try_from(tls.clone()).expect("TLS 1.3 with ring has QUIC's initial cipher suite");
     let mut transport = TransportConfig::default();
     transport
         .keep_alive_interval(Some(KEEP_ALIVE))
@@ -127,7 +93,5 @@ fn client_config(tls: &rustls::ClientConfig) -> ClientConfig {
         .receive_window(CONNECTION_WINDOW.into())
         .send_window(SEND_WINDOW)
         .datagram_receive_buffer_size(None);
-    let mut config = ClientConfig::new(Arc::new(crypto));
-    config.transport_config(Arc::new(transport));
-    config
+    with_transport(tls, transport)
 }

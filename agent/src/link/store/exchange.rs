@@ -7,7 +7,7 @@ use campanile_backup::backend::Listed;
 use campanile_backup::id::ObjectId;
 use campanile_common::backup::StoredKind;
 use campanile_common::id::Digest;
-use campanile_common::wire::frame::{FRAME_BYTES_MAX, FrameDecoder, HEADER_BYTES};
+use campanile_common::wire::frame::FrameDecoder;
 use campanile_common::wire::v1::store::{OBJECT_BYTES_MAX, StoreFailure, StoreReply, StoreRequest};
 use quinn::{Connection, ConnectionError, ReadError, ReadExactError, RecvStream, SendStream, WriteError};
 
@@ -131,20 +131,16 @@ impl Exchange {
     }
 
     async fn reply(&mut self) -> Result<StoreReply, Trouble> {
-        let mut header = [0; HEADER_BYTES];
-        soon(self.receive.read_exact(&mut header)).await?;
         let mut decoder = FrameDecoder::default();
-        decoder.push(&header);
-        let mut frame = decoder.next().map_err(|error| malformed(error.to_string()))?;
-        if frame.is_none() {
-            let [_, _, _, _, a, b, c, d] = header;
-            let length = usize::try_from(u32::from_le_bytes([a, b, c, d])).unwrap_or(FRAME_BYTES_MAX);
-            let mut body = vec![0; length.min(FRAME_BYTES_MAX)];
-            soon(self.receive.read_exact(&mut body)).await?;
-            decoder.push(&body);
-            frame = decoder.next().map_err(|error| malformed(error.to_string()))?;
-        }
-        let frame = frame.ok_or_else(|| malformed("the store's answer is cut"))?;
+        // Not a byte behind it: content follows on the same stream.
+        let frame = loop {
+            if let Some(frame) = decoder.next().map_err(|error| malformed(error.to_string()))? {
+                break frame;
+            }
+            let mut bytes = vec![0; decoder.missing()];
+            soon(self.receive.read_exact(&mut bytes)).await?;
+            decoder.push(&bytes);
+        };
         StoreReply::from_frame(&frame).map_err(|error| malformed(error.to_string()))
     }
 
