@@ -18,7 +18,11 @@ pub struct NotAnId(pub String);
 impl ObjectId {
     /// The identifier of `bytes`.
     pub fn of(bytes: &[u8]) -> Self {
-        let digest = ring::digest::digest(&ring::digest::SHA256, bytes);
+        Self::of_digest(&ring::digest::digest(&ring::digest::SHA256, bytes))
+    }
+
+    /// The identifier of what a SHA-256 was made of, piece by piece.
+    pub(crate) fn of_digest(digest: &ring::digest::Digest) -> Self {
         Self(digest.as_ref().try_into().expect("SHA-256 has 32 bytes"))
     }
 

@@ -9,20 +9,35 @@
 //! have been compared; damaged is never read as missing.
 
 pub mod backend;
+pub mod check;
 pub mod chunker;
+pub mod closure;
 pub mod config;
+pub mod copy;
 #[cfg(test)]
 mod fixture;
+#[cfg(test)]
+mod fixture_repository;
+pub mod forget;
 pub mod id;
 pub mod index;
+mod index_batch;
 pub mod key;
 pub mod key_file;
+pub mod lock;
 pub mod name;
+pub mod opener;
 pub mod pack;
+pub mod pack_table;
 pub mod polynomial;
+pub mod prune;
 mod random;
+pub mod rebuild;
 pub mod repository;
 pub mod save;
+mod runs;
 pub mod snapshot;
+mod transfer;
 pub mod tree;
+pub mod walk;
 pub mod writer;

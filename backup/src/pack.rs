@@ -63,6 +63,15 @@ impl Entry {
     }
 }
 
+/// Bytes of a pack that holds these blobs and nothing else, with its header.
+pub fn pack_bytes<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> u64 {
+    let around = OVERHEAD_BYTES as u64 + LENGTH_BYTES as u64;
+    entries.into_iter().fold(around, |sum, entry| {
+        let line = if entry.uncompressed.is_some() { COMPRESSED_ENTRY_BYTES } else { PLAIN_ENTRY_BYTES };
+        sum + u64::from(entry.length) + line as u64
+    })
+}
+
 /// Bytes that are no pack, or not the pack they should be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PackError {
