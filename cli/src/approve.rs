@@ -317,7 +317,7 @@ fn print_order(context: &mut Context<'_>, order: &Order) -> anyhow::Result<()> {
         Action::Service { wait_healthy_ms: Some(wait), .. } => {
             fields.push(("waits for health", Cell::new(format!("{} s", f64::from(*wait) / 1000.0))));
         }
-        Action::Service { .. } | Action::Cancel { .. } | Action::Config { .. } => {}
+        Action::Service { .. } | Action::Cancel { .. } | Action::Config { .. } | Action::Backup(_) => {}
     }
     if let Some(standing) = order.standing {
         fields.push((
