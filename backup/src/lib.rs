@@ -9,11 +9,15 @@
 //! have been compared; damaged is never read as missing.
 
 pub mod backend;
+mod beneath;
 pub mod check;
+pub mod choose;
 pub mod chunker;
 pub mod closure;
 pub mod config;
 pub mod copy;
+pub mod diff;
+pub mod dump;
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]
@@ -24,6 +28,7 @@ pub mod index;
 mod index_batch;
 pub mod key;
 pub mod key_file;
+pub mod list;
 pub mod lock;
 pub mod name;
 pub mod opener;
@@ -34,8 +39,9 @@ pub mod prune;
 mod random;
 pub mod rebuild;
 pub mod repository;
-pub mod save;
+pub mod restore;
 mod runs;
+pub mod save;
 pub mod snapshot;
 mod transfer;
 pub mod tree;

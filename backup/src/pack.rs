@@ -158,7 +158,59 @@ impl Compressor {
     }
 }
 
-/// The blob in its sealed bytes: authentic, decompressed, and compared with its identifier.
+/// Opens blobs, with buffers that are kept. Memory: the longest blob that was opened.
+#[derive(Default)]
+pub struct Opener {
+    context: Option<zstd::bulk::Decompressor<'static>>,
+    buffer: Vec<u8>,
+}
+
+impl std::fmt::Debug for Opener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Opener")
+    }
+}
+
+impl Opener {
+    /// The blob in its sealed bytes: authentic, decompressed, and compared with its identifier.
+    ///
+    /// # Errors
+    /// When it is not what `blob` names.
+    pub fn open<'a>(
+        &'a mut self,
+        key: &MasterKey,
+        blob: Blob,
+        sealed: &'a mut [u8],
+        uncompressed: Option<u32>,
+    ) -> Result<&'a [u8], BlobError> {
+        let opened = key.open(sealed).map_err(|error| BlobError::Sealed(blob, error))?;
+        let plain: &[u8] = match uncompressed {
+            None => opened,
+            Some(length) => self.decompress(opened, length).ok_or(BlobError::Compression(blob))?,
+        };
+        if ObjectId::of(plain) != blob.id {
+            return Err(BlobError::Content(blob));
+        }
+        Ok(plain)
+    }
+
+    /// None when it does not decompress to just `length` bytes.
+    fn decompress(&mut self, compressed: &[u8], length: u32) -> Option<&[u8]> {
+        if length > BLOB_BYTES_MAX {
+            return None;
+        }
+        let length = usize::try_from(length).ok()?;
+        if self.context.is_none() {
+            self.context = Some(zstd::bulk::Decompressor::new().ok()?);
+        }
+        self.buffer.clear();
+        self.buffer.reserve(length);
+        self.context.as_mut()?.decompress_to_buffer(compressed, &mut self.buffer).ok()?;
+        (self.buffer.len() == length).then_some(&self.buffer)
+    }
+}
+
+/// The same for one blob, in bytes of its own.
 ///
 /// # Errors
 /// When it is not what `blob` names.
@@ -168,23 +220,7 @@ pub fn open_blob(
     sealed: &mut [u8],
     uncompressed: Option<u32>,
 ) -> Result<Vec<u8>, BlobError> {
-    let opened = key.open(sealed).map_err(|error| BlobError::Sealed(blob, error))?;
-    let plain = match uncompressed {
-        None => opened.to_vec(),
-        Some(length) if length <= BLOB_BYTES_MAX => {
-            let capacity = usize::try_from(length).map_err(|_| BlobError::Compression(blob))?;
-            let plain = zstd::bulk::decompress(opened, capacity).map_err(|_| BlobError::Compression(blob))?;
-            if plain.len() != capacity {
-                return Err(BlobError::Compression(blob));
-            }
-            plain
-        }
-        Some(_) => return Err(BlobError::Compression(blob)),
-    };
-    if ObjectId::of(&plain) != blob.id {
-        return Err(BlobError::Content(blob));
-    }
-    Ok(plain)
+    Opener::default().open(key, blob, sealed, uncompressed).map(<[u8]>::to_vec)
 }
 
 /// A pack that is being filled.

@@ -15,7 +15,9 @@ pub struct Recipient(PublicKey);
 
 /// Text that is no recipient.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no recipient of age: give an X25519 one, `age1` and 58 characters, as age-keygen prints it")]
+#[error(
+    "`{0}` is no recipient of age: give an X25519 one, `age1` and 58 characters, as age-keygen prints it"
+)]
 pub struct NotARecipient(String);
 
 impl NotARecipient {
