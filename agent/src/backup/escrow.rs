@@ -24,14 +24,20 @@ use crate::os::{file, random, user};
 /// Longest record, and longest key file that is shown.
 const RECORD_BYTES_MAX: u64 = 256 << 10;
 
-/// The key file that was made last, and for whom.
+/// Key files that are remembered; older ones are forgotten, and written anew where they are wanted.
+const MADE_MAX: usize = 64;
+
+/// The key files that were made here, the newest last.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Record {
+    made: Vec<Made>,
+}
+
+/// A key file, and for whom it is.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Made {
+    key: ObjectId,
     recipients: Vec<String>,
-    key: Option<ObjectId>,
-    /// Those made before.
-    #[serde(default)]
-    earlier: Vec<ObjectId>,
 }
 
 /// Sees to it that `recipients` can open the repository. True when a key file was written.
@@ -48,7 +54,7 @@ pub(super) fn ensure(
     wanted.sort();
     wanted.dedup();
     let mut record = load(&path)?;
-    if wanted.is_empty() || (record.recipients == wanted && is_there(repository, record.key)?) {
+    if has_way_in(repository, &record, &wanted)? {
         return Ok(false);
     }
     let password = Zeroizing::new(HEXLOWER.encode(&random::bytes::<32>()));
@@ -58,8 +64,9 @@ pub(super) fn ensure(
     let sealed = seal(&parsed, password.as_bytes()).map_err(KeyError::from)?;
     made.escrow = Some(Escrow { recipients: wanted.clone(), password: armored(&sealed) });
     let id = repository.add_key(&made)?;
-    record.earlier.extend(record.key);
-    (record.recipients, record.key) = (wanted, Some(id));
+    record.made.push(Made { key: id, recipients: wanted });
+    let excess = record.made.len().saturating_sub(MADE_MAX);
+    record.made.drain(..excess);
     let text = serde_json::to_vec(&record).expect("texts are written");
     file::replace(&path, &text).map_err(|source| KeyError::File { path, source })?;
     Ok(true)
@@ -74,9 +81,20 @@ fn load(path: &std::path::Path) -> Result<Record, KeyError> {
     serde_json::from_slice(&text).map_err(|_| KeyError::Damaged { path: path.to_owned() })
 }
 
+/// Whether each recipient has a key file that was made here and is still there. Several policies may name others for
+/// one repository.
+fn has_way_in(repository: &Repository, record: &Record, wanted: &[String]) -> Result<bool, BackendError> {
+    let mut left: Vec<&String> = wanted.iter().collect();
+    for made in record.made.iter().rev() {
+        if left.iter().any(|one| made.recipients.contains(one)) && is_there(repository, made.key)? {
+            left.retain(|one| !made.recipients.contains(one));
+        }
+    }
+    Ok(left.is_empty())
+}
+
 /// Whether a key file is there with all its bytes.
-fn is_there(repository: &Repository, id: Option<ObjectId>) -> Result<bool, BackendError> {
-    let Some(id) = id else { return Ok(false) };
+fn is_there(repository: &Repository, id: ObjectId) -> Result<bool, BackendError> {
     match repository.backend().get(Object::new(ObjectKind::Key, id), None) {
         Ok(bytes) => Ok(ObjectId::of(&bytes) == id),
         Err(BackendError::Missing(_) | BackendError::Short(_)) => Ok(false),
@@ -91,7 +109,7 @@ pub(super) fn shown(repository: &Repository, path: PathBuf) -> Result<Vec<KeyLin
     for listed in repository.backend().list(ObjectKind::Key)? {
         let bytes = repository.backend().get(Object::new(ObjectKind::Key, listed.id), None)?;
         let Ok(found) = KeyFile::from_json(&bytes) else { continue };
-        let is_named = record.key == Some(listed.id) || record.earlier.contains(&listed.id);
+        let is_named = record.made.iter().any(|made| made.key == listed.id);
         lines.push(KeyLine {
             id: listed.id.to_string(),
             created: found.created,
@@ -132,6 +150,7 @@ mod tests {
         assert!(!ensure(&repository, path(), std::slice::from_ref(&one), "web-1", NOW).unwrap(), "once");
         assert!(ensure(&repository, path(), &[two.clone(), one.clone()], "web-1", NOW).unwrap());
         assert!(!ensure(&repository, path(), &[one.clone(), two.clone()], "web-1", NOW).unwrap());
+        assert!(!ensure(&repository, path(), std::slice::from_ref(&one), "web-1", NOW).unwrap());
         let lines = shown(&repository, path()).unwrap();
         assert_eq!(lines.len(), 2);
         assert!(lines.iter().all(|line| line.ours && line.recipients.contains(&one)));
@@ -170,7 +189,7 @@ mod tests {
         assert!(ensure(&repository, path(), std::slice::from_ref(&one), "web-1", NOW).unwrap());
         let ours: Vec<bool> = shown(&repository, path()).unwrap().iter().map(|line| line.ours).collect();
         assert_eq!(ours.iter().filter(|ours| **ours).count(), 1);
-        let id = load(&path()).unwrap().key.unwrap();
+        let id = load(&path()).unwrap().made[0].key;
         repository.backend().remove(Object::new(ObjectKind::Key, id)).unwrap();
         assert!(ensure(&repository, path(), &[one], "web-1", NOW).unwrap(), "it was lost");
     }
