@@ -25,4 +25,6 @@ mod target;
 pub mod task;
 mod text;
 
-pub use target::{Connect, Target, TargetError};
+pub use place::{Of, Place};
+pub use restore::Wanted;
+pub use target::Connect;
