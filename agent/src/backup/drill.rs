@@ -33,8 +33,8 @@ impl Program {
                 ("CAMPANILE_DRILL", path.to_string_lossy().into_owned()),
                 ("CAMPANILE_SNAPSHOT", id.to_string()),
             ];
-            let is_fine = job.drill.is_empty()
-                || self.run_hook(&job, "drill", &job.drill, &environment).is_ok();
+            let is_fine =
+                job.drill.is_empty() || self.run_hook(&job, "drill", &job.drill, &environment).is_ok();
             (outcome, is_fine)
         });
         self.clear()?;

@@ -59,8 +59,7 @@ pub(super) fn ensure(
     }
     let password = Zeroizing::new(HEXLOWER.encode(&random::bytes::<32>()));
     let (username, created) = (user::own().name, now.to_string());
-    let mut made =
-        KeyFile::seal(repository.key(), password.as_bytes(), created, username, node.to_owned());
+    let mut made = KeyFile::seal(repository.key(), password.as_bytes(), created, username, node.to_owned());
     let sealed = seal(&parsed, password.as_bytes()).map_err(KeyError::from)?;
     made.escrow = Some(Escrow { recipients: wanted.clone(), password: armored(&sealed) });
     let id = repository.add_key(&made)?;
@@ -159,8 +158,7 @@ mod tests {
             let bytes = repository.backend().get(Object::new(ObjectKind::Key, listed.id), None).unwrap();
             let file = KeyFile::from_json(&bytes).unwrap();
             let escrow = file.escrow.clone().unwrap();
-            let body: String =
-                escrow.password.lines().filter(|line| !line.starts_with("-----")).collect();
+            let body: String = escrow.password.lines().filter(|line| !line.starts_with("-----")).collect();
             let sealed = data_encoding::BASE64.decode(body.as_bytes()).unwrap();
             for identity in [&first, &second] {
                 if let Ok(password) = age::decrypt(identity, &sealed) {
@@ -181,9 +179,8 @@ mod tests {
         let path = || folder.path().join("repository.escrow");
         let (repository, (_, one)) = (repository(), identity());
         // The store claims that the recipient has a way in.
-        let mut forged = KeyFile::seal(
-            &MasterKey::generate(), b"x", NOW.to_string(), String::new(), String::new(),
-        );
+        let mut forged =
+            KeyFile::seal(&MasterKey::generate(), b"x", NOW.to_string(), String::new(), String::new());
         forged.escrow = Some(Escrow { recipients: vec![one.clone()], password: "none".to_owned() });
         repository.add_key(&forged).unwrap();
         assert!(ensure(&repository, path(), std::slice::from_ref(&one), "web-1", NOW).unwrap());

@@ -146,9 +146,10 @@ impl Job {
         if commands.into_iter().flatten().any(Vec::is_empty) {
             return Err(JobError::Command);
         }
-        let hook_timeout = stored.hook_timeout.as_deref().map(|text| {
-            duration(text).ok_or_else(|| JobError::Time(text.to_owned()))
-        });
+        let hook_timeout = stored
+            .hook_timeout
+            .as_deref()
+            .map(|text| duration(text).ok_or_else(|| JobError::Time(text.to_owned())));
         let limit = |key, text: &Option<String>| {
             let bytes = text.as_deref().map(|text| size(key, text.trim_end_matches("/s"))).transpose()?;
             Ok::<_, JobError>(bytes.and_then(NonZeroU64::new))

@@ -39,7 +39,10 @@ pub struct Place {
 
 impl std::fmt::Debug for Place {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Place").field("folder", &self.folder).field("node", &self.node).finish_non_exhaustive()
+        f.debug_struct("Place")
+            .field("folder", &self.folder)
+            .field("node", &self.node)
+            .finish_non_exhaustive()
     }
 }
 
@@ -99,9 +102,7 @@ impl Program {
         };
         let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
         match file::read_secret(&path, POLICY_BYTES_MAX) {
-            Ok(Some(json)) => {
-                Job::parse(&json, &stem).map_err(|source| BackupError::Job { path, source })
-            }
+            Ok(Some(json)) => Job::parse(&json, &stem).map_err(|source| BackupError::Job { path, source }),
             Ok(None) => Err(BackupError::NoPolicy { name: policy.to_owned(), path }),
             Err(source) => Err(BackupError::Read { path, source }),
         }
@@ -172,7 +173,8 @@ impl Program {
             None => keys.load(target)?.ok_or_else(|| KeyError::Lost { path: keys.path(target, "key") })?,
         };
         let opened = match Repository::open(Arc::clone(&backend), key.clone()) {
-            Err(RepositoryError::NoRepository) => match Repository::create(Arc::clone(&backend), key.clone()) {
+            Err(RepositoryError::NoRepository) => match Repository::create(Arc::clone(&backend), key.clone())
+            {
                 Err(RepositoryError::Exists) => Repository::open(backend, key),
                 made => made,
             },

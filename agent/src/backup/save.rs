@@ -35,7 +35,9 @@ impl Program {
         let pace = Pace::new(self, lock.as_ref());
         let saved = self.run_before(&job).and_then(|()| self.save_source(&job, &repository, &pace));
         let (result, snapshot) = match &saved {
-            Ok(outcome) if outcome.is_partial() => (BackupResult::Partial, Some(outcome.snapshot.to_string())),
+            Ok(outcome) if outcome.is_partial() => {
+                (BackupResult::Partial, Some(outcome.snapshot.to_string()))
+            }
             Ok(outcome) => (BackupResult::Ok, Some(outcome.snapshot.to_string())),
             Err(_) if self.is_stopping() => (BackupResult::Stopped, None),
             Err(_) => (BackupResult::Failed, None),
@@ -58,7 +60,8 @@ impl Program {
         let path = self.keys()?.path(&job.target, "escrow");
         escrow::ensure(repository, path, &job.escrow, &self.place.node, clock::now())?;
         if job.escrow.is_empty() {
-            let warning = "the policy names no escrow recipient: when this node is lost, nobody opens its backups";
+            let warning =
+                "the policy names no escrow recipient: when this node is lost, nobody opens its backups";
             self.output.problem(warning.to_owned());
         }
         Ok(())

@@ -44,7 +44,9 @@ impl Work {
     fn policy(&self) -> Option<&str> {
         match self {
             Self::Run(policy) | Self::Drill(policy) => Some(policy),
-            Self::List(of) | Self::Restore(of, _) | Self::Check(of, _) | Self::Key(of) => of.policy.as_deref(),
+            Self::List(of) | Self::Restore(of, _) | Self::Check(of, _) | Self::Key(of) => {
+                of.policy.as_deref()
+            }
         }
     }
 

@@ -14,7 +14,11 @@ pub(super) fn text(line: &BackupLine) -> String {
         }
         BackupLine::Progress { files, bytes, read_bytes, unread, current } => {
             let unread = if *unread > 0 { format!(", {unread} unread") } else { String::new() };
-            format!("  {files} files, {}, {} read{unread}  {current}", ByteCount(*bytes), ByteCount(*read_bytes))
+            format!(
+                "  {files} files, {}, {} read{unread}  {current}",
+                ByteCount(*bytes),
+                ByteCount(*read_bytes)
+            )
         }
         BackupLine::Unread { path, why } => format!("  {path}: {why}"),
         BackupLine::Hook { when, command, result } => format!("  {when} `{command}`: {result}"),
@@ -24,7 +28,8 @@ pub(super) fn text(line: &BackupLine) -> String {
         BackupLine::Problem { message } => format!("  {message}"),
         BackupLine::Finished { verb, result, snapshot, duration_ms, figures, repository, .. } => {
             let seconds = std::time::Duration::from_millis(*duration_ms).as_secs_f64();
-            let snapshot = snapshot.as_deref().map(|id| format!(", snapshot {}", short(id))).unwrap_or_default();
+            let snapshot =
+                snapshot.as_deref().map(|id| format!(", snapshot {}", short(id))).unwrap_or_default();
             let repository = match (verb, repository) {
                 (BackupVerb::Key, Some(id)) => format!(", repository {id}"),
                 _ => String::new(),
@@ -52,7 +57,8 @@ fn snapshot_text(snapshot: &SnapshotLine) -> String {
 fn key_text(key: &KeyLine) -> String {
     let KeyLine { id, created, ours, recipients } = key;
     let whose = if *ours { "made by this node" } else { "not known to be of this node" };
-    let recipients = if recipients.is_empty() { "by its password alone".to_owned() } else { recipients.join(" ") };
+    let recipients =
+        if recipients.is_empty() { "by its password alone".to_owned() } else { recipients.join(" ") };
     format!("key {}  {created}  {whose}  opens: {recipients}", short(id))
 }
 

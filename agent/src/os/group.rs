@@ -147,7 +147,8 @@ fn judge(command: &GroupCommand<'_>, end: io::Result<End>, kept: &[u8]) -> Resul
         End::Exited(status) => {
             let text = String::from_utf8_lossy(kept);
             let words = text.lines().map(str::trim).rfind(|line| !line.is_empty());
-            let end = status.code().map_or("ended by a signal".to_owned(), |code| format!("exit code {code}"));
+            let end =
+                status.code().map_or("ended by a signal".to_owned(), |code| format!("exit code {code}"));
             Err(GroupError::Failed(words.map_or(end.clone(), |words| format!("{end}: {words}"))))
         }
         End::Deadline => Err(GroupError::Deadline(command.deadline)),

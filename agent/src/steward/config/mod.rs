@@ -257,10 +257,19 @@ impl Keeper {
     fn with_settings(&self, verb: Vec<String>) -> Vec<String> {
         let mut arguments: Vec<String> = ["guard", "config"].map(str::to_owned).into();
         arguments.extend(verb);
+        self.with_settings_behind(arguments)
+    }
+
+    fn with_settings_behind(&self, mut arguments: Vec<String>) -> Vec<String> {
         if let Some(path) = &self.settings_file {
             arguments.extend(["--config".to_owned(), path.to_string_lossy().into_owned()]);
         }
         arguments
+    }
+
+    /// Which settings file programs of the steward are to read.
+    pub(super) fn settings_arguments(&self) -> Vec<String> {
+        self.with_settings_behind(Vec::new())
     }
 
     /// Arguments of the guardian.
