@@ -16,7 +16,7 @@ use super::target::TargetError;
 
 /// A backup, restore, check or drill that was not done.
 #[derive(Debug, thiserror::Error)]
-pub enum BackupError {
+pub(super) enum BackupError {
     /// No such policy.
     #[error("there is no backup policy `{name}` on this node ({path}); see `campanile-agent backup list`")]
     NoPolicy {

@@ -99,7 +99,7 @@ pub(super) enum Source {
 
 /// A policy that cannot be carried out.
 #[derive(Debug, thiserror::Error)]
-pub enum JobError {
+pub(super) enum JobError {
     /// Not in the form.
     #[error("it is not a backup policy: {0}")]
     Malformed(#[source] serde_json::Error),

@@ -21,7 +21,7 @@ const KEY_BYTES_MAX: u64 = 8192;
 
 /// A key that cannot be had.
 #[derive(Debug, thiserror::Error)]
-pub enum KeyError {
+pub(super) enum KeyError {
     /// The sealing identity.
     #[error("this node's sealing key cannot be used: {0}")]
     Identity(#[source] io::Error),

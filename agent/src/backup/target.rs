@@ -10,7 +10,7 @@ use campanile_backup::backend::{Backend, BackendError, Directory};
 
 /// A place for repositories.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Target {
+pub(super) enum Target {
     /// The store of the fleet's aggregator.
     Aggregator,
     /// A folder, in restic's layout.
@@ -22,7 +22,7 @@ pub type Connect = dyn Fn() -> Result<Arc<dyn Backend>, BackendError> + Send + S
 
 /// A place that cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum TargetError {
+pub(super) enum TargetError {
     /// Not in the form of one.
     #[error("`{0}` is no target: give `aggregator`, or `dir:` and an absolute path")]
     Malformed(String),
