@@ -163,6 +163,22 @@ fn cases() -> Vec<(Kind, &'static str, Value, Vec<Bad>)> {
                 ("", json!({"run": ["true"]}), None, "empty"),
             ],
         ),
+        (
+            Kind::Backup,
+            "etc",
+            json!({"paths": ["/etc"], "schedule": "@daily", "keep": {"daily": 7}, "target": "dir:/srv/backup"}),
+            vec![
+                ("a/b", json!({}), None, "letters"),
+                ("etc", json!({}), Some("paths"), "say what is backed up"),
+                ("etc", json!({"paths": ["/etc"]}), Some("schedule"), "say when"),
+                (
+                    "etc",
+                    json!({"paths": ["/etc"], "keep": {"dayly": 7}}),
+                    Some("keep"),
+                    "unknown field `dayly`",
+                ),
+            ],
+        ),
     ]
 }
 

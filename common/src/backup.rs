@@ -1,0 +1,14 @@
+//! Backups, as far as both ends must agree on them: what a policy says, when it is due, and the file it is kept in on a
+//! node. Pure.
+//!
+//! A policy is written in a bundle as `[backup.NAME]` and read into [`Policy`] once; past that nothing is checked again.
+
+mod file;
+mod policy;
+mod read;
+mod schedule;
+
+pub use file::{POLICY_BYTES_MAX, PolicyFileError, policy_from_file, policy_to_file};
+pub use policy::{Drill, Files, Hooks, Keep, Policy, PolicyName, PolicyNameError, Source, Target};
+pub use read::PolicyError;
+pub use schedule::{Past, Schedule, Seat, UtcOffset, When, Window};
