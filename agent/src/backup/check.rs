@@ -15,7 +15,7 @@ impl Program {
     pub(super) fn check(&self, of: &Of, share: Share) -> Result<Done, BackupError> {
         let (target, job) = self.target(of)?;
         background::stand_back();
-        self.started(BackupVerb::Check, job.as_ref().map(|job| job.name.as_str()), &target);
+        self.started(BackupVerb::Check, job.as_ref().map(|job| &job.name), &target);
         let repository = self.open(&target)?;
         let lock = self.lock(&repository, &target)?;
         let pace = Pace::new(self, lock.as_ref());

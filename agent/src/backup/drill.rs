@@ -29,12 +29,11 @@ impl Program {
         let pace = Pace::new(self, lock.as_ref());
         let restored = self.restore_into(&repository, &snapshot, &Request::new(path.clone()), &pace);
         let tried = restored.map(|outcome| {
-            let environment = [
-                ("CAMPANILE_DRILL", path.to_string_lossy().into_owned()),
-                ("CAMPANILE_SNAPSHOT", id.to_string()),
-            ];
+            let folder = path.to_string_lossy().into_owned();
+            let command = job.drill_command(&folder);
+            let environment = [("CAMPANILE_DRILL", folder), ("CAMPANILE_SNAPSHOT", id.to_string())];
             let is_fine =
-                job.drill.is_empty() || self.run_hook(&job, "drill", &job.drill, &environment).is_ok();
+                command.is_none_or(|argv| self.run_hook(&job, "drill", &argv, &environment).is_ok());
             (outcome, is_fine)
         });
         self.clear()?;

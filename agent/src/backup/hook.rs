@@ -46,7 +46,7 @@ impl Program {
         argv: &[String],
         more: &[(&str, String)],
     ) -> Result<(), GroupError> {
-        let mut environment = vec![("CAMPANILE_POLICY", job.name.clone())];
+        let mut environment = vec![("CAMPANILE_POLICY", job.name.to_string())];
         environment.extend_from_slice(more);
         let command = GroupCommand { argv, environment: &environment, deadline: job.hook_timeout };
         let is_stopping = || when != "after" && self.is_stopping();

@@ -3,19 +3,19 @@
 use campanile_backup::id::ObjectId;
 use campanile_backup::snapshot::Snapshot;
 use campanile_common::api::{BackupFigures, BackupLine, BackupResult, BackupVerb, SnapshotLine};
+use campanile_common::backup::PolicyName;
 
 use super::error::BackupError;
 use super::escrow;
-use super::job::POLICY_TAG;
 use super::place::{Done, Of, Program};
 
 impl Program {
     /// Lists snapshots, oldest first; those of a policy, where one is named.
     pub(super) fn list(&self, of: &Of) -> Result<Done, BackupError> {
         let (target, job) = self.target(of)?;
-        self.started(BackupVerb::List, job.as_ref().map(|job| job.name.as_str()), &target);
+        self.started(BackupVerb::List, job.as_ref().map(|job| &job.name), &target);
         let repository = self.open(&target)?;
-        let tag = job.map(|job| job.tag());
+        let tag = job.map(|job| job.name.tag());
         let mut figures = BackupFigures::default();
         for (id, snapshot) in repository.snapshots()? {
             if tag.as_ref().is_none_or(|tag| snapshot.tags.contains(tag)) {
@@ -30,7 +30,7 @@ impl Program {
     /// Shows who can open a repository; never a key.
     pub(super) fn key(&self, of: &Of) -> Result<Done, BackupError> {
         let (target, job) = self.target(of)?;
-        self.started(BackupVerb::Key, job.as_ref().map(|job| job.name.as_str()), &target);
+        self.started(BackupVerb::Key, job.as_ref().map(|job| &job.name), &target);
         let repository = self.open(&target)?;
         let path = self.keys()?.path(&target, "escrow");
         for key in escrow::shown(&repository, path)? {
@@ -42,7 +42,7 @@ impl Program {
 }
 
 fn line(id: ObjectId, snapshot: Snapshot) -> SnapshotLine {
-    let policy = snapshot.tags.iter().find_map(|tag| tag.strip_prefix(POLICY_TAG)).map(str::to_owned);
+    let policy = snapshot.tags.iter().find_map(|tag| PolicyName::from_tag(tag)).map(String::from);
     let summary = snapshot.summary.as_ref();
     SnapshotLine {
         id: id.to_string(),

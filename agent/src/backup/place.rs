@@ -11,6 +11,7 @@ use campanile_backup::lock::{Holder, SharedLock};
 use campanile_backup::repository::{Repository, RepositoryError};
 use campanile_backup::tree::FileTime;
 use campanile_common::api::{BackupFigures, BackupLine, BackupResult, BackupVerb};
+use campanile_common::backup::{POLICY_BYTES_MAX, PolicyName};
 
 use super::error::BackupError;
 use super::job::Job;
@@ -21,8 +22,6 @@ use super::target::{Connect, Target};
 use crate::os::stopwatch::Stopwatch;
 use crate::os::{clock, file, folder, user};
 
-/// Longest policy file.
-const POLICY_BYTES_MAX: u64 = 1 << 20;
 const POLICY_ENDING: &str = ".json";
 
 /// Where everything is that belongs to this node's backups.
@@ -87,8 +86,8 @@ impl Program {
         self.watch.elapsed()
     }
 
-    pub(super) fn started(&self, verb: BackupVerb, policy: Option<&str>, target: &Target) {
-        let (policy, target) = (policy.map(str::to_owned), target.to_string());
+    pub(super) fn started(&self, verb: BackupVerb, policy: Option<&PolicyName>, target: &Target) {
+        let (policy, target) = (policy.map(PolicyName::to_string), target.to_string());
         self.output.line(&BackupLine::Started { verb, policy, target, time: clock::now() });
     }
 
@@ -101,7 +100,7 @@ impl Program {
             self.policies().join(format!("{policy}{POLICY_ENDING}"))
         };
         let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-        match file::read_secret(&path, POLICY_BYTES_MAX) {
+        match file::read_secret(&path, POLICY_BYTES_MAX as u64) {
             Ok(Some(json)) => Job::parse(&json, &stem).map_err(|source| BackupError::Job { path, source }),
             Ok(None) => Err(BackupError::NoPolicy { name: policy.to_owned(), path }),
             Err(source) => Err(BackupError::Read { path, source }),

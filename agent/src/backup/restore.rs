@@ -10,7 +10,7 @@ use campanile_backup::snapshot::Snapshot;
 use campanile_common::api::{BackupFigures, BackupLine, BackupResult, BackupVerb};
 
 use super::error::{BackupError, chain};
-use super::job::{Job, policy_tag};
+use super::job::Job;
 use super::pace::Pace;
 use super::place::{Done, Of, Program};
 use crate::os::folder;
@@ -32,7 +32,7 @@ pub struct Wanted {
 impl Program {
     pub(super) fn restore(&self, of: &Of, wanted: &Wanted) -> Result<Done, BackupError> {
         let (target, job) = self.target(of)?;
-        self.started(BackupVerb::Restore, job.as_ref().map(|job| job.name.as_str()), &target);
+        self.started(BackupVerb::Restore, job.as_ref().map(|job| &job.name), &target);
         let repository = self.open(&target)?;
         let lock = self.lock(&repository, &target)?;
         let (id, snapshot) = chosen(&repository, job.as_ref(), &wanted.snapshot)?;
@@ -72,7 +72,7 @@ pub(super) fn chosen(
     job: Option<&Job>,
     text: &str,
 ) -> Result<(ObjectId, Snapshot), BackupError> {
-    let tags = job.map(|job| policy_tag(&job.name)).into_iter().collect();
+    let tags = job.map(|job| job.name.tag()).into_iter().collect();
     let filter = Filter { tags, ..Filter::default() };
     let snapshots = repository.snapshots()?;
     Ok(choose::choose(&snapshots, &Which::parse(text), &filter)?.clone())

@@ -97,7 +97,7 @@ impl Program {
         file_name: &str,
     ) -> Result<Outcome, BackupError> {
         let request = self.request(job, Vec::new());
-        let environment = [("CAMPANILE_POLICY", job.name.clone())];
+        let environment = [("CAMPANILE_POLICY", job.name.to_string())];
         let command = GroupCommand { argv, environment: &environment, deadline: COMMAND_DEADLINE };
         let streamed = group::stream(&command, &|| self.is_stopping(), |stdout, ended_well| {
             save::stream(repository, &request, file_name, stdout, ended_well, pace)
@@ -115,7 +115,7 @@ impl Program {
         let own = user::own();
         let mut request = Request::new(paths, self.place.node.clone(), file_time());
         request.rules = job.rules.clone();
-        request.tags = vec![PROGRAM_TAG.to_owned(), job.tag()];
+        request.tags = vec![PROGRAM_TAG.to_owned(), job.name.tag()];
         request.bytes_per_second = job.read_limit;
         (request.username, request.uid, request.gid) = (own.name, own.uid, own.gid);
         request

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use campanile_backup::backend::{Backend, BackendError, Directory};
+use campanile_common::backup;
 
 /// A place for repositories.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,6 +68,15 @@ impl fmt::Display for Target {
         match self {
             Self::Aggregator => f.write_str("aggregator"),
             Self::Folder(path) => write!(f, "dir:{}", path.display()),
+        }
+    }
+}
+
+impl From<backup::Target> for Target {
+    fn from(target: backup::Target) -> Self {
+        match target {
+            backup::Target::Aggregator => Self::Aggregator,
+            backup::Target::Folder(path) => Self::Folder(path.into()),
         }
     }
 }

@@ -54,7 +54,7 @@ fn a_run_that_is_told_to_stop_ends_cleanly_and_is_gone_on_with() {
     let node = slow_node();
     let told = node.path("told");
     let after = format!("echo $CAMPANILE_RESULT > {}", told.display());
-    node.policy("files", json!({ "read_limit": "16 MiB/s", "after": [["sh", "-c", after]] }));
+    node.policy("files", json!({ "read_limit": "16 MiB/s", "run_after": [["sh", "-c", after]] }));
     let child = begun(&node);
     kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
     let ended = Ended::of(&child.wait_with_output().unwrap());

@@ -15,7 +15,7 @@ fn hooks_run_before_and_after_and_are_told_what_became_of_it() {
     let told = node.path("told");
     let before = format!("echo dump > {}", node.path("files/dump").display());
     let after = format!("echo $CAMPANILE_POLICY $CAMPANILE_RESULT $CAMPANILE_SNAPSHOT > {}", told.display());
-    node.policy("files", json!({ "before": shell(&before), "after": shell(&after) }));
+    node.policy("files", json!({ "run_before": shell(&before), "run_after": shell(&after) }));
     let ended = node.run();
     assert_eq!(ended.fine().files, 3, "what the hook made is saved");
     let (_, snapshot, _) = ended.finished();
@@ -31,7 +31,7 @@ fn a_hook_that_fails_or_hangs_prevents_the_save_and_what_follows_runs_all_the_sa
     for (before, said) in [("echo no >&2; exit 4", "exit code 4: no"), ("sleep 1000", "longer than 1 s")] {
         node.policy(
             "files",
-            json!({ "before": shell(before), "after": shell(&after), "hook_timeout": "1s" }),
+            json!({ "run_before": shell(before), "run_after": shell(&after), "hook_timeout": "1s" }),
         );
         let ended = node.run();
         assert_eq!((ended.code, ended.finished().0), (1, BackupResult::Failed));
@@ -46,7 +46,7 @@ fn a_hook_that_fails_after_a_save_leaves_the_snapshot_and_is_a_failure() {
     let node = Node::new();
     let told = node.path("told");
     let second = format!("touch {}", told.display());
-    node.policy("files", json!({ "after": [["false"], ["sh", "-c", second]] }));
+    node.policy("files", json!({ "run_after": [["false"], ["sh", "-c", second]] }));
     let ended = node.run();
     let (result, snapshot, _) = ended.finished();
     assert_eq!((ended.code, result, snapshot.is_some()), (1, BackupResult::Failed, true));

@@ -108,8 +108,9 @@ fn a_damaged_pack_is_found_and_a_check_of_it_fails() {
 fn a_drill_restores_tries_and_leaves_nothing() {
     let node = Node::new();
     let look = |text: &str| {
-        let script = format!("grep -qr {text} $CAMPANILE_DRILL && [ -n \"$CAMPANILE_SNAPSHOT\" ]");
-        node.policy("files", json!({ "drill": { "command": ["sh", "-c", script] } }));
+        let script = format!("grep -qr {text} {{}} && [ -n \"$CAMPANILE_SNAPSHOT\" ]");
+        let drill = json!({ "schedule": "@weekly", "command": ["sh", "-c", script] });
+        node.policy("files", json!({ "drill": drill }));
     };
     look("first");
     node.run().fine();
@@ -143,5 +144,5 @@ fn what_cannot_be_done_says_why_and_what_to_do() {
     assert!(said(&["run", "--policy", "store"]).contains("the aggregator's store cannot be used"));
     assert!(said(&["list"]).contains("save to 2 places"));
     node.policy("broken", json!({ "paths": ["etc"] }));
-    assert!(said(&["run", "--policy", "broken"]).contains("`etc` is not absolute"));
+    assert!(said(&["run", "--policy", "broken"]).contains("the policy `broken` cannot be used: paths"));
 }

@@ -93,7 +93,7 @@ impl Node {
     pub(crate) fn policy(&self, name: &str, keys: Value) {
         let mut policy = json!({
             "paths": [self.path("files")], "target": format!("dir:{}", self.path("repository").display()),
-            "escrow": [self.escrow.to_public().to_string()], "keep": { "last": 7 },
+            "escrow": [self.escrow.to_public().to_string()], "keep": { "last": 7 }, "schedule": "@daily",
         });
         for (key, value) in keys.as_object().unwrap() {
             policy[key] = value.clone();
@@ -101,7 +101,8 @@ impl Node {
         policy.as_object_mut().unwrap().retain(|_, value| !value.is_null());
         let folder = self.path("steward/backup/policies");
         std::fs::create_dir_all(&folder).unwrap();
-        std::fs::write(folder.join(format!("{name}.json")), policy.to_string()).unwrap();
+        let file = json!({ "format": 1, "name": name, "policy": policy });
+        std::fs::write(folder.join(format!("{name}.json")), file.to_string()).unwrap();
     }
 
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {

@@ -2,6 +2,7 @@
 
 use campanile_common::api::{BackupLine, BackupResult};
 use campanile_common::authority::{Action, BackupAction, DenialCode, Order, RestorePlace, Tier};
+use campanile_common::backup::PolicyName;
 use campanile_common::wire::v1::order::RunResult;
 use serde_json::json;
 
@@ -15,7 +16,10 @@ fn node(classes: &str) -> Node {
     std::fs::write(node.path("files/a"), "first\n").unwrap();
     let folder = node.state().join("backup/policies");
     std::fs::create_dir_all(&folder).unwrap();
-    let policy = json!({ "paths": [node.path("files")], "target": format!("dir:{}", node.path("repository").display()) });
+    let target = format!("dir:{}", node.path("repository").display());
+    let policy = json!({ "format": 1, "name": "files", "policy": {
+        "paths": [node.path("files")], "target": target, "schedule": "@daily", "keep": { "last": 3 },
+    }});
     std::fs::write(folder.join("files.json"), policy.to_string()).unwrap();
     node
 }
@@ -29,12 +33,16 @@ fn backup(action: BackupAction) -> Order {
     order
 }
 
+fn policy(name: &str) -> PolicyName {
+    name.parse().unwrap()
+}
+
 fn run() -> Order {
-    backup(BackupAction::Run { policy: "files".to_owned() })
+    backup(BackupAction::Run { policy: policy("files") })
 }
 
 fn restore(to: RestorePlace) -> Order {
-    let (policy, snapshot, paths) = ("files".to_owned(), "latest".to_owned(), Vec::new());
+    let (policy, snapshot, paths) = (policy("files"), "latest".to_owned(), Vec::new());
     backup(BackupAction::Restore { policy, snapshot, paths, to })
 }
 
@@ -56,7 +64,7 @@ fn a_node_saves_checks_drills_and_restores_as_ordered() {
     let node = node("[\"backup\"]");
     let mut client = node.client();
     assert_done(&mut client, &run());
-    let policy = || "files".to_owned();
+    let policy = || policy("files");
     assert_done(&mut client, &backup(BackupAction::Check { policy: policy(), part: 1, of: 1 }));
     assert_done(&mut client, &backup(BackupAction::Drill { policy: policy() }));
     let to = node.path("restored");
@@ -72,7 +80,7 @@ fn a_node_saves_checks_drills_and_restores_as_ordered() {
 #[test]
 fn a_policy_that_is_not_there_fails_in_words() {
     let node = node("[\"backup\"]");
-    let told = node.client().run(&backup(BackupAction::Run { policy: "other".to_owned() }));
+    let told = node.client().run(&backup(BackupAction::Run { policy: policy("other") }));
     assert_eq!(told.outcome.result, RunResult::Exited { code: 1 });
     assert!(String::from_utf8(told.stdout).unwrap().contains("no backup policy `other`"));
 }

@@ -5,7 +5,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::order::{TEXT_BYTES_MAX, Tier};
+use super::order::Tier;
+use crate::backup::PolicyName;
 
 /// Most paths that one order restores.
 const PATHS_MAX: usize = 256;
@@ -20,12 +21,12 @@ pub enum BackupAction {
     /// Save what a policy says, now. Tier 1 at least.
     Run {
         /// Name of the policy.
-        policy: String,
+        policy: PolicyName,
     },
     /// Read back and decrypt a share of the repository that a policy saves to. Tier 1 at least.
     Check {
         /// Name of the policy.
-        policy: String,
+        policy: PolicyName,
         /// Which share, counted from one.
         part: u8,
         /// How many shares there are; 1 for everything.
@@ -34,12 +35,12 @@ pub enum BackupAction {
     /// Restore a policy's newest snapshot into a private folder, try it there, and remove it. Tier 1 at least.
     Drill {
         /// Name of the policy.
-        policy: String,
+        policy: PolicyName,
     },
     /// Restore files. Tier 2 at least; tier 3 where they take the place of what is there.
     Restore {
         /// Name of the policy whose repository is read.
-        policy: String,
+        policy: PolicyName,
         /// `latest`, a time in RFC 3339, or the begin of a snapshot's name.
         snapshot: String,
         /// Paths in the snapshot; all when there are none.
@@ -69,7 +70,7 @@ impl BackupAction {
     }
 
     /// The policy that it is about.
-    pub fn policy(&self) -> &str {
+    pub const fn policy(&self) -> &PolicyName {
         match self {
             Self::Run { policy }
             | Self::Check { policy, .. }
@@ -80,7 +81,6 @@ impl BackupAction {
 
     pub(super) fn check(&self) -> Result<(), &'static str> {
         let rule = |holds: bool, rule| if holds { Ok(()) } else { Err(rule) };
-        rule(is_backup_name(self.policy()), "that is no name of a backup policy")?;
         match self {
             Self::Run { .. } | Self::Drill { .. } => Ok(()),
             Self::Check { part, of, .. } => {
@@ -103,13 +103,6 @@ impl BackupAction {
             }
         }
     }
-}
-
-/// True for names of backup policies: letters, digits and `._-`, at most 64, not beginning with a sign.
-pub fn is_backup_name(name: &str) -> bool {
-    name.len() <= 64.min(TEXT_BYTES_MAX)
-        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
 }
 
 fn is_path(path: &str) -> bool {
@@ -142,9 +135,13 @@ impl fmt::Display for BackupAction {
 mod tests {
     use super::*;
 
+    fn policy() -> PolicyName {
+        "files".parse().unwrap()
+    }
+
     fn restore(snapshot: &str, paths: &[&str], to: RestorePlace) -> BackupAction {
         let paths = paths.iter().map(|path| (*path).to_owned()).collect();
-        BackupAction::Restore { policy: "files".to_owned(), snapshot: snapshot.to_owned(), paths, to }
+        BackupAction::Restore { policy: policy(), snapshot: snapshot.to_owned(), paths, to }
     }
 
     #[test]
@@ -154,14 +151,11 @@ mod tests {
         let over = restore("2026-05-03T10:14:00Z", &["/etc"], RestorePlace::InPlace);
         assert_eq!((over.tier_min(), over.check()), (Tier::Critical, Ok(())));
         assert_eq!(over.to_string(), "restore 2026-05-03T10:14:00Z of backup files \"/etc\" in place");
-        assert_eq!(BackupAction::Run { policy: "files".to_owned() }.tier_min(), Tier::Routine);
+        assert_eq!(BackupAction::Run { policy: policy() }.tier_min(), Tier::Routine);
     }
 
     #[test]
     fn what_could_lead_elsewhere_or_be_taken_for_a_flag_is_refused() {
-        for name in ["", "../x", "a/b", "-x", ".x", "a b", &"x".repeat(65)] {
-            assert!(BackupAction::Run { policy: name.to_owned() }.check().is_err(), "{name}");
-        }
         let to = || RestorePlace::Folder("/srv/r".to_owned());
         for action in [
             restore("--in-place", &[], to()),
@@ -174,7 +168,7 @@ mod tests {
         ] {
             assert!(action.check().is_err(), "{action}");
         }
-        let check = |part, of| BackupAction::Check { policy: "files".to_owned(), part, of }.check();
+        let check = |part, of| BackupAction::Check { policy: policy(), part, of }.check();
         assert!(check(0, 1).is_err() && check(3, 2).is_err() && check(0, 0).is_err());
         assert_eq!(check(2, 2), Ok(()));
     }

@@ -75,7 +75,7 @@ fn order(tier: Tier, action: Action) -> Order {
 
 /// An order of each thing that is done with backups.
 pub(crate) fn backups() -> Vec<Order> {
-    let policy = || "files".to_owned();
+    let policy = || "files".parse().expect("is a name");
     let restore = |to| BackupAction::Restore {
         policy: policy(),
         snapshot: "latest".to_owned(),

@@ -24,7 +24,7 @@ pub(in crate::steward) fn arguments(action: &BackupAction, settings: Vec<String>
             operands.extend(paths.iter().cloned());
         }
     }
-    arguments.extend(["--policy".to_owned(), action.policy().to_owned()]);
+    arguments.extend(["--policy".to_owned(), action.policy().to_string()]);
     arguments.extend(settings);
     if !operands.is_empty() {
         // Whatever an operand looks like, it is none of the flags.
@@ -37,6 +37,7 @@ pub(in crate::steward) fn arguments(action: &BackupAction, settings: Vec<String>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use campanile_common::backup::PolicyName;
 
     fn line(action: &BackupAction) -> String {
         arguments(action, vec!["--config".to_owned(), "/etc/agent.toml".to_owned()]).join(" ")
@@ -44,7 +45,7 @@ mod tests {
 
     #[test]
     fn an_order_becomes_a_command_line_in_which_operands_are_no_flags() {
-        let policy = "files".to_owned();
+        let policy: PolicyName = "files".parse().unwrap();
         let action = BackupAction::Run { policy: policy.clone() };
         assert_eq!(line(&action), "backup run --policy files --config /etc/agent.toml");
         let action = BackupAction::Check { policy: policy.clone(), part: 2, of: 7 };
