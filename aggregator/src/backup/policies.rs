@@ -164,11 +164,14 @@ impl PolicyBook {
 
 #[cfg(test)]
 mod tests {
-    use campanile_common::config::{LayerKind, LayerPart, part_digest};
+    use campanile_common::config::{LayerKind, LayerPart, Member, Purpose, part_digest};
+    use campanile_common::id::FleetId;
+    use campanile_common::time::Timestamp;
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::config::fixture;
+
+    const NODES: [NodeId; 2] = [NodeId::from_bytes([1; 8]), NodeId::from_bytes([2; 8])];
 
     fn layer(resources: Value) -> Layer {
         serde_json::from_value(json!({ "resources": resources })).unwrap()
@@ -188,7 +191,6 @@ mod tests {
                 "target": "dir:/srv/backup", "max_age": "8h"},
         }}));
         let node = layer(json!({"backup": {"etc": {"ensure": "absent"}}}));
-        let mut generation = fixture::generation(None, &fleet);
         let part = |kind, name: &str, selector: Option<&str>, layer: &Layer| LayerPart {
             kind,
             name: name.to_owned(),
@@ -197,9 +199,25 @@ mod tests {
             digest: part_digest(&layer.to_bytes()),
             is_for_members_only: false,
         };
-        generation.layers.push(part(LayerKind::Group, "db", Some("role=db"), &group));
-        generation.layers.push(part(LayerKind::Node, "node-1", None, &node));
-        generation.members.get_mut(&fixture::MEMBERS[0]).unwrap().layers = vec![0, 2];
+        let member = |name: &str, layers| Member { name: name.to_owned(), labels: Labels::default(), layers };
+        let generation = Generation {
+            format: Generation::FORMAT,
+            fleet: FleetId::from_bytes([1; 16]),
+            number: 1,
+            parent: None,
+            authority_version: 1,
+            created: Timestamp::from_millis(1_790_000_000_000),
+            author: "ada".to_owned(),
+            message: "test".to_owned(),
+            purpose: Purpose::Release,
+            layers: vec![
+                part(LayerKind::Fleet, "fleet", None, &fleet),
+                part(LayerKind::Group, "db", Some("role=db"), &group),
+                part(LayerKind::Node, "node-1", None, &node),
+            ],
+            members: [(NODES[0], member("node-1", vec![0, 2])), (NODES[1], member("node-2", vec![0]))].into(),
+            secrets: BTreeMap::new(),
+        };
         let layers =
             [fleet, group, node].map(|layer| (part_digest(&layer.to_bytes()), backups_only(layer))).into();
         (generation, layers)
@@ -215,9 +233,9 @@ mod tests {
         let (none, db): (Labels, Labels) =
             (Labels::default(), serde_json::from_value(json!({"role": "db"})).unwrap());
         let of = |id, name, labels| policies_of(&generation, &layers, Known { id, name, labels }).unwrap();
-        assert!(of(fixture::MEMBERS[0], "node-1", &none).is_empty(), "absent on it");
-        assert_eq!(names(&of(fixture::MEMBERS[1], "node-2", &none)), ["etc"]);
-        assert_eq!(names(&of(fixture::MEMBERS[1], "node-2", &db)), ["etc"], "labels of members were signed");
+        assert!(of(NODES[0], "node-1", &none).is_empty(), "absent on it");
+        assert_eq!(names(&of(NODES[1], "node-2", &none)), ["etc"]);
+        assert_eq!(names(&of(NODES[1], "node-2", &db)), ["etc"], "labels of members were signed");
         let later = of(NodeId::from_bytes([9; 8]), "node-9", &db);
         assert_eq!(names(&later), ["db", "etc"], "enrolled later");
         assert_eq!((later[0].max_age.as_secs(), later[1].keep.daily), (8 * 3600, 14));
@@ -227,15 +245,15 @@ mod tests {
     fn the_book_tells_terms_and_knows_nothing_before_it_is_given_a_generation() {
         let (generation, mut layers) = generation();
         let (book, labels) = (PolicyBook::default(), Labels::default());
-        let (etc, node): (PolicyName, NodeId) = ("etc".parse().unwrap(), fixture::MEMBERS[1]);
+        let (etc, node): (PolicyName, NodeId) = ("etc".parse().unwrap(), NODES[1]);
         assert_eq!((book.terms(node, &etc), book.number()), (None, None));
-        let nodes = || fixture::MEMBERS.map(|id| Known { id, name: "node", labels: &labels });
+        let nodes = || NODES.map(|id| Known { id, name: "node", labels: &labels });
         book.turn(&generation, &layers, nodes());
         assert_eq!(book.number(), Some(1));
         let terms = book.terms(node, &etc).unwrap();
         assert_eq!((terms.keep.daily, terms.max_age.as_secs(), terms.quota), (7, 36 * 3600, None));
-        assert_eq!(book.terms(fixture::MEMBERS[0], &etc), None);
-        assert!(book.policies(fixture::MEMBERS[0]).unwrap().unwrap().is_empty());
+        assert_eq!(book.terms(NODES[0], &etc), None);
+        assert!(book.policies(NODES[0]).unwrap().unwrap().is_empty());
         assert_eq!(book.policies(NodeId::from_bytes([9; 8])), Ok(None), "not in the roster");
         // A layer is gone: that is no node without policies.
         layers.clear();
@@ -250,7 +268,7 @@ mod tests {
         let bad = layer(json!({"backup": {"etc": {"paths": ["/etc"], "schedule": "nightly"}}}));
         *layers.get_mut(&generation.layers[0].digest).unwrap() = bad;
         let labels = Labels::default();
-        let node = Known { id: fixture::MEMBERS[1], name: "node-2", labels: &labels };
+        let node = Known { id: NODES[1], name: "node-2", labels: &labels };
         let error = policies_of(&generation, &layers, node).unwrap_err();
         assert!(
             error.to_string().contains("backup:etc") && error.to_string().contains("schedule"),
