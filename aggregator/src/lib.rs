@@ -4,6 +4,7 @@ pub mod access;
 pub mod app;
 pub mod audit;
 pub mod authority;
+pub mod backup;
 pub mod cli;
 pub mod config;
 pub mod event;

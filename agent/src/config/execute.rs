@@ -195,7 +195,7 @@ fn lack_of_space(host: &Host, plan: &Plan) -> Vec<Problem> {
         }
     }
     let lacks = needed.into_values().filter_map(|(folder, needed)| {
-        let there = host.root().path().join(folder.trim_start_matches('/'));
+        let there = host.root_of(&format!("{folder}/")).path().join(folder.trim_start_matches('/'));
         let space = statvfs::space(&there.to_string_lossy()).ok()?;
         let message = format!(
             "the file system of {folder} has {} bytes left, and the changes take {needed}; make room there first",
@@ -208,16 +208,15 @@ fn lack_of_space(host: &Host, plan: &Plan) -> Vec<Problem> {
 
 /// File system and path of the nearest folder that is there.
 fn place_of(host: &Host, path: &str) -> Option<(u64, String)> {
+    let root = host.root_of(path);
     let mut folder = path;
     while let Some((parent, _)) = folder.rsplit_once('/').filter(|(parent, _)| !parent.is_empty()) {
         folder = parent;
-        if let Some(stat) =
-            host.root().stat(folder).ok().flatten().filter(|it| it.kind == NodeKind::Directory)
-        {
+        if let Some(stat) = root.stat(folder).ok().flatten().filter(|it| it.kind == NodeKind::Directory) {
             return Some((stat.device, folder.to_owned()));
         }
     }
-    let stat = host.root().stat("/").ok().flatten()?;
+    let stat = root.stat("/").ok().flatten()?;
     Some((stat.device, "/".to_owned()))
 }
 
@@ -230,7 +229,7 @@ fn snapshot(host: &Host, plan: &Plan) -> Result<(Vec<Item>, Vec<Vec<u8>>), Probl
             return Ok(was.clone());
         }
         let (mut was, content) =
-            observe(host.root(), path).map_err(|error| Problem::new(error.full_text()))?;
+            observe(host.root_of(path), path).map_err(|error| Problem::new(error.full_text()))?;
         if let (Was::File { offset, length, .. }, Some(content)) = (&mut was, content) {
             *offset = end;
             end += *length;
@@ -346,13 +345,14 @@ impl Run<'_> {
     }
 
     fn step(&self, step: &Step) -> Result<(), Problem> {
-        let root = self.host.root();
+        let root = |path: &str| self.host.root_of(path);
         let done = match step {
             Step::Put { path, bytes, ownership, backup, .. } => {
-                let old = observe(root, path).map_err(|error| Problem::new(error.full_text()))?;
+                let old = observe(root(path), path).map_err(|error| Problem::new(error.full_text()))?;
                 if let (Some(suffix), (Was::File { mode, uid, gid, .. }, Some(content))) = (backup, &old) {
                     let owned = Owned { mode: Some(*mode), uid: Some(*uid), gid: Some(*gid) };
-                    root.put(&format!("{path}{suffix}"), content, owned)
+                    root(path)
+                        .put(&format!("{path}{suffix}"), content, owned)
                         .map_err(|error| Problem::new(error.full_text()))?;
                 }
                 let mut owned = self.host.resolve(ownership)?;
@@ -361,18 +361,18 @@ impl Run<'_> {
                     owned.uid = owned.uid.or(Some(uid));
                     owned.gid = owned.gid.or(Some(gid));
                 }
-                root.put(path, bytes, owned)
+                root(path).put(path, bytes, owned)
             }
             Step::Directory { path, ownership } => {
-                let there = root.stat(path).map_err(|error| Problem::new(error.full_text()))?;
+                let there = root(path).stat(path).map_err(|error| Problem::new(error.full_text()))?;
                 if there.is_some_and(|there| there.kind == NodeKind::Directory) {
                     return Ok(());
                 }
-                root.make_directory(path, self.host.resolve(ownership)?)
+                root(path).make_directory(path, self.host.resolve(ownership)?)
             }
-            Step::Own { path, ownership } => root.own(path, self.host.resolve(ownership)?),
-            Step::Link { path, target } => root.put_link(path, target),
-            Step::Remove { path } => root.remove(path),
+            Step::Own { path, ownership } => root(path).own(path, self.host.resolve(ownership)?),
+            Step::Link { path, target } => root(path).put_link(path, target),
+            Step::Remove { path } => root(path).remove(path),
             Step::Keep { .. } => Ok(()),
             Step::Run { invocation, .. } => return self.program(invocation),
         };

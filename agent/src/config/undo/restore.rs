@@ -37,10 +37,10 @@ pub(crate) fn restore(host: &Host, kept: &Kept, records: &[Record]) -> Result<Re
             // of paths is not synced: after a power cut it may know less than the disk.
             Item::Path { path, was } => {
                 // What fails here is tried again below, when more is as it was.
-                put_back(host.root(), kept, path, was).ok();
+                put_back(host.root_of(path), kept, path, was).ok();
             }
             Item::Kept { path, was } if ran[index..].contains(&true) => {
-                put_back(host.root(), kept, path, was).ok();
+                put_back(host.root_of(path), kept, path, was).ok();
             }
             Item::Program { undo } if ran[index] => match undo {
                 Undo::Nothing | Undo::Last(_) => {}
@@ -68,9 +68,9 @@ pub(crate) fn restore(host: &Host, kept: &Kept, records: &[Record]) -> Result<Re
             Item::Kept { path, was } if ran[index..].contains(&true) => (path, was),
             Item::Kept { .. } | Item::Program { .. } => continue,
         };
-        let problem = match put_back(host.root(), kept, path, was) {
+        let problem = match put_back(host.root_of(path), kept, path, was) {
             Err(error) => Some(error.full_text()),
-            Ok(()) => match observe(host.root(), path) {
+            Ok(()) => match observe(host.root_of(path), path) {
                 Ok((now, _)) if now.is_same(was) => None,
                 Ok(_) => Some(format!("{path} is not as it was")),
                 Err(error) => Some(error.full_text()),

@@ -203,7 +203,8 @@ pub struct Rules {
 }
 
 impl Rules {
-    pub(super) const KEYS: [&str; 4] = ["after", "notify", "on_drift", "confirm"];
+    /// Its keys.
+    pub const KEYS: [&str; 4] = ["after", "notify", "on_drift", "confirm"];
 }
 
 /// A resource of a node: merged, typed and checked.
