@@ -70,6 +70,8 @@ for part in build "$@"; do
             # A node that shuts itself out, in a network of its own.
             need nft nftables
             need ip iproute2
+            # Judges what the backup engine writes.
+            need restic restic
             ;;
         browser)
             need chromium chromium

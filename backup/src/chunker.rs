@@ -202,7 +202,9 @@ pub struct Chunker<'t> {
 impl<'t> Chunker<'t> {
     /// A chunker with an empty buffer.
     pub fn new(tables: &'t Tables) -> Self {
-        Self { tables, buffer: Vec::new(), start: 0, end: 0, is_at_end: false }
+        // Memory that is not written to costs nothing; a buffer that grows would be held twice.
+        let buffer = Vec::with_capacity(CHUNK_BYTES_MAX + READ_BYTES);
+        Self { tables, buffer, start: 0, end: 0, is_at_end: false }
     }
 
     /// Begins anew, with another reader's content.

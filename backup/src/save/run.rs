@@ -255,5 +255,7 @@ fn save_blob(compressor: &mut Compressor, run: &Run<'_>, blob: Blob, plain: &[u8
     let sealed = compressor
         .seal(run.repository.key(), blob, plain)
         .map_err(|error| run.fail(RepositoryError::Compress(error).into()))?;
-    run.writer.add(&sealed, plain.len()).map_err(|_| run.fail(SaveError::Stopped))
+    run.writer.add(&sealed, plain.len()).map_err(|_| run.fail(SaveError::Stopped))?;
+    compressor.recycle(sealed);
+    Ok(())
 }
