@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use campanile_common::authority::{
-    Action, BackupAction, CatalogueCommand, CatalogueDocument, Class, Command, CommandPattern, Delivery, Denial,
-    DenialCode, Limits, OperatorKey, Order, Parameter, ParameterKind, Policy, RestorePlace, RunId, ServiceRule,
-    ServiceVerb, SignedCatalogue, SignedOrder, Standing, TargetTree, Targets, Tier,
+    Action, BackupAction, CatalogueCommand, CatalogueDocument, Class, Command, CommandPattern, Delivery,
+    Denial, DenialCode, Limits, OperatorKey, Order, Parameter, ParameterKind, Policy, RestorePlace, RunId,
+    ServiceRule, ServiceVerb, SignedCatalogue, SignedOrder, Standing, TargetTree, Targets, Tier,
 };
 use campanile_common::id::{Digest, JournalId, NodeId, OrderId};
 use campanile_common::wire::v1::control::Checkpoint;
