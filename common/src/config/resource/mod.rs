@@ -92,7 +92,7 @@ kinds! {
     /// A command with a guard; the name is free.
     Command(Command) = "command",
     /// A backup policy; the name is the policy's.
-    Backup(Backup) = "backup",
+    Backup(Box<Backup>) = "backup",
 }
 
 impl Kind {
