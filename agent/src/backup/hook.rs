@@ -33,9 +33,9 @@ impl Program {
     pub(super) fn run_after(&self, job: &Job, saved: Saved<'_>) -> bool {
         let mut environment = vec![("CAMPANILE_RESULT", saved.result.as_str().to_owned())];
         environment.extend(saved.snapshot.map(|id| ("CAMPANILE_SNAPSHOT", id.to_owned())));
-        let run = |argv: &Vec<String>| self.run_hook(job, "after", argv, &environment).is_ok();
+        let run = |argv: &[String]| self.run_hook(job, "after", argv, &environment).is_ok();
         // Each of them, also after one that failed.
-        job.after.iter().fold(true, |is_fine, argv| run(argv) && is_fine)
+        job.after.iter().filter(|argv| !run(argv)).count() == 0
     }
 
     /// Runs one hook and says how it went. Those after a save run when the program is to stop, too.
