@@ -139,21 +139,20 @@ struct Https {
 
 impl Parts {
     async fn build(settings: &Settings, own: OwnState) -> anyhow::Result<Self> {
-        let state_dir = &settings.state_dir;
         let Stored { fleet, store, keys, audit, access, clock } = Stored::open(settings).await?;
-        let ca = Arc::new(Ca::load(state_dir, fleet.fleet_id, settings.certificate_lifetime)?);
+        let ca = Arc::new(Ca::load(&settings.state_dir, fleet.fleet_id, settings.certificate_lifetime)?);
         let (events, series) = (Events::default(), RecentSeries::default());
-        let in_force = in_force::open(state_dir, &fleet, (&store, &keys), &audit, &events, &clock).await?;
+        let in_force = in_force::open(settings, &fleet, (&store, &keys), &audit, &events, &clock).await?;
         let (agents, people) = certificate::issue(&ca, &fleet, settings, &clock)?;
         let (socket, endpoint, address) = bind(settings, &agents)?;
-        let (ingest_task, ingest) = open_journal(state_dir, &series, &clock)?;
+        let (ingest_task, ingest) = open_journal(&settings.state_dir, &series, &clock)?;
         let registry = Registry::open(Arc::clone(&store), keys.clone(), audit.clone(), clock.clone()).await?;
         let (followed, term, pin) = in_force::followed(&in_force);
         let (nodes, node_task) =
             node_parts((settings, fleet.fleet_id), registry, &series, &events, &clock, &ca, pin);
         let opened = config::open(settings, (&store, &keys), &audit, &events, &clock, &in_force).await?;
         let (config, reach) = (opened.config.clone(), (&nodes, node_task.sessions()));
-        let (files, readiness) = ((open_outputs(state_dir)?, opened), Readiness::waiting("starting"));
+        let (files, readiness) = ((open_outputs(settings)?, opened), Readiness::waiting("starting"));
         let work = due_runs::open((store, keys), files, &audit, reach, &events, &clock, &in_force).await?;
         let backups = open_backups(settings, &clock, &events, &audit).await?;
         let in_force::Parts { authorities, catalogues, freezer, schedules } = in_force;
@@ -244,8 +243,8 @@ fn fleet_info(fleet: &FleetFile, clock: &Clock, authority: watch::Receiver<Autho
     }
 }
 
-fn open_outputs(state_dir: &Path) -> anyhow::Result<Outputs> {
-    let folder = state_dir.join("outputs");
+fn open_outputs(settings: &Settings) -> anyhow::Result<Outputs> {
+    let folder = settings.state_dir.join("outputs");
     Outputs::open(&folder).with_context(|| format!("cannot use {}", folder.display()))
 }
 

@@ -1,7 +1,6 @@
 //! What is in force for the whole fleet: the authority, the catalogue, the freeze, the schedules; and what follows when
 //! it changes.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -21,6 +20,7 @@ use crate::node::Nodes;
 use crate::order;
 use crate::os::clock::Clock;
 use crate::schedule::{InForce, Schedules};
+use crate::settings::Settings;
 use crate::state::{Keys, Store};
 
 /// Handles of what is in force.
@@ -44,7 +44,7 @@ impl Parts {
 
 /// Reads all of it from the state folder.
 pub(super) async fn open(
-    state_dir: &Path,
+    settings: &Settings,
     fleet: &FleetFile,
     (store, keys): (&Store, &Keys),
     audit: &Audit,
@@ -53,7 +53,8 @@ pub(super) async fn open(
 ) -> anyhow::Result<Parts> {
     let stored = || (Arc::clone(store), keys.clone());
     let (audit, events, clock) = (|| audit.clone(), || events.clone(), || clock.clone());
-    let authorities = Authorities::open(state_dir, fleet, stored(), audit(), events(), clock()).await?;
+    let authorities =
+        Authorities::open(&settings.state_dir, fleet, stored(), audit(), events(), clock()).await?;
     let authority = authorities.subscribe();
     let catalogues = Catalogues::open(stored(), audit(), events(), clock(), authority.clone())
         .await

@@ -1,3 +1,5 @@
+//! Nothing leads out of the folder: links, races, odd names.
+
 #![expect(clippy::disallowed_methods, reason = "tests look at real folders")]
 
 use std::fs;

@@ -1,3 +1,5 @@
+//! Damage of every kind, and the snapshots that it is said to affect.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;

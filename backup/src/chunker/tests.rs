@@ -1,3 +1,5 @@
+//! Boundaries by the definition, and by whatever way content is read.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Copies that are cut, repeated and read back.
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 

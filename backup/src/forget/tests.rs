@@ -1,3 +1,5 @@
+//! Keep rules over calendars, and the reasons they give.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Walks through snapshots, and what a selection takes of them.
+
 use super::*;
 use crate::fixture::Made;
 

@@ -1,3 +1,5 @@
+//! Plans of packs that go and stay, and prunes that are cut at every step.
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 

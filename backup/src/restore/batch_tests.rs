@@ -1,3 +1,5 @@
+//! Groups of entries: their bounds and their order.
+
 use super::*;
 use crate::tree::FileTime;
 

@@ -1,3 +1,5 @@
+//! One file: its content, holes, details and links.
+
 #![expect(clippy::disallowed_methods, reason = "tests look at real files")]
 
 use std::fs;

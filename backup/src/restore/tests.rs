@@ -1,3 +1,5 @@
+//! Whole restores: kinds of entries, rules of overwriting, damage, a store that is lost.
+
 #![expect(clippy::disallowed_methods, reason = "tests look at real files")]
 
 mod damage;

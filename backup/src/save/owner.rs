@@ -48,7 +48,7 @@ mod tests {
 
     #[test]
     fn names_are_found_by_number_and_broken_lines_are_passed_over() {
-        let passwd = b"root:x:0:0:root:/root:/bin/bash\n# comment:x:7:\nalso-root:x:0:0::/:\nbroken\n:x:5:\nno:x:number:\n\xff:x:9:\nann:x:1000:1000::/home/ann:/bin/sh";
+        let passwd = b"root:x:0:0:root:/root:/bin/bash\n# comment:x:7:\nalso-root:x:0:0::/:\nbroken\n:x:5:\nno:x:number:\n\xff:x:9:\nann:x:1000:1000::/srv/ann:/bin/sh";
         let group = b"root:x:0:\nadm:x:4:ann,bob\nshort:x\n";
         let owners = Owners::parse(passwd, group);
         assert_eq!((owners.user(0), owners.user(1000), owners.user(5)), ("root", "ann", ""));

@@ -1,3 +1,5 @@
+//! Saves of real files: changes meanwhile, holes, deep folders, cuts.
+
 #![expect(clippy::disallowed_methods, reason = "a save is tested on files")]
 
 use std::collections::BTreeMap;

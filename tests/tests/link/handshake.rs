@@ -22,7 +22,7 @@ const PROTOCOL_VERSION: u8 = 70;
 async fn other_protocols_are_refused_in_the_handshake() {
     let fleet = Fleet::start(2);
     let peer = Peer::enroll(&fleet, "peer").await;
-    for alpn in [&[b"h3".as_slice()][..], &[b"campanile/2"], &[b"campanile-store/1"], &[]] {
+    for alpn in [&[b"h3".as_slice()][..], &[b"campanile/2"], &[b"campanile-store/2"], &[]] {
         for own in [None, Some(peer.chain())] {
             let error = refusal_of(&fleet, tls(&fleet, alpn, own)).await;
             assert_eq!(alert(&error), Some(NO_APPLICATION_PROTOCOL), "{alpn:?}: {error:?}");

@@ -1,3 +1,5 @@
+//! What is let go, and what a person has to look at first.
+
 use super::super::record::{Bound, Closure, Record, Settlement};
 use super::*;
 

@@ -1,3 +1,5 @@
+//! A node's folder: puts, cuts, deletions and what comes back, on a real disk.
+
 mod year;
 
 use std::fs;

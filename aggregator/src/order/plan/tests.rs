@@ -659,6 +659,29 @@ fn a_node_whose_health_fell_stops_the_waves_also_over_a_restart() {
 }
 
 #[test]
+fn a_node_that_is_back_and_not_heard_of_holds_the_waves_up_and_is_lost_in_the_end() {
+    for is_heard in [true, false] {
+        let mut world = World::new(waves(&[1, 2], 2), 2);
+        world.feels(0, 90);
+        assert_eq!(world.step().deliver, [(0, Start)]);
+        world.course.ended(0, Fine);
+        let _wait = world.step();
+        let silent = Contact::Here { takes_orders: true, has_room: true, score: None };
+        world.contacts.borrow_mut().insert(node(0), silent);
+        world.go(9);
+        let step = world.step();
+        assert_eq!((step.deliver, step.settled), (vec![], vec![]), "it says nothing against the change");
+        if is_heard {
+            world.feels(0, 90);
+        }
+        world.go(1);
+        let step = world.step();
+        assert_eq!(step.deliver.is_empty(), !is_heard);
+        assert_eq!(step.settled.is_empty(), is_heard);
+    }
+}
+
+#[test]
 fn a_restart_in_the_middle_of_a_wave_goes_on_with_that_wave() {
     let sent = Known { was_sent: true, state: None };
     let done = Known { was_sent: true, state: Some(Fine) };

@@ -126,12 +126,17 @@ impl Course {
                     return Verdict::Wait(now.up + LOOK_STEP);
                 }
                 Contact::Gone { .. } => return Verdict::Stop(Settled::WaveLost),
-                Contact::Here { score, .. } => {
-                    let fell = |before: u8, now: u8| now.saturating_add(SCORE_SLACK) < before;
-                    if target.score.zip(score).is_some_and(|(before, now)| fell(before, now)) {
+                Contact::Here { score, .. } => match target.score.zip(Some(score)) {
+                    Some((before, Some(score))) if score.saturating_add(SCORE_SLACK) < before => {
                         return Verdict::Stop(Settled::WaveUnwell);
                     }
-                }
+                    // It has a session, and nothing was heard in it yet.
+                    Some((_, None)) if now.up < over + WORD_TIMEOUT => {
+                        return Verdict::Wait(now.up + LOOK_STEP);
+                    }
+                    Some((_, None)) => return Verdict::Stop(Settled::WaveLost),
+                    Some((_, Some(_))) | None => {}
+                },
             }
         }
         Verdict::Begin

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use campanile_common::api::EXIT_REVERTED;
+use campanile_common::api::{EXIT_REVERTED, Liveness};
 use campanile_common::authority::{Action, Delivery, RunId};
 use campanile_common::id::NodeId;
 use campanile_common::wire::v1::config::ConfigOffer;
@@ -11,10 +11,11 @@ use campanile_common::wire::v1::order::{Deliver, DeliveryMode};
 use super::{LiveOrder, Nodes, OrderTask};
 use crate::node::{DeliverySlip, NodeEvent};
 
-/// Health of the nodes that are judged.
+/// Health of the nodes that are heard of. One that is late may be so for the aggregator's own restart, and is not judged.
 pub(super) fn scores(nodes: &Nodes) -> HashMap<NodeId, u8> {
     let fleet = nodes.fleet();
-    fleet.nodes.iter().filter_map(|view| Some((view.node.node_id, view.node.score?))).collect()
+    let online = fleet.nodes.iter().filter(|view| view.node.liveness == Liveness::Online);
+    online.filter_map(|view| Some((view.node.node_id, view.node.score?))).collect()
 }
 
 impl LiveOrder {

@@ -1,3 +1,5 @@
+//! Patterns, and which of two that speak of one path counts.
+
 use proptest::prelude::*;
 
 use super::*;
@@ -41,10 +43,8 @@ fn two_stars_stand_for_any_number_of_folders() {
 
 #[test]
 fn one_star_stays_within_a_name() {
-    assert!(is_out(&["/home/*/.cache"], "/home/ann/.cache"));
-    assert!(
-        !is_out(&["/home/*/.cache"], "/home/ann/x/.cache") && !is_out(&["/home/*/.cache"], "/home/.cache")
-    );
+    assert!(is_out(&["/srv/*/.cache"], "/srv/ann/.cache"));
+    assert!(!is_out(&["/srv/*/.cache"], "/srv/ann/x/.cache") && !is_out(&["/srv/*/.cache"], "/srv/.cache"));
     assert!(is_out(&["a*b*c"], "/aXbYbZc") && !is_out(&["a*b*c"], "/aXbYbZ"));
 }
 
