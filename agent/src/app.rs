@@ -77,6 +77,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Enroll { token_file, name, replace } => run_enroll(&settings, &token_file, name, replace),
         Command::Status { json } => status(&settings, json),
         Command::Doctor { json } => doctor::run(Ok(&settings), json),
+        Command::Backup { work } => std::process::exit(i32::from(backup::run(work, &settings))),
         Command::LogLevel { level } => {
             let file = settings.state_dir.join(LOG_LEVEL_FILE);
             std::fs::write(&file, level.to_string())

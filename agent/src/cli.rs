@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
+use campanile_backup::check::Share;
 use campanile_common::id::Digest;
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use tracing::level_filters::LevelFilter;
 
 /// Campanile's agent: samples this node and holds its link to the aggregator.
@@ -11,7 +12,7 @@ use tracing::level_filters::LevelFilter;
 #[command(
     name = "campanile-agent",
     version,
-    after_help = "Exit codes: 0 fine, 1 failed, 2 usage, 5 refused by the aggregator."
+    after_help = "Exit codes: 0 fine, 1 failed, 2 usage, 3 done but for some files, 5 refused by the aggregator."
 )]
 pub struct Cli {
     /// Settings file; drop-ins are read from the folder of the same name ending in .d
@@ -67,11 +68,91 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Save, list, verify and restore files of this node
+    #[command(after_help = "Prints one line of JSON for each thing that happens, or text at a terminal.")]
+    Backup {
+        /// What is done
+        #[command(subcommand)]
+        work: BackupWork,
+    },
     /// Change the log level of the running agent until it restarts
     LogLevel {
         /// error, warn, info, debug or trace
         level: LevelFilter,
     },
+}
+
+/// What is done with backups.
+#[derive(Debug, Subcommand)]
+pub enum BackupWork {
+    /// Save what a policy says
+    Run {
+        /// Name of the policy, or its file
+        #[arg(long)]
+        policy: String,
+    },
+    /// List snapshots, oldest first
+    List {
+        /// Which repository
+        #[command(flatten)]
+        of: RepositoryArgs,
+    },
+    /// Restore files of a snapshot, all of them or those named
+    #[command(group(clap::ArgGroup::new("place").required(true)))]
+    Restore {
+        /// `latest`, a time such as 2026-05-03T10:14:00Z (the newest snapshot at that time), or the begin of a name
+        snapshot: String,
+        /// Absolute paths in the snapshot
+        paths: Vec<PathBuf>,
+        /// Into this folder, which must be new or empty
+        #[arg(long, value_name = "DIR", group = "place")]
+        to: Option<PathBuf>,
+        /// To where they were, over what is there
+        #[arg(long, group = "place")]
+        in_place: bool,
+        /// Which repository
+        #[command(flatten)]
+        of: RepositoryArgs,
+    },
+    /// Read back, decrypt and compare what is in a repository
+    Check {
+        /// A share of the packs only, e.g. 2/7: the second of seven
+        #[arg(long, value_name = "N/M", value_parser = parse_share, default_value = "1/1")]
+        share: Share,
+        /// Which repository
+        #[command(flatten)]
+        of: RepositoryArgs,
+    },
+    /// Restore a policy's newest snapshot into a private folder, have the policy's command look at it, and remove it
+    Drill {
+        /// Name of the policy, or its file
+        #[arg(long)]
+        policy: String,
+    },
+    /// Show the repository's identity and who can open it; never a key
+    Key {
+        /// Which repository
+        #[command(flatten)]
+        of: RepositoryArgs,
+    },
+}
+
+/// Which repository is meant; without a word, the one that all policies of this node save to.
+#[derive(Debug, Args)]
+pub struct RepositoryArgs {
+    /// That of this policy: its name, or its file
+    #[arg(long, conflicts_with = "target")]
+    pub policy: Option<String>,
+    /// The one there: `aggregator`, or `dir:/path`
+    #[arg(long)]
+    pub target: Option<String>,
+}
+
+fn parse_share(text: &str) -> Result<Share, String> {
+    let wrong = || format!("`{text}` is no share: give for example 2/7");
+    let (part, of) = text.split_once('/').ok_or_else(wrong)?;
+    let (part, of) = (part.parse().map_err(|_| wrong())?, of.parse().map_err(|_| wrong())?);
+    Share::new(part, of).map_err(|error| error.to_string())
 }
 
 /// What runs beneath a guard and is of this program.

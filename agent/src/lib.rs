@@ -1,6 +1,7 @@
 //! The agent: samples one node and holds its link to the aggregator. Listens on nothing; it dials out.
 
 pub mod app;
+pub mod backup;
 pub mod cli;
 pub mod config;
 pub mod identity;

@@ -54,6 +54,13 @@ pub struct ConfigSettings {
     pub programs: BTreeMap<String, PathBuf>,
 }
 
+impl StewardSettings {
+    /// Where the policies of backups are kept, a file each.
+    pub fn policies_dir(&self) -> PathBuf {
+        self.state_dir.join("backup/policies")
+    }
+}
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawSteward {

@@ -30,6 +30,18 @@ pub struct KeyFile {
     p: u32,
     salt: String,
     data: String,
+    /// The password, for those who open it with keys that are kept elsewhere. restic passes over it.
+    #[serde(default, rename = "campanile_escrow", skip_serializing_if = "Option::is_none")]
+    pub escrow: Option<Escrow>,
+}
+
+/// The password of a key file, sealed. What it says is not authentic: only who made the file knows that it is true.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Escrow {
+    /// For whom, as age writes them: `age1...`.
+    pub recipients: Vec<String>,
+    /// The password in the text form of age.
+    pub password: String,
 }
 
 struct Cost {
@@ -94,6 +106,7 @@ impl KeyFile {
             p: COST.p,
             salt: BASE64.encode(&salt),
             data: BASE64.encode(&data),
+            escrow: None,
         }
     }
 
@@ -175,6 +188,16 @@ mod tests {
             (file.n, file.r, file.p) = (n, r, p);
             assert_eq!(file.open(b"secret").unwrap_err(), KeyFileError::Cost { n, r, p });
         }
+    }
+
+    #[test]
+    fn an_escrowed_password_is_read_again_and_a_file_without_one_has_no_field_for_it() {
+        let mut file = sealed(&MasterKey::generate());
+        assert!(!String::from_utf8(file.to_json()).unwrap().contains("escrow"));
+        file.escrow = Some(Escrow { recipients: vec!["age1x".to_owned()], password: "sealed".to_owned() });
+        let text = file.to_json();
+        assert!(String::from_utf8(text.clone()).unwrap().contains("\"campanile_escrow\":{\"recipients\""));
+        assert_eq!(KeyFile::from_json(&text).unwrap().escrow, file.escrow);
     }
 
     #[test]

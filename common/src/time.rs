@@ -119,7 +119,7 @@ fn millis(duration: Duration) -> u64 {
 
 /// Days since 1970-01-01 to year, month and day of the proleptic Gregorian calendar, by counting in eras of
 /// 400 years (146,097 days) that begin on 1 March, which puts the leap day last.
-fn civil_from_days(days: u64) -> (u64, u64, u64) {
+pub(crate) fn civil_from_days(days: u64) -> (u64, u64, u64) {
     let shifted = days + 719_468;
     let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
     let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
@@ -131,7 +131,7 @@ fn civil_from_days(days: u64) -> (u64, u64, u64) {
 }
 
 /// Days since 1970-01-01 of a date; the inverse of [`civil_from_days`].
-fn days_from_civil(year: u64, month: u64, day: u64) -> Option<u64> {
+pub(crate) fn days_from_civil(year: u64, month: u64, day: u64) -> Option<u64> {
     let shifted_year = if month <= 2 { year - 1 } else { year };
     let (era, year_of_era) = (shifted_year / 400, shifted_year % 400);
     let shifted_month = (month + 9) % 12;

@@ -1,13 +1,45 @@
-//! The backup process's way to its store.
+//! Composes the backup program: where its files are, what this node is called, and how the store is reached.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use campanile_backup::backend::{Backend, BackendError};
 
+use crate::backup::task::{self, Work};
+use crate::backup::{Of, Place, Wanted};
+use crate::cli::{BackupWork, RepositoryArgs};
+use crate::config::sealing;
+use crate::config::state::{self, State};
 use crate::identity::{Identity, tls};
 use crate::link::{LinkIdentity, StoreBackend};
+use crate::settings::Settings;
+
+/// Policies, keys and locks, in the steward's state folder.
+const FOLDER: &str = "backup";
+/// How long one request waits for an aggregator that is away: a backup outlives its restart, and a long one of its
+/// machine.
+const STORE_PATIENCE: Duration = Duration::from_secs(2 * 3600);
+
+/// Does it; the exit code.
+pub(super) fn run(work: BackupWork, settings: &Settings) -> u8 {
+    let state_dir = settings.state_dir.clone();
+    let place = Place {
+        folder: settings.steward.state_dir.join(FOLDER),
+        sealing_key: state::folder_of(&settings.steward.state_dir).join(sealing::KEY_FILE),
+        node: node_name(settings),
+        connect: Box::new(move || connect(&state_dir)),
+    };
+    task::run(&of_cli(work), place)
+}
+
+fn connect(state_dir: &Path) -> Result<Arc<dyn Backend>, BackendError> {
+    match store_backend(state_dir, STORE_PATIENCE) {
+        Ok(backend) => Ok(Arc::new(backend)),
+        Err(error) => Err(BackendError::Unreachable(format!("{error:#}"))),
+    }
+}
 
 /// This node's backup store. The identity is read before each dial, as `run` renews it; `patience` is how long one
 /// request may wait for an aggregator that is away.
@@ -31,4 +63,29 @@ fn link_identity(state_dir: &Path) -> anyhow::Result<LinkIdentity> {
         tls: Arc::new(tls::store_config(&identity)?),
         authority_version: identity.authority()?.document().version,
     })
+}
+
+/// What the aggregator calls this node; where it was never told, what it was enrolled as, or its host name.
+fn node_name(settings: &Settings) -> String {
+    let told = State::load(&state::folder_of(&settings.steward.state_dir)).ok().and_then(|state| state.told);
+    let enrolled = || Identity::load(&settings.state_dir).ok().map(|identity| identity.name);
+    let host = || rustix::system::uname().nodename().to_string_lossy().into_owned();
+    told.map(|told| told.name).or_else(enrolled).unwrap_or_else(host)
+}
+
+fn of_cli(work: BackupWork) -> Work {
+    match work {
+        BackupWork::Run { policy } => Work::Run(policy),
+        BackupWork::List { of } => Work::List(repository(of)),
+        BackupWork::Restore { snapshot, paths, to, in_place: _, of } => {
+            Work::Restore(repository(of), Wanted { snapshot, to, paths })
+        }
+        BackupWork::Check { share, of } => Work::Check(repository(of), share),
+        BackupWork::Drill { policy } => Work::Drill(policy),
+        BackupWork::Key { of } => Work::Key(repository(of)),
+    }
+}
+
+fn repository(of: RepositoryArgs) -> Of {
+    Of { policy: of.policy, target: of.target }
 }

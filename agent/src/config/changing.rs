@@ -1,11 +1,12 @@
 //! Makes the changes of a plan, step by step. Files are put in place in groups: what a program of the plan could see is
 //! there before it runs, and everything is on disk before anybody hears that it is done.
 
+use super::batches::Batches;
 use super::execute::succeed;
 use super::host::Host;
 use super::step::{Invocation, Ownership, Problem, Step};
 use super::undo::{Was, observe};
-use crate::os::beneath::{Batch, BeneathError, NodeKind, Owned};
+use crate::os::beneath::{BeneathError, NodeKind, Owned};
 
 /// Where users and groups are read.
 const ACCOUNT_FILES: [&str; 2] = ["/etc/passwd", "/etc/group"];
@@ -14,7 +15,7 @@ const ACCOUNT_FILES: [&str; 2] = ["/etc/passwd", "/etc/group"];
 #[derive(Debug)]
 pub(super) struct Changer<'a> {
     host: &'a Host,
-    batch: Batch<'a>,
+    batches: Batches<'a>,
 }
 
 fn told(error: &BeneathError) -> Problem {
@@ -23,7 +24,7 @@ fn told(error: &BeneathError) -> Problem {
 
 impl<'a> Changer<'a> {
     pub(super) fn new(host: &'a Host) -> Self {
-        Self { host, batch: host.root().batch() }
+        Self { host, batches: Batches::new(host) }
     }
 
     /// Makes one change, or at least begins it. A program has to end within `seconds`, where that is said.
@@ -33,19 +34,19 @@ impl<'a> Changer<'a> {
                 return self.put(path, bytes, ownership, backup.as_deref());
             }
             Step::Directory { path, ownership } => {
-                let there = self.host.root().stat(path).map_err(|error| told(&error))?;
+                let there = self.host.root_of(path).stat(path).map_err(|error| told(&error))?;
                 if there.is_some_and(|there| there.kind == NodeKind::Directory) {
                     return Ok(());
                 }
                 let owned = self.resolve(ownership)?;
-                self.batch.make_directory(path, owned)
+                self.batches.of(path).make_directory(path, owned)
             }
             Step::Own { path, ownership } => {
                 let owned = self.resolve(ownership)?;
-                self.batch.own(path, owned)
+                self.batches.of(path).own(path, owned)
             }
-            Step::Link { path, target } => self.batch.put_link(path, target),
-            Step::Remove { path } => self.batch.remove(path),
+            Step::Link { path, target } => self.batches.of(path).put_link(path, target),
+            Step::Remove { path } => self.batches.of(path).remove(path),
             Step::Keep { .. } => Ok(()),
             Step::Run { invocation, .. } => return self.program(invocation, seconds),
         };
@@ -54,7 +55,7 @@ impl<'a> Changer<'a> {
 
     /// Everything so far is on disk afterwards.
     pub(super) fn settle(&mut self) -> Result<(), Problem> {
-        self.batch.settle().map_err(|error| told(&error))
+        self.batches.settle().map_err(|error| told(&error))
     }
 
     fn put(
@@ -64,30 +65,30 @@ impl<'a> Changer<'a> {
         ownership: &Ownership,
         backup: Option<&str>,
     ) -> Result<(), Problem> {
-        if self.batch.is_waiting(path) {
-            self.batch.put_in_place().map_err(|error| told(&error))?;
+        if self.batches.is_waiting(path) {
+            self.batches.put_in_place().map_err(|error| told(&error))?;
         }
         let mut owned = self.resolve(ownership)?;
-        let there = self.host.root().stat(path).map_err(|error| told(&error))?;
+        let there = self.host.root_of(path).stat(path).map_err(|error| told(&error))?;
         if let Some(there) = there.filter(|there| there.kind == NodeKind::File) {
             if let Some(suffix) = backup
                 && let (Was::File { mode, uid, gid, .. }, Some(content)) =
-                    observe(self.host.root(), path).map_err(|error| told(&error))?
+                    observe(self.host.root_of(path), path).map_err(|error| told(&error))?
             {
                 let owned = Owned { mode: Some(mode), uid: Some(uid), gid: Some(gid) };
-                self.batch.put(&format!("{path}{suffix}"), &content, owned).map_err(|error| told(&error))?;
+                self.batches.of(path).put(&format!("{path}{suffix}"), &content, owned).map_err(|error| told(&error))?;
             }
             owned.mode = owned.mode.or(Some(there.mode));
             owned.uid = owned.uid.or(Some(there.uid));
             owned.gid = owned.gid.or(Some(there.gid));
         }
-        self.batch.put(path, bytes, owned).map_err(|error| told(&error))
+        self.batches.of(path).put(path, bytes, owned).map_err(|error| told(&error))
     }
 
     /// Users and groups may come with a file that still waits.
     fn resolve(&mut self, ownership: &Ownership) -> Result<Owned, Problem> {
-        if ACCOUNT_FILES.iter().any(|path| self.batch.is_waiting(path)) {
-            self.batch.put_in_place().map_err(|error| told(&error))?;
+        if ACCOUNT_FILES.iter().any(|path| self.batches.is_waiting(path)) {
+            self.batches.put_in_place().map_err(|error| told(&error))?;
         }
         self.host.resolve(ownership)
     }

@@ -196,7 +196,7 @@ fn lack_of_space(host: &Host, plan: &Plan) -> Vec<Problem> {
         }
     }
     let lacks = needed.into_values().filter_map(|(folder, needed)| {
-        let there = host.root().path().join(folder.trim_start_matches('/'));
+        let there = host.root_of(&format!("{folder}/")).path().join(folder.trim_start_matches('/'));
         let space = statvfs::space(&there.to_string_lossy()).ok()?;
         let message = format!(
             "the file system of {folder} has {} bytes left, and the changes take {needed}; make room there first",
@@ -209,16 +209,15 @@ fn lack_of_space(host: &Host, plan: &Plan) -> Vec<Problem> {
 
 /// File system and path of the nearest folder that is there.
 fn place_of(host: &Host, path: &str) -> Option<(u64, String)> {
+    let root = host.root_of(path);
     let mut folder = path;
     while let Some((parent, _)) = folder.rsplit_once('/').filter(|(parent, _)| !parent.is_empty()) {
         folder = parent;
-        if let Some(stat) =
-            host.root().stat(folder).ok().flatten().filter(|it| it.kind == NodeKind::Directory)
-        {
+        if let Some(stat) = root.stat(folder).ok().flatten().filter(|it| it.kind == NodeKind::Directory) {
             return Some((stat.device, folder.to_owned()));
         }
     }
-    let stat = host.root().stat("/").ok().flatten()?;
+    let stat = root.stat("/").ok().flatten()?;
     Some((stat.device, "/".to_owned()))
 }
 
@@ -231,7 +230,7 @@ fn snapshot(host: &Host, plan: &Plan) -> Result<(Vec<Item>, Vec<Vec<u8>>), Probl
             return Ok(was.clone());
         }
         let (mut was, content) =
-            observe(host.root(), path).map_err(|error| Problem::new(error.full_text()))?;
+            observe(host.root_of(path), path).map_err(|error| Problem::new(error.full_text()))?;
         if let (Was::File { offset, length, .. }, Some(content)) = (&mut was, content) {
             *offset = end;
             end += *length;

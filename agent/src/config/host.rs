@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use campanile_common::backup::PolicyName;
+
 use super::step::{Invocation, Ownership, Problem};
 use crate::os::beneath::{BeneathError, Owned, Root};
 use crate::os::program::{self, Program, Ran, RunAs, SEARCH_PATH};
@@ -47,21 +49,48 @@ pub struct Host {
     root: Root,
     is_real_root: bool,
     programs: BTreeMap<String, PathBuf>,
+    /// The whole machine, whatever is configured of it.
+    machine: Root,
+    /// The steward's own folder of backup policies, as an absolute path of the machine.
+    policies: String,
 }
 
 impl Host {
-    /// Opens the root that the settings name.
+    /// Opens the root that the settings name. `policies` is the steward's folder of backup policies, absolute and
+    /// without links on the way.
     ///
     /// # Errors
     /// When it is not there.
-    pub fn open(settings: &ConfigSettings) -> Result<Self, BeneathError> {
-        let root = Root::open(&settings.root)?;
-        Ok(Self { root, is_real_root: settings.root == Path::new("/"), programs: settings.programs.clone() })
+    pub fn open(settings: &ConfigSettings, policies: &Path) -> Result<Self, BeneathError> {
+        Ok(Self {
+            root: Root::open(&settings.root)?,
+            is_real_root: settings.root == Path::new("/"),
+            programs: settings.programs.clone(),
+            machine: Root::open(Path::new("/"))?,
+            policies: policies.to_string_lossy().into_owned(),
+        })
     }
 
     /// Its files.
     pub fn root(&self) -> &Root {
         &self.root
+    }
+
+    /// The root that a path of a step lies beneath: backup policies are the steward's own, and lie where it keeps its
+    /// state whatever folder is configured; everything else lies beneath [`Self::root`].
+    pub fn root_of(&self, path: &str) -> &Root {
+        let is_policy = path.strip_prefix(&self.policies).is_some_and(|rest| rest.starts_with('/'));
+        if is_policy { &self.machine } else { &self.root }
+    }
+
+    /// The machine itself, whatever folder is configured.
+    pub fn machine(&self) -> &Root {
+        &self.machine
+    }
+
+    /// Path of the file of a backup policy.
+    pub fn policy_path(&self, name: &PolicyName) -> String {
+        format!("{}/{}", self.policies, name.file_name())
     }
 
     /// Whether everything of the machine is configured, or files in a folder of it alone.
@@ -201,12 +230,12 @@ mod tests {
         std::fs::create_dir_all(folder.join("etc")).unwrap();
         std::fs::write(folder.join("etc/passwd"), "app:x:4711:4712:App:/srv/app:/bin/sh\nbroken\n").unwrap();
         std::fs::write(folder.join("etc/group"), "app:x:4712:\nssl:x:4713:app,web\n").unwrap();
-        Host::open(&ConfigSettings {
+        let settings = ConfigSettings {
             root: folder.to_owned(),
             check_interval: Duration::from_secs(600),
             programs: programs.iter().map(|(name, path)| ((*name).to_owned(), path.into())).collect(),
-        })
-        .unwrap()
+        };
+        Host::open(&settings, &folder.join("policies")).unwrap()
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! merges, renders, plans, and executes exactly the plan that it printed. Every change is undone from a snapshot when a
 //! later one fails, when the program is killed, or when the node does not reach its aggregator afterwards.
 
+mod batches;
 mod changing;
 pub mod confirm;
 mod drift;

@@ -1,11 +1,13 @@
 //! The key to which secrets of this node are sealed, and opening what was sealed to it.
 //!
 //! The format is age v1 (<https://age-encryption.org/v1>) with its X25519 recipients: `age -r` and `campanile secret
-//! set` seal for a node, `age -d` opens with the file of its key. Only opening is here, and only for that one kind of
-//! recipient; the primitives are those of `ring` and `x25519-dalek`. Text that is opened is never partly handed out:
-//! all of it is authentic, or none is given.
+//! set` seal for a node, `age -d` opens with the file of its key. Only that one kind of recipient is known; the
+//! primitives are those of `ring` and `x25519-dalek`. Text that is opened is never partly handed out: all of it is
+//! authentic, or none is given.
 
 mod envelope;
+mod recipient;
+mod seal;
 
 use std::io;
 use std::path::Path;
@@ -15,14 +17,18 @@ use bech32::{Bech32, Hrp};
 use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::Zeroizing;
 
+pub use recipient::{NotARecipient, Recipient};
+pub use seal::{armored, seal};
+
 use crate::os::{file, random};
 
 /// Longest sealed text that is opened; it is held in memory as a whole.
 pub const SEALED_BYTES_MAX: usize = 16 << 20;
+/// Name of the file of this node's key, in the folder of the configuration.
+pub const KEY_FILE: &str = "secrets.key";
 /// Longest file of a key: the key has 74 bytes, comments may stand around it.
 const KEY_FILE_BYTES_MAX: u64 = 4096;
 const SECRET_PREFIX: Hrp = Hrp::parse_unchecked("age-secret-key-");
-const PUBLIC_PREFIX: Hrp = Hrp::parse_unchecked("age");
 
 /// The node's sealing key.
 #[derive(Clone)]
@@ -123,7 +129,13 @@ impl Identity {
     /// What is sealed to: `age1...`.
     #[must_use]
     pub fn recipient(&self) -> String {
-        bech32::encode::<Bech32>(PUBLIC_PREFIX, self.public.as_bytes()).expect("32 bytes are short enough")
+        self.to_recipient().to_string()
+    }
+
+    /// The same, to seal to it.
+    #[must_use]
+    pub fn to_recipient(&self) -> Recipient {
+        Recipient::of(self.public)
     }
 
     /// `AGE-SECRET-KEY-1...`

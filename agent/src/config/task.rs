@@ -3,6 +3,8 @@
 
 #![expect(clippy::disallowed_methods, reason = "an edge: the program behind a command")]
 
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -85,7 +87,7 @@ impl<E: std::error::Error> From<E> for Failed {
 /// Does it and prints lines; the exit code. `trust` is what the steward pinned, or why that cannot be told.
 pub fn run(work: Work, settings: &Settings, trust: Result<Trust, String>) -> u8 {
     let output = Output::new(Box::new(std::io::stdout()));
-    let host = match Host::open(&settings.config) {
+    let host = match Host::open(&settings.config, &policies_folder(settings)) {
         Ok(host) => host,
         Err(error) => {
             output.problem(&Problem::new(error.to_string()));
@@ -108,6 +110,14 @@ pub fn run(work: Work, settings: &Settings, trust: Result<Trust, String>) -> u8 
         program.output.summary(0, 0, 0, "failed", &[]);
         EXIT_FAILED
     })
+}
+
+/// The folder of backup policies, made where it is missing. Where it cannot be made, nothing can be put in it, and that is
+/// said when it is tried: whatever is interrupted must be brought to its end all the same.
+fn policies_folder(settings: &Settings) -> PathBuf {
+    let folder = settings.steward.policies_dir();
+    drop(DirBuilder::new().recursive(true).mode(0o700).create(&folder));
+    std::fs::canonicalize(&folder).or_else(|_| std::path::absolute(&folder)).unwrap_or(folder)
 }
 
 fn text_of(problems: &[Problem]) -> String {

@@ -7,12 +7,15 @@
     reason = "the machine is touched here so that it is touched nowhere else"
 )]
 
+pub mod background;
 pub mod beneath;
 pub mod child;
 pub mod clock;
 pub mod errand;
 pub mod fanotify;
 pub mod file;
+pub mod folder;
+pub mod group;
 pub mod inotify;
 pub mod lock;
 pub mod log;

@@ -256,3 +256,35 @@ fn a_secret_reaches_its_file_and_is_said_and_kept_nowhere_else() {
     let ended = node.plan(unknown);
     assert!(ended.problems()[0].contains("no secret `other`"), "{}", ended.text);
 }
+
+#[test]
+fn a_backup_policy_is_kept_by_the_steward_and_goes_back_with_the_rest() {
+    let mut node = Node::new();
+    let policy = |daily: u32| json!({"paths": ["/etc"], "schedule": "@daily", "keep": {"daily": daily}, "target": "dir:/srv/backup"});
+    let path = node.config.with_file_name("backup").join("policies/etc.json");
+    let first = node.generation(Draft::new().with("backup", "etc", policy(7)));
+    let planned = node.plan(first);
+    assert_eq!(
+        (planned.code, planned.changes()),
+        (10, vec!["Create backup:etc".to_owned()]),
+        "{}",
+        planned.text
+    );
+    assert!(!path.exists(), "a plan changes nothing");
+    assert_eq!(node.apply(first).code, 0);
+    assert_eq!(node.plan(first).code, 0);
+    let kept = std::fs::read_to_string(&path).unwrap();
+    // A later step fails: the policy is as it was.
+    let failing = Draft::new().with("backup", "etc", policy(14)).with(
+        "command",
+        "late",
+        json!({ "run": ["false"], "unless": ["false"], "after": ["backup:etc"] }),
+    );
+    let failing = node.generation(failing);
+    let failed = node.apply(failing);
+    assert_eq!((failed.code, failed.summary().1.as_str()), (1, "failed"), "{}", failed.text);
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), kept);
+    let gone = node.generation(Draft::new().with("backup", "etc", json!({ "ensure": "absent" })));
+    assert_eq!(node.apply(gone).changes(), ["Remove backup:etc"]);
+    assert!(!path.exists());
+}

@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests lay out files and start processes")]
 #![expect(clippy::unwrap_used, reason = "what a test lays out is there")]
 
+mod backup;
 mod config;
 mod crash;
 mod hostile;

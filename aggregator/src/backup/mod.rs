@@ -3,19 +3,22 @@
 //! A node may add, read and list its own objects, append snapshots, and propose to let go of some; [`retention`] decides.
 //! The aggregator has no key: an object's name is its hash, and that is all the store needs to verify it, on arrival and
 //! on the rotating schedule of [`verify`]. [`account`] is what a node has, told by the receipts of `journal`; `vault` is a
-//! node's folder; `limits` is what finds room; `task` reads back and empties the trash.
+//! node's folder; `limits` is what finds room; `task` reads back and empties the trash. [`policies`] is
+//! what the signed configuration says of each node's backups, [`freshness`] whether they are what it promises.
 //!
 //! Invariants: who a node is, its certificate said, and no request names another; times are the aggregator's; nothing is
 //! acknowledged before it is durable; a deletion is a move to the trash, and while anything waits for a person nothing
 //! moves or goes.
 
 mod account;
+pub mod freshness;
 mod handle;
 mod intake;
 mod journal;
 mod layout;
 mod limits;
 mod note;
+pub mod policies;
 mod record;
 mod retention;
 mod task;

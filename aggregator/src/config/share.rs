@@ -1,7 +1,7 @@
 //! What a node may fetch of a generation: the generation itself, the layers that are for it with their files, and the
 //! secrets that are sealed to it. What was read once is remembered, so that a fleet that asks at once reads it once.
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use campanile_common::config::{Generation, Layer, SignedGeneration};
@@ -76,6 +76,28 @@ impl Config {
         }
         generations.push_back((digest, Arc::clone(&read)));
         Ok(read)
+    }
+
+    /// The generation with this digest and, by digest, what `of` takes from each of its layers.
+    ///
+    /// # Errors
+    /// When it is not here any more, or damaged.
+    pub async fn with_layers<T: Send + 'static>(
+        &self,
+        digest: Digest,
+        of: fn(Layer) -> T,
+    ) -> Result<(Arc<Generation>, BTreeMap<Digest, T>), ConfigError> {
+        self.blocking(move |config| {
+            let generation = config.read_generation(digest)?;
+            let mut layers = BTreeMap::new();
+            for layer in generation.layers.iter().map(|layer| layer.digest).collect::<BTreeSet<_>>() {
+                let read = Layer::from_bytes(&config.parts().read(layer)?)
+                    .map_err(|error| ConfigError::Invalid(format!("part {layer}: {error}")))?;
+                layers.insert(layer, of(read));
+            }
+            Ok((generation, layers))
+        })
+        .await
     }
 
     /// Everything that a generation names, its own bytes included. Blocks.

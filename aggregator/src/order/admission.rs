@@ -152,7 +152,7 @@ fn check_catalogue(order: &Order, facts: &Facts<'_>) -> Result<(), OrderError> {
     let missing =
         || OrderError::Invalid("there is no catalogue in force; push one, or sign it as a change".to_owned());
     match &order.action {
-        Action::Run(_) | Action::Cancel { .. } | Action::Config { .. } => Ok(()),
+        Action::Run(_) | Action::Cancel { .. } | Action::Config { .. } | Action::Backup(_) => Ok(()),
         Action::Routine { catalogue: version, name, arguments } => {
             let catalogue = catalogue.ok_or_else(missing)?;
             let ours = catalogue.document().version;

@@ -117,7 +117,11 @@ fn check_catalogue(order: &Order, facts: &Facts<'_>) -> Result<(), ScheduleError
         Action::Service { verb, unit, .. } if !catalogue.document().permits_service(*verb, unit) => {
             invalid(format!("the catalogue does not permit `{} {unit}` without a signature", verb.as_str()))
         }
-        Action::Service { .. } | Action::Run(_) | Action::Cancel { .. } | Action::Config { .. } => Ok(()),
+        Action::Service { .. }
+        | Action::Run(_)
+        | Action::Cancel { .. }
+        | Action::Config { .. }
+        | Action::Backup(_) => Ok(()),
     }
 }
 

@@ -181,7 +181,7 @@ pub(super) fn print_order(context: &mut Context<'_>, order: &Order) -> anyhow::R
         Action::Service { wait_healthy_ms: Some(wait), .. } => {
             fields.push(("waits for health", Cell::new(format!("{} s", f64::from(*wait) / 1000.0))));
         }
-        Action::Service { .. } | Action::Cancel { .. } | Action::Config { .. } => {}
+        Action::Service { .. } | Action::Cancel { .. } | Action::Config { .. } | Action::Backup(_) => {}
     }
     if let Some(standing) = order.standing {
         fields.push((

@@ -3,6 +3,7 @@
 //! Fields are camelCase, times RFC 3339 in UTC, a figure without a source is null.
 
 mod access;
+mod backup;
 mod config;
 mod health;
 mod node;
@@ -13,6 +14,7 @@ mod stewardship;
 mod trust;
 
 pub use access::*;
+pub use backup::*;
 pub use config::*;
 pub use health::*;
 pub use node::*;

@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::backup::BackupAction;
 use super::order::{TEXT_BYTES_MAX, Tier};
 use crate::id::{Digest, OrderId};
 
@@ -87,6 +88,8 @@ pub enum Action {
         /// What is done with it.
         mode: ConfigMode,
     },
+    /// Save, verify or restore files of this node. The tier depends on what is done.
+    Backup(BackupAction),
 }
 
 /// What is done with a generation.
@@ -119,6 +122,7 @@ impl Action {
         match self {
             Self::Routine { .. } | Self::Service { .. } => Tier::Routine,
             Self::Run(_) | Self::Cancel { .. } | Self::Config { .. } => Tier::Change,
+            Self::Backup(backup) => backup.tier_min(),
         }
     }
 
@@ -130,6 +134,7 @@ impl Action {
             Self::Service { .. } => "service",
             Self::Cancel { .. } => "cancel",
             Self::Config { .. } => "config",
+            Self::Backup(_) => "backup",
         }
     }
 }
@@ -159,6 +164,7 @@ impl fmt::Display for Action {
             Self::Config { generation, mode } => {
                 write!(f, "{} generation {:.12}", mode.as_str(), generation.to_string())
             }
+            Self::Backup(backup) => backup.fmt(f),
         }
     }
 }
@@ -187,6 +193,7 @@ impl Action {
                 CONFIRM_WITHIN_S.contains(confirm_within_s),
                 "it is to be confirmed within 5 s to an hour",
             ),
+            Self::Backup(backup) => backup.check(),
         }
     }
 }

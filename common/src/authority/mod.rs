@@ -10,6 +10,7 @@
 //! of bytes.
 
 mod action;
+mod backup;
 mod catalogue;
 mod document;
 mod document_v1;
@@ -23,6 +24,7 @@ mod target;
 mod verify;
 
 pub use action::{Action, Command, ConfigMode, STDIN_BYTES_MAX, ServiceVerb, is_unit_name};
+pub use backup::{BackupAction, RestorePlace};
 pub use catalogue::{
     COMMANDS_MAX, Catalogue, CatalogueCommand, CatalogueDocument, CatalogueError, SERVICES_MAX, ServiceRule,
     SignedCatalogue,

@@ -277,6 +277,7 @@ impl Policy {
             // Whoever may start commands may stop them.
             Action::Cancel { .. } if self.classes.contains(&Class::Shell) => Class::Shell,
             Action::Config { .. } => Class::Config,
+            Action::Backup(_) => Class::Backup,
             Action::Routine { .. } | Action::Service { .. } | Action::Cancel { .. } => Class::Command,
         }
     }
@@ -309,6 +310,9 @@ impl Policy {
             if !patterns.is_empty() {
                 lines.push(format!("runs, when an operator signs: {}", patterns.join("; ")));
             }
+        }
+        if self.classes.contains(&Class::Backup) {
+            lines.push("backs up, verifies and drills by its signed policies".to_owned());
         }
         if self.classes.contains(&Class::Config) {
             lines.push("takes the fleet's configuration, when an operator signs it".to_owned());

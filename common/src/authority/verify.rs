@@ -281,7 +281,7 @@ fn command(order: &Order, facts: &Facts<'_>) -> Result<Option<Command>, Denial> 
         .filter(|catalogue| facts.now < catalogue.document().expires);
     match &order.action {
         Action::Run(command) => Ok(Some(command.clone())),
-        Action::Cancel { .. } | Action::Config { .. } => Ok(None),
+        Action::Cancel { .. } | Action::Config { .. } | Action::Backup(_) => Ok(None),
         Action::Service { verb, unit, .. } => {
             if order.tier > Tier::Routine {
                 return Ok(None);

@@ -28,9 +28,9 @@ pub use render::{
     SecretSource, check_template,
 };
 pub use resource::{
-    Account, Command, ContentSource, Directory, Drift, File, Firewall, Group, HostsEntry, KernelModule, Kind,
-    Link, Mount, OnChange, Package, Presence, Resource, ResourceError, ResourceId, Rules, Service,
-    ServiceState, Spec, SshKey, Sysctl, Timer,
+    Account, Backup, Command, ContentSource, Directory, Drift, DrillKeys, File, Firewall, Group, HostsEntry,
+    KeepKeys, KernelModule, Kind, Link, Mount, OnChange, Package, Presence, Resource, ResourceError,
+    ResourceId, Rules, Service, ServiceState, Spec, SshKey, Sysctl, Timer,
 };
 pub use schema::schema;
 

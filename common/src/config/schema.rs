@@ -11,10 +11,13 @@ enum Type {
     Flag,
     Number,
     Texts,
+    /// Lists of texts: commands.
+    Commands,
     Choice(&'static [&'static str]),
+    Table(&'static [Key]),
 }
 
-use Type::{Choice, Flag, Number, Text, Texts};
+use Type::{Choice, Commands, Flag, Number, Table, Text, Texts};
 
 type Key = (&'static str, Type, &'static str);
 
@@ -46,6 +49,46 @@ const FILE: &[Key] = &[
     GROUP,
     ("validate", Texts, "Must succeed before the file is put in place; {} is the path of the new content"),
     ("backup", Text, "Old bytes are kept beside it under this suffix"),
+];
+
+/// The keys of a backup policy.
+const BACKUP: &[Key] = &[
+    ENSURE,
+    ("paths", Texts, "Absolute paths that are backed up"),
+    ("exclude", Texts, "Patterns of paths that are left out"),
+    ("exclude_caches", Flag, "Folders with a valid CACHEDIR.TAG are left out"),
+    ("exclude_if_present", Texts, "Folders that hold a file of one of these names are left out"),
+    ("exclude_larger_than", Text, "Longer files are left out, e.g. \"100 MiB\""),
+    ("one_file_system", Flag, "What is mounted below the paths is left out"),
+    ("command", Texts, "A command whose standard output is backed up, in place of paths"),
+    ("file_name", Text, "Name of the file that its output becomes"),
+    ("run_before", Commands, "Commands before a run; when one fails, nothing is backed up"),
+    ("run_after", Commands, "Commands after a run, however it ended"),
+    ("hook_timeout", Text, "How long each of them may take, e.g. \"10m\""),
+    ("schedule", Text, "When: as in cron, @daily, @every 6h, or continuous"),
+    ("splay", Text, "Nodes are spread over so long, e.g. \"30m\""),
+    ("window", Text, "Runs begin within this part of the day, e.g. \"01:00-05:00\""),
+    ("keep", Table(KEEP), "Which snapshots are kept: all that any of these keeps"),
+    ("max_age", Text, "Older than this the newest snapshot is late, e.g. \"36h\""),
+    ("target", Text, "Where to: aggregator, or dir:/PATH"),
+    ("escrow", Texts, "Age recipients who can restore without the node"),
+    ("read_limit", Text, "Most that is read in a second, e.g. \"20 MiB/s\""),
+    ("write_limit", Text, "Most that is sent in a second"),
+    ("drill", Table(DRILL), "How restoring is tried"),
+    ("quota", Text, "Most that the aggregator's store takes for a node, e.g. \"50 GiB\""),
+];
+const KEEP: &[Key] = &[
+    ("last", Number, "So many of the newest"),
+    ("hourly", Number, "The newest of so many hours"),
+    ("daily", Number, "The newest of so many days"),
+    ("weekly", Number, "The newest of so many weeks"),
+    ("monthly", Number, "The newest of so many months"),
+    ("yearly", Number, "The newest of so many years"),
+    ("within", Text, "All that are at most so much older than the newest, e.g. \"48h\""),
+];
+const DRILL: &[Key] = &[
+    ("schedule", Text, "When: as in cron, or @every 30d"),
+    ("command", Texts, "The application's own check; {} stands for the folder of what was restored"),
 ];
 
 /// The keys of a kind, without those that every kind has.
@@ -108,6 +151,7 @@ const fn keys(kind: Kind) -> &'static [Key] {
             ("user", Text, "As whom"),
             ("timeout_s", Number, "Seconds it may take"),
         ],
+        Kind::Backup => BACKUP,
     }
 }
 
@@ -128,27 +172,40 @@ const fn of_name(kind: Kind) -> &'static str {
         Kind::Service => "Units of systemd by name, e.g. nginx.service",
         Kind::Timer => "Timers by name, each with its service",
         Kind::Command => "Commands with a guard, by any name",
+        Kind::Backup => "Backup policies by name",
     }
 }
 
 impl Type {
     fn schema(self, description: &str) -> Value {
         let texts = || json!({"type": "array", "items": {"type": "string"}});
+        let list = |list: Value| {
+            json!({"anyOf": [list, {
+                "type": "object",
+                "properties": {"append": list},
+                "required": ["append"],
+                "additionalProperties": false,
+            }]})
+        };
         let mut schema = match self {
             Text => json!({"type": "string"}),
             Flag => json!({"type": "boolean"}),
             Number => json!({"type": "integer", "minimum": 0, "maximum": u32::MAX}),
             Choice(values) => json!({"enum": values}),
-            Texts => json!({"anyOf": [texts(), {
-                "type": "object",
-                "properties": {"append": texts()},
-                "required": ["append"],
-                "additionalProperties": false,
-            }]}),
+            Texts => list(texts()),
+            Commands => list(json!({"type": "array", "items": texts()})),
+            Table(keys) => table(keys.iter()),
         };
         schema["description"] = json!(description);
         schema
     }
+}
+
+/// A table with these keys and no other.
+fn table<'a>(keys: impl Iterator<Item = &'a Key>) -> Value {
+    let keys: Map<String, Value> =
+        keys.map(|(key, value, text)| ((*key).to_owned(), value.schema(text))).collect();
+    json!({"type": "object", "properties": keys, "additionalProperties": false})
 }
 
 /// The schema of `fleet.toml`, `groups/*.toml` and `nodes/*.toml`.
@@ -163,10 +220,7 @@ pub fn schema() -> Value {
     });
     properties.insert("priority".to_owned(), priority);
     for kind in Kind::ALL {
-        let keys = keys(*kind).iter().chain(RULES);
-        let keys: Map<String, Value> =
-            keys.map(|(key, value, text)| ((*key).to_owned(), value.schema(text))).collect();
-        let one = json!({"type": "object", "properties": keys, "additionalProperties": false});
+        let one = table(keys(*kind).iter().chain(RULES));
         let all = json!({"type": "object", "description": of_name(*kind), "additionalProperties": one});
         properties.insert(kind.as_str().to_owned(), all);
     }
@@ -213,6 +267,11 @@ mod tests {
                         (vec![json!(0), json!(u32::MAX)], vec![json!(-1), json!("1"), json!(1_u64 << 32)])
                     }
                     Texts => (vec![texts, json!([])], vec![json!("a"), json!([1])]),
+                    Commands => {
+                        (vec![json!([["a", "b"]]), json!([])], vec![json!("a"), json!(["a"]), json!([[1]])])
+                    }
+                    // What is in it: below.
+                    Table(_) => (vec![json!({})], vec![json!("a"), json!(1), json!({"no": "such key"})]),
                     Choice(values) => (
                         values.iter().map(|value| json!(value)).collect(),
                         vec![json!("nonsense"), json!(true)],
@@ -225,6 +284,25 @@ mod tests {
                     assert!(kind.check_key(key, &value).is_err(), "{kind:?} {key} {value}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn every_key_of_a_table_is_read_with_its_type_and_no_other_is() {
+        for (table, keys) in [("keep", KEEP), ("drill", DRILL)] {
+            for (key, value, _) in keys {
+                let (good, bad) = match value {
+                    Number => (json!(7), json!("7")),
+                    Text => (json!("48h"), json!(7)),
+                    Texts => (json!(["a"]), json!("a")),
+                    other => panic!("{other:?} is in no table"),
+                };
+                assert_eq!(Kind::Backup.check_key(table, &json!({*key: good})), Ok(()), "{table} {key}");
+                assert!(Kind::Backup.check_key(table, &json!({*key: bad})).is_err(), "{table} {key}");
+            }
+            let unknown = Kind::Backup.check_key(table, &json!({"x": 1})).unwrap_err();
+            let named: Vec<&str> = unknown.split('`').skip(3).step_by(2).collect();
+            assert_eq!(named, keys.iter().map(|(key, ..)| *key).collect::<Vec<_>>(), "{unknown}");
         }
     }
 

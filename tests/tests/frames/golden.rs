@@ -109,6 +109,17 @@ fn orders_and_catalogues_keep_their_bytes_and_digests() {
 }
 
 #[test]
+fn orders_of_backups_keep_their_bytes_and_digests() {
+    let mut text = String::new();
+    for order in orders::backups() {
+        let signed = order.sign(&[]).unwrap();
+        assert_eq!(signed.read().unwrap(), order);
+        text += &format!("tier {} {} {}\n", order.tier, signed.digest(), HEXLOWER.encode(&signed.bytes));
+    }
+    recorded("signed-backup.txt", text.as_bytes());
+}
+
+#[test]
 fn generations_keep_their_bytes_and_digests() {
     let mut text = String::new();
     for generation in configs::generations() {
@@ -141,6 +152,7 @@ fn every_recorded_sample_is_still_checked() {
             "authority-file-2.bin",
             "authority-digest-2.txt",
             "generation.txt",
+            "signed-backup.txt",
             "signed-bytes.txt",
             "token.txt",
         ]

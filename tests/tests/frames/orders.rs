@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use campanile_common::authority::{
-    Action, CatalogueCommand, CatalogueDocument, Class, Command, CommandPattern, Delivery, Denial,
-    DenialCode, Limits, OperatorKey, Order, Parameter, ParameterKind, Policy, RunId, ServiceRule,
-    ServiceVerb, SignedCatalogue, SignedOrder, Standing, TargetTree, Targets, Tier,
+    Action, BackupAction, CatalogueCommand, CatalogueDocument, Class, Command, CommandPattern, Delivery,
+    Denial, DenialCode, Limits, OperatorKey, Order, Parameter, ParameterKind, Policy, RestorePlace, RunId,
+    ServiceRule, ServiceVerb, SignedCatalogue, SignedOrder, Standing, TargetTree, Targets, Tier,
 };
 use campanile_common::id::{Digest, JournalId, NodeId, OrderId};
 use campanile_common::wire::v1::control::Checkpoint;
@@ -48,7 +48,16 @@ pub(crate) fn all() -> Vec<Order> {
         ),
         (Tier::Critical, Action::Cancel { order: ORDER }),
     ];
-    let order = |(tier, action)| Order {
+    let mut orders: Vec<Order> = actions.into_iter().map(|(tier, action)| order(tier, action)).collect();
+    let mut standing = orders[2].clone();
+    standing.targets = Targets::Tree { root: tree().root(), nodes: 5 };
+    standing.standing = Some(Standing { interval_s: 3600, lateness_s: 600, runs_max: 1000 });
+    orders.push(standing);
+    orders
+}
+
+fn order(tier: Tier, action: Action) -> Order {
+    Order {
         format: Order::FORMAT,
         fleet: FLEET,
         id: ORDER,
@@ -61,13 +70,26 @@ pub(crate) fn all() -> Vec<Order> {
         limits: Limits { timeout_ms: 30_000, output_bytes: 65_536 },
         standing: None,
         reason: "golden".to_owned(),
+    }
+}
+
+/// An order of each thing that is done with backups.
+pub(crate) fn backups() -> Vec<Order> {
+    let policy = || "files".parse().expect("is a name");
+    let restore = |to| BackupAction::Restore {
+        policy: policy(),
+        snapshot: "latest".to_owned(),
+        paths: vec!["/etc/hosts".to_owned()],
+        to,
     };
-    let mut orders: Vec<Order> = actions.into_iter().map(order).collect();
-    let mut standing = orders[2].clone();
-    standing.targets = Targets::Tree { root: tree().root(), nodes: 5 };
-    standing.standing = Some(Standing { interval_s: 3600, lateness_s: 600, runs_max: 1000 });
-    orders.push(standing);
-    orders
+    let actions = [
+        BackupAction::Run { policy: policy() },
+        BackupAction::Check { policy: policy(), part: 2, of: 7 },
+        BackupAction::Drill { policy: policy() },
+        restore(RestorePlace::Folder("/srv/restored".to_owned())),
+        restore(RestorePlace::InPlace),
+    ];
+    actions.into_iter().map(|action| order(action.tier_min(), Action::Backup(action))).collect()
 }
 
 fn tree() -> TargetTree {

@@ -58,6 +58,11 @@ pub(crate) const IMPORT_EXCEPTIONS: &[Exception] = &[
         reason: "runs go to nodes through the handle of their sessions, which reports what comes of them",
     },
     Exception {
+        path: "agent/src/backup/key.rs",
+        what: "backup imports config",
+        reason: "master keys are sealed with the node's sealing key, which secrets of the configuration use as well",
+    },
+    Exception {
         path: "agent/src/steward/config/mod.rs",
         what: "steward imports config",
         reason: CONFIG_STATE,

@@ -6,6 +6,7 @@
 
 mod account;
 mod authorized_key;
+mod backup;
 mod command;
 mod diff;
 mod directory;
@@ -139,5 +140,6 @@ fn plan_kind(view: &View<'_>, desired: &Desired, is_notified: bool) -> Planned {
         Spec::Command(command) => {
             command::plan(name, command, &command::observe(view, command)?, is_notified)
         }
+        Spec::Backup(backup) => backup::plan(name, backup, &backup::observe(view, name)?),
     }
 }

@@ -69,7 +69,8 @@ pub fn cuts_off(desired: &Desired) -> bool {
         }
         Spec::Module(module) => module.ensure == Presence::Absent,
         Spec::Mount(_) => MOUNTS.contains(&name),
-        Spec::Group(_) | Spec::User(_) | Spec::AuthorizedKey(_) | Spec::Timer(_) | Spec::Command(_) => false,
+        Spec::Group(_) | Spec::User(_) | Spec::AuthorizedKey(_) => false,
+        Spec::Timer(_) | Spec::Command(_) | Spec::Backup(_) => false,
     }
 }
 
@@ -116,5 +117,7 @@ pub fn watched_paths(desired: &Desired) -> Vec<String> {
         Spec::Timer(_) => timer::paths(&name).to_vec(),
         Spec::Package(_) => vec!["/var/lib/dpkg/status".to_owned()],
         Spec::Command(command) => command.creates.iter().cloned().collect(),
+        // In the steward's own state, where nobody else writes; it is looked at from time to time.
+        Spec::Backup(_) => Vec::new(),
     }
 }

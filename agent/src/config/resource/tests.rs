@@ -3,6 +3,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "tests lay out machines")]
 
+mod backups;
 mod machine;
 mod paths;
 mod programs;

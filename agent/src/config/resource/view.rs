@@ -99,7 +99,7 @@ impl View<'_> {
     }
 
     fn read(&self, path: &str) -> Result<Seen, BeneathError> {
-        let root = self.host.root();
+        let root = self.host.root_of(path);
         let Some(stat) = root.stat(path)? else { return Ok(Seen::absent()) };
         let node = match stat.kind {
             NodeKind::Directory => Node::Directory,

@@ -10,17 +10,17 @@ use zeroize::Zeroizing;
 use super::SealingError;
 use super::SealingError::{Altered, Malformed, NotForUs};
 
-const VERSION_LINE: &[u8] = b"age-encryption.org/v1";
+pub(super) const VERSION_LINE: &[u8] = b"age-encryption.org/v1";
 /// A header of 64 KiB names over 500 recipients: more than that is not for one node.
 const HEADER_BYTES_MAX: usize = 64 << 10;
-const CHUNK_BYTES: usize = 64 << 10;
-const TAG_BYTES: usize = 16;
-const NONCE_BYTES: usize = 16;
-const FILE_KEY_BYTES: usize = 16;
+pub(super) const CHUNK_BYTES: usize = 64 << 10;
+pub(super) const TAG_BYTES: usize = 16;
+pub(super) const NONCE_BYTES: usize = 16;
+pub(super) const FILE_KEY_BYTES: usize = 16;
 /// A line of a stanza's body that has as many characters is followed by another.
 const FULL_LINE: usize = 64;
 
-type FileKey = Zeroizing<[u8; FILE_KEY_BYTES]>;
+pub(super) type FileKey = Zeroizing<[u8; FILE_KEY_BYTES]>;
 
 /// One recipient's way to the file's key.
 struct Stanza<'a> {
@@ -167,12 +167,12 @@ fn open_in_place<'a>(key: &LessSafeKey, nonce: [u8; 12], sealed: &'a mut [u8]) -
     opened.ok().map(|opened| &*opened)
 }
 
-fn chacha(key: &Zeroizing<[u8; 32]>) -> LessSafeKey {
+pub(super) fn chacha(key: &Zeroizing<[u8; 32]>) -> LessSafeKey {
     LessSafeKey::new(UnboundKey::new(&CHACHA20_POLY1305, &key[..]).expect("the key has 32 bytes"))
 }
 
 /// HKDF-SHA-256.
-fn derive(salt: &[u8], key: &[u8], info: &[u8]) -> Zeroizing<[u8; 32]> {
+pub(super) fn derive(salt: &[u8], key: &[u8], info: &[u8]) -> Zeroizing<[u8; 32]> {
     let mut derived = Zeroizing::new([0; 32]);
     let extracted = hkdf::Salt::new(hkdf::HKDF_SHA256, salt).extract(key);
     let filled = extracted.expand(&[info], hkdf::HKDF_SHA256).and_then(|okm| okm.fill(&mut derived[..]));

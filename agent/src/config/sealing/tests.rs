@@ -225,3 +225,52 @@ proptest! {
         prop_assert!(identity.open(&headed).is_err());
     }
 }
+
+#[test]
+fn what_is_sealed_here_age_opens_at_every_edge_of_its_chunks() {
+    let (ours, other) = (identity(), identity());
+    let key = age_identity(&ours);
+    let chunk = 64 << 10;
+    for length in [0, 1, chunk - 1, chunk, chunk + 1, 2 * chunk, 200_000] {
+        let text: Vec<u8> = (0..length).map(|index| u8::try_from(index % 251).unwrap()).collect();
+        let sealed = super::seal(&[other.to_recipient(), ours.to_recipient()], &text).unwrap();
+        assert!(age::decrypt(&key, &sealed).unwrap() == text, "{length} bytes");
+        assert!(*other.open(&sealed).unwrap() == text && *ours.open(&sealed).unwrap() == text);
+        assert_eq!(identity().open(&sealed).unwrap_err(), SealingError::NotForUs);
+    }
+    assert_ne!(
+        super::seal(&[ours.to_recipient()], b"x").unwrap(),
+        super::seal(&[ours.to_recipient()], b"x").unwrap(),
+        "never the same twice"
+    );
+}
+
+fn age_identity(identity: &Identity) -> age::x25519::Identity {
+    age::x25519::Identity::from_str(&identity.secret_text()).unwrap()
+}
+
+#[test]
+fn a_recipient_is_printed_and_read_as_age_does_and_nothing_else_is_one() {
+    let theirs = age::x25519::Identity::generate().to_public().to_string();
+    assert_eq!(theirs.parse::<Recipient>().unwrap().to_string(), theirs);
+    let mut mistyped = theirs.clone();
+    mistyped.replace_range(10..11, if &theirs[10..11] == "q" { "p" } else { "q" });
+    let secret = identity().secret_text().to_string();
+    for text in ["", "age1", "age1yubikey1q", "ssh-ed25519 AAAA", &mistyped, &theirs[..40], &secret] {
+        assert!(text.parse::<Recipient>().is_err(), "{text}");
+    }
+}
+
+#[test]
+fn nothing_is_sealed_to_a_point_that_nobody_owns() {
+    assert!(super::seal(&[Recipient::of(PublicKey::from([0; 32]))], b"x").is_err());
+}
+
+#[test]
+fn the_text_form_is_the_one_of_age() {
+    let text = armored(&[7; 100]);
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines[0], "-----BEGIN AGE ENCRYPTED FILE-----");
+    assert_eq!(lines.iter().map(|line| line.len()).collect::<Vec<_>>(), [34, 64, 64, 8, 32]);
+    assert_eq!(lines[4], "-----END AGE ENCRYPTED FILE-----");
+}

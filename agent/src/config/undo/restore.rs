@@ -9,6 +9,7 @@ use std::io;
 use super::journal::{Item, Record};
 use super::snapshot::{Was, observe};
 use super::{Undo as Kept, UndoError};
+use crate::config::batches::Batches;
 use crate::config::host::Host;
 use crate::config::step::{Invocation, Undo};
 use crate::os::beneath::{Batch, BeneathError, Owned, Root};
@@ -33,22 +34,22 @@ pub(crate) fn restore(host: &Host, kept: &Kept, records: &[Record]) -> Result<Re
         items.iter().enumerate().map(|(i, item)| matches!(item, Item::Program { .. }) && begun(i)).collect();
     let last_run = ran.iter().rposition(|ran| *ran);
     let (mut left, mut last) = (Vec::new(), Vec::<&Invocation>::new());
-    let mut batch = host.root().batch();
+    let mut batches = Batches::new(host);
     for (index, item) in items.iter().enumerate().rev() {
         match item {
             // A path that is as it was is left alone, so what was never begun is not touched. What the journal says
             // of paths is not synced: after a power cut it may know less than the disk.
             Item::Path { path, was } => {
                 // What fails here is tried again below, when more is as it was.
-                put_back(host.root(), &mut batch, kept, path, was).ok();
+                put_back(host.root_of(path), batches.of(path), kept, path, was).ok();
             }
             Item::Kept { path, was } if last_run.is_some_and(|last| last >= index) => {
-                put_back(host.root(), &mut batch, kept, path, was).ok();
+                put_back(host.root_of(path), batches.of(path), kept, path, was).ok();
             }
             Item::Program { undo } if ran[index] => match undo {
                 Undo::Nothing | Undo::Last(_) => {}
                 Undo::Run(invocations) => {
-                    batch.settle().ok();
+                    batches.settle().ok();
                     left.extend(run_all(host, invocations));
                 }
                 Undo::Left(text) => left.push(text.clone()),
@@ -67,7 +68,7 @@ pub(crate) fn restore(host: &Host, kept: &Kept, records: &[Record]) -> Result<Re
             }
         }
     }
-    batch.settle().ok();
+    batches.settle().ok();
     left.extend(last.into_iter().filter_map(|invocation| run(host, invocation)));
     for (index, item) in items.iter().enumerate().rev() {
         let (path, was) = match item {
@@ -75,10 +76,10 @@ pub(crate) fn restore(host: &Host, kept: &Kept, records: &[Record]) -> Result<Re
             Item::Kept { path, was } if last_run.is_some_and(|last| last >= index) => (path, was),
             Item::Kept { .. } | Item::Program { .. } => continue,
         };
-        let put = put_back(host.root(), &mut batch, kept, path, was).and_then(|()| batch.settle());
+        let put = put_back(host.root_of(path), batches.of(path), kept, path, was).and_then(|()| batches.settle());
         let problem = match put {
             Err(error) => Some(error.full_text()),
-            Ok(()) => match observe(host.root(), path) {
+            Ok(()) => match observe(host.root_of(path), path) {
                 Ok((now, _)) if now.is_same(was) => None,
                 Ok(_) => Some(format!("{path} is not as it was")),
                 Err(error) => Some(error.full_text()),

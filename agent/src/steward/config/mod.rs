@@ -23,7 +23,7 @@ use campanile_common::wire::v1::config::{ConfigOffer, ConfigPhase, ConfigReport,
 
 use super::protocol::{StewardEvent, Tag};
 use crate::config::confirm;
-use crate::config::sealing::Identity;
+use crate::config::sealing::{Identity, KEY_FILE};
 use crate::config::state::{self, State, Told};
 use crate::os::file::{self, Stamp};
 use crate::os::stopwatch::Stopwatch;
@@ -39,8 +39,6 @@ use watch::Watch;
 const RECENT_MAX: usize = 4;
 /// Longest report of drift in one packet, and in one frame to the aggregator.
 const REPORT_BYTES_MAX: usize = 48 * 1024;
-/// The key to which secrets of this node are sealed, in the folder of the configuration.
-const KEY_FILE: &str = "secrets.key";
 const STATE_FILE: &str = "state.json";
 /// How long after a failure to undo what was cut it is tried again: longer each time. Whoever is just being ended
 /// may hold the lock for a moment.
@@ -259,10 +257,19 @@ impl Keeper {
     fn with_settings(&self, verb: Vec<String>) -> Vec<String> {
         let mut arguments: Vec<String> = ["guard", "config"].map(str::to_owned).into();
         arguments.extend(verb);
+        self.with_settings_behind(arguments)
+    }
+
+    fn with_settings_behind(&self, mut arguments: Vec<String>) -> Vec<String> {
         if let Some(path) = &self.settings_file {
             arguments.extend(["--config".to_owned(), path.to_string_lossy().into_owned()]);
         }
         arguments
+    }
+
+    /// Which settings file programs of the steward are to read.
+    pub(super) fn settings_arguments(&self) -> Vec<String> {
+        self.with_settings_behind(Vec::new())
     }
 
     /// Arguments of the guardian.

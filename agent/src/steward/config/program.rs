@@ -83,6 +83,7 @@ impl Program {
             cpu_percent: most.cpu_percent,
             tasks: most.tasks,
             time: TIMEOUT,
+            is_background: false,
         };
         let name = format!("campanile-config-{:016x}.service", random::number());
         let guarded = launcher.start(spec, Some((&name, &unit)))?;

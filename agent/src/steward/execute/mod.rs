@@ -2,6 +2,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "an edge: it starts processes")]
 
+pub(super) mod backup;
 pub mod guard;
 mod guardian;
 mod message;

@@ -19,6 +19,8 @@ pub(in crate::steward) struct UnitLimits {
     pub(in crate::steward) tasks: u32,
     /// How long it may run; the guard's own limit comes first.
     pub(in crate::steward) time: Duration,
+    /// It stands back behind all else on the machine.
+    pub(in crate::steward) is_background: bool,
 }
 
 /// What `systemd-run` is given before the program.
@@ -41,7 +43,9 @@ pub(super) fn arguments(name: &str, limits: &UnitLimits) -> Vec<String> {
         "LimitCORE=0".to_owned(),
         "LimitNOFILE=1024".to_owned(),
     ];
-    for property in properties {
+    let background = ["Nice=19", "IOSchedulingClass=idle", "OOMScoreAdjust=500"].map(str::to_owned);
+    let background = background.into_iter().filter(|_| limits.is_background);
+    for property in properties.into_iter().chain(background) {
         arguments.extend(["-p".to_owned(), property]);
     }
     arguments
@@ -53,8 +57,9 @@ mod tests {
 
     #[test]
     fn a_unit_has_every_limit_and_dies_as_a_whole() {
+        let time = Duration::from_secs(60);
         let limits =
-            UnitLimits { memory_bytes: 1 << 20, cpu_percent: 50, tasks: 7, time: Duration::from_secs(60) };
+            UnitLimits { memory_bytes: 1 << 20, cpu_percent: 50, tasks: 7, time, is_background: false };
         let line = arguments("campanile-order-a.service", &limits).join(" ");
         for part in [
             "--pipe --wait --collect",
@@ -67,6 +72,9 @@ mod tests {
         ] {
             assert!(line.contains(part), "{part}: {line}");
         }
+        assert!(!line.contains("idle"), "{line}");
+        let line = arguments("a.service", &UnitLimits { is_background: true, ..limits }).join(" ");
+        assert!(line.contains("-p Nice=19 -p IOSchedulingClass=idle"), "{line}");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::{Answer, Orders, RUNS_MAX, Run, target};
 use crate::os::random;
 use crate::steward::audit::Act;
 use crate::steward::config::Keeper;
-use crate::steward::execute::{GuardLimits, GuardSpec, UnitLimits};
+use crate::steward::execute::{GuardLimits, GuardSpec, UnitLimits, backup};
 use crate::steward::journal::Record;
 use crate::steward::output::KeptOutput;
 
@@ -58,7 +58,8 @@ impl Orders {
         let result = match &order.action {
             Action::Cancel { order } => Some(self.cancel(*order)),
             _ => {
-                let (name, unit) = (unit_name(run), limits.unit());
+                let is_background = matches!(order.action, Action::Backup(_));
+                let (name, unit) = (unit_name(run), limits.unit(is_background));
                 let spec = self.spec(verified, config, &limits);
                 match self.launcher.start(spec, Some((&name, &unit))) {
                     Ok(guarded) => {
@@ -153,6 +154,10 @@ impl Orders {
                 spec.argv.push(OWN_PROGRAM.to_owned());
                 spec.argv.extend(config.arguments(*generation, *mode));
             }
+            (Action::Backup(action), _) => {
+                spec.argv.push(OWN_PROGRAM.to_owned());
+                spec.argv.extend(backup::arguments(action, config.settings_arguments()));
+            }
             (_, Some(command)) => {
                 spec.argv.clone_from(&command.argv);
                 spec.user.clone_from(&command.user);
@@ -193,12 +198,13 @@ impl RunLimits {
         }
     }
 
-    fn unit(&self) -> UnitLimits {
+    fn unit(&self, is_background: bool) -> UnitLimits {
         UnitLimits {
             memory_bytes: self.guard.memory_bytes,
             cpu_percent: self.cpu_percent,
             tasks: self.guard.tasks,
             time: Duration::from_millis(self.timeout_ms.into()),
+            is_background,
         }
     }
 }

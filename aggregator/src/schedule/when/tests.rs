@@ -149,10 +149,10 @@ fn the_shortest_interval_sees_the_change_of_the_clocks() {
 #[test]
 fn what_says_no_time_is_refused_with_the_reason() {
     let error = |text: &str| When::parse(text, None, Timestamp::default()).unwrap_err();
-    assert!(matches!(error("0 0 31 2 *"), WhenError::Never(_)));
-    assert!(matches!(error("0 0 31 apr,jun *"), WhenError::Never(_)));
+    assert!(matches!(error("0 0 31 2 *"), WhenError::Recurrence(RecurrenceError::Never(_))));
+    assert!(matches!(error("0 0 31 apr,jun *"), WhenError::Recurrence(RecurrenceError::Never(_))));
     for text in ["", "0 0 * *", "0 0 * * * *", "@reboot", "@every", "@fortnightly"] {
-        assert!(matches!(error(text), WhenError::Form(_)), "{text}");
+        assert!(matches!(error(text), WhenError::Recurrence(RecurrenceError::Form(_))), "{text}");
     }
     for text in [
         "@every 59s",
@@ -163,7 +163,7 @@ fn what_says_no_time_is_refused_with_the_reason() {
         "@every 5x",
         "@every 99999999999999999999d",
     ] {
-        assert!(matches!(error(text), WhenError::Every(_)), "{text}");
+        assert!(matches!(error(text), WhenError::Recurrence(RecurrenceError::Every(_))), "{text}");
     }
     for text in [
         "60 0 * * *",
@@ -181,7 +181,7 @@ fn what_says_no_time_is_refused_with_the_reason() {
         "-1 0 * * *",
         "*/99 * * * *",
     ] {
-        assert!(matches!(error(text), WhenError::Field { .. }), "{text}");
+        assert!(matches!(error(text), WhenError::Recurrence(RecurrenceError::Field { .. })), "{text}");
     }
     assert!(error("20-10 0 * * *").to_string().contains("the minute `20-10`"));
     let zone = When::parse("0 0 * * *", Some("Europe/Rom"), Timestamp::default()).unwrap_err();

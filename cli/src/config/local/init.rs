@@ -43,6 +43,15 @@ mode = "0644"
 
 # A change of another hand is put right here; without this line it is only told.
 on_drift = "enforce"
+
+# What is backed up, when, and how long it is kept. `escrow` names who can restore once a node is lost: put your own
+# recipient there, made with age-keygen and kept off-line.
+#
+#   [backup.etc]
+#   paths = ["/etc"]
+#   schedule = "30 2 * * *"
+#   keep = { daily = 7, weekly = 4, monthly = 12 }
+#   escrow = ["age1..."]
 "#;
 const GROUP: &str = r#"#:schema ../bundle.schema.json
 # What nodes with these labels should be. Where groups disagree, the higher priority wins.

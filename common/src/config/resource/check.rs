@@ -1,8 +1,10 @@
 //! What the values of a resource must be beyond their types, and what its name must be.
 
+use crate::backup::{Policy, PolicyName};
+
 use super::{
-    Account, File, Firewall, HostsEntry, Kind, Mount, Package, Presence, Resource, ResourceId, Spec, SshKey,
-    Timer,
+    Account, Backup, File, Firewall, HostsEntry, Kind, Mount, Package, Presence, Resource, ResourceId, Spec,
+    SshKey, Timer,
 };
 
 /// Most bytes of a resource's name.
@@ -65,6 +67,7 @@ pub(super) fn resource(resource: &Resource) -> Result<(), Broken> {
             rule(command.user.as_deref().is_none_or(is_plain_name), "user", "the name of a user")?;
             rule(command.timeout_s != Some(0), "timeout_s", "at least one second")
         }
+        Spec::Backup(backup) => check_backup(&resource.id.name, backup),
         Spec::Group(_) | Spec::Module(_) | Spec::Service(_) => Ok(()),
     }
 }
@@ -147,6 +150,15 @@ fn check_timer(timer: &Timer) -> Result<(), Broken> {
     rule(timer.user.as_deref().is_none_or(is_plain_name), "user", "the name of a user")
 }
 
+fn check_backup(name: &str, backup: &Backup) -> Result<(), Broken> {
+    if backup.ensure == Presence::Absent {
+        return Ok(());
+    }
+    let name: PolicyName =
+        name.parse().map_err(|error: crate::backup::PolicyNameError| (None, error.to_string()))?;
+    Policy::read(name, backup).map(drop).map_err(|error| (Some(error.key), error.problem))
+}
+
 /// Checks that a name is one for its kind.
 pub(super) fn name(id: &ResourceId) -> Result<(), &'static str> {
     let name = id.name.as_str();
@@ -184,6 +196,10 @@ pub(super) fn name(id: &ResourceId) -> Result<(), &'static str> {
             holds(crate::authority::is_unit_name(&unit), "its name is to be a timer's, without a suffix")
         }
         Kind::Command => Ok(()),
+        Kind::Backup => holds(
+            name.parse::<PolicyName>().is_ok(),
+            "its name is to be 1 to 63 letters, digits, `-`, `_` and `.`, the first a letter or digit",
+        ),
     }
 }
 

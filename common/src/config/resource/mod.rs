@@ -10,8 +10,9 @@ mod check;
 mod spec;
 
 pub use spec::{
-    Account, Command, ContentSource, Directory, File, Firewall, Group, HostsEntry, KernelModule, Link, Mount,
-    OnChange, Package, Presence, Service, ServiceState, SshKey, Sysctl, Timer,
+    Account, Backup, Command, ContentSource, Directory, DrillKeys, File, Firewall, Group, HostsEntry,
+    KeepKeys, KernelModule, Link, Mount, OnChange, Package, Presence, Service, ServiceState, SshKey, Sysctl,
+    Timer,
 };
 
 macro_rules! kinds {
@@ -90,6 +91,8 @@ kinds! {
     Timer(Timer) = "timer",
     /// A command with a guard; the name is free.
     Command(Command) = "command",
+    /// A backup policy; the name is the policy's.
+    Backup(Box<Backup>) = "backup",
 }
 
 impl Kind {
@@ -200,7 +203,8 @@ pub struct Rules {
 }
 
 impl Rules {
-    pub(super) const KEYS: [&str; 4] = ["after", "notify", "on_drift", "confirm"];
+    /// Its keys.
+    pub const KEYS: [&str; 4] = ["after", "notify", "on_drift", "confirm"];
 }
 
 /// A resource of a node: merged, typed and checked.
@@ -279,6 +283,7 @@ impl Resource {
             Spec::Mount(mount) => mount.ensure,
             Spec::Firewall(firewall) => firewall.ensure,
             Spec::Timer(timer) => timer.ensure,
+            Spec::Backup(backup) => backup.ensure,
             Spec::Sysctl(_) | Spec::Service(_) | Spec::Command(_) => Presence::Present,
         }
     }

@@ -273,3 +273,99 @@ pub struct Command {
     /// Seconds it may take.
     pub timeout_s: Option<u32>,
 }
+
+/// A backup policy. What each key means once it is read: [`crate::backup::Policy`].
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Backup {
+    /// Whether it is to be there. Its snapshots stay when it is removed.
+    pub ensure: Presence,
+    /// Absolute paths that are backed up.
+    pub paths: Vec<String>,
+    /// Patterns of paths that are left out.
+    pub exclude: Vec<String>,
+    /// Folders with a valid `CACHEDIR.TAG` are left out.
+    pub exclude_caches: bool,
+    /// Folders that hold a file of one of these names are left out.
+    pub exclude_if_present: Vec<String>,
+    /// Longer files are left out, e.g. `100 MiB`.
+    pub exclude_larger_than: Option<String>,
+    /// What is mounted below the paths is left out.
+    pub one_file_system: bool,
+    /// A command whose standard output is backed up, in place of `paths`.
+    pub command: Vec<String>,
+    /// Name of the file that its output becomes.
+    pub file_name: Option<String>,
+    /// Commands before a run; when one fails, nothing is backed up.
+    pub run_before: Vec<Vec<String>>,
+    /// Commands after a run, however it ended.
+    pub run_after: Vec<Vec<String>>,
+    /// How long each of them may take; 10 minutes without it.
+    pub hook_timeout: Option<String>,
+    /// When: as in cron, `@daily`, `@every 6h`, or `continuous`.
+    pub schedule: Option<String>,
+    /// Nodes are spread over so long; without it over a tenth of the interval, half an hour at most.
+    pub splay: Option<String>,
+    /// Runs begin within this part of the day, e.g. `01:00-05:00`.
+    pub window: Option<String>,
+    /// Which snapshots are kept.
+    pub keep: KeepKeys,
+    /// Older than this the newest snapshot is late; without it one and a half intervals.
+    pub max_age: Option<String>,
+    /// Where to: `aggregator`, which is the default, or `dir:/PATH`.
+    pub target: Option<String>,
+    /// Age recipients who can restore without the node.
+    pub escrow: Vec<String>,
+    /// Most that is read in a second, e.g. `20 MiB/s`.
+    pub read_limit: Option<String>,
+    /// Most that is sent in a second.
+    pub write_limit: Option<String>,
+    /// How restoring is tried.
+    pub drill: Option<DrillKeys>,
+    /// Most that the aggregator's store takes for this node, e.g. `50 GiB`.
+    pub quota: Option<String>,
+}
+
+/// Which snapshots of a policy are kept: all that any of these keeps.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct KeepKeys {
+    /// So many of the newest.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub last: u32,
+    /// The newest of so many hours.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub hourly: u32,
+    /// Of so many days.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub daily: u32,
+    /// Of so many weeks.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub weekly: u32,
+    /// Of so many months.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub monthly: u32,
+    /// Of so many years.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub yearly: u32,
+    /// All that are at most so much older than the newest, e.g. `48h`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub within: Option<String>,
+}
+
+/// How restoring is tried.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DrillKeys {
+    /// When: as in cron, or `@every 30d`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<String>,
+    /// The application's own check; `{}` stands for the folder of what was restored.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub command: Vec<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+const fn is_zero(count: &u32) -> bool {
+    *count == 0
+}

@@ -163,6 +163,22 @@ fn cases() -> Vec<(Kind, &'static str, Value, Vec<Bad>)> {
                 ("", json!({"run": ["true"]}), None, "empty"),
             ],
         ),
+        (
+            Kind::Backup,
+            "etc",
+            json!({"paths": ["/etc"], "schedule": "@daily", "keep": {"daily": 7}, "target": "dir:/srv/backup"}),
+            vec![
+                ("a/b", json!({}), None, "letters"),
+                ("etc", json!({}), Some("paths"), "say what is backed up"),
+                ("etc", json!({"paths": ["/etc"]}), Some("schedule"), "say when"),
+                (
+                    "etc",
+                    json!({"paths": ["/etc"], "keep": {"dayly": 7}}),
+                    Some("keep"),
+                    "unknown field `dayly`",
+                ),
+            ],
+        ),
     ]
 }
 
@@ -218,7 +234,7 @@ fn every_listed_key_is_accepted_by_its_kind() {
     for kind in Kind::ALL {
         for key in kind.keys() {
             let error = kind.check_key(&key, &json!({"no": "such value"})).unwrap_err();
-            assert!(!error.starts_with("unknown field"), "{kind:?} {key}: {error}");
+            assert!(!error.starts_with(&format!("unknown field `{key}`")), "{kind:?} {key}: {error}");
         }
         assert!(kind.check_key("nonsense", &Value::Null).unwrap_err().starts_with("unknown field"));
         let is_own = |key: &&str| kind.keys().iter().any(|own| own == *key);

@@ -31,7 +31,7 @@ impl Machine {
     /// `programs` are scripts; each call is recorded before the script runs.
     pub(super) fn new(programs: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        for name in ["root/etc", "root/proc/self", "programs"] {
+        for name in ["root/etc", "root/proc/self", "programs", "policies"] {
             fs::create_dir_all(folder.path().join(name)).unwrap();
         }
         let at = folder.path().display().to_string();
@@ -48,7 +48,8 @@ impl Machine {
             check_interval: Duration::from_secs(600),
             programs: named,
         };
-        let host = Host::open(&settings).unwrap();
+        let policies = folder.path().join("policies").canonicalize().unwrap();
+        let host = Host::open(&settings, &policies).unwrap();
         let machine = Self { folder, host };
         // The own user and group have names in it, whoever runs the tests.
         let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
@@ -59,6 +60,11 @@ impl Machine {
 
     pub(super) fn at(&self, path: &str) -> PathBuf {
         self.folder.path().join("root").join(path.trim_start_matches('/'))
+    }
+
+    /// The file of a backup policy.
+    pub(super) fn policy(&self, name: &str) -> PathBuf {
+        self.folder.path().join("policies").join(name).with_extension("json")
     }
 
     pub(super) fn write(&self, path: &str, text: &str) {
@@ -102,20 +108,20 @@ impl Machine {
     }
 
     pub(super) fn execute(&self, change: &Change) {
-        let root = self.host.root();
+        let root = |path: &str| self.host.root_of(path);
         for step in &change.steps {
             match step {
                 Step::Put { path, bytes, ownership, .. } => {
-                    root.put(path, bytes, self.host.resolve(ownership).unwrap()).unwrap();
+                    root(path).put(path, bytes, self.host.resolve(ownership).unwrap()).unwrap();
                 }
                 Step::Directory { path, ownership } => {
-                    root.make_directory(path, self.host.resolve(ownership).unwrap()).unwrap();
+                    root(path).make_directory(path, self.host.resolve(ownership).unwrap()).unwrap();
                 }
                 Step::Own { path, ownership } => {
-                    root.own(path, self.host.resolve(ownership).unwrap()).unwrap();
+                    root(path).own(path, self.host.resolve(ownership).unwrap()).unwrap();
                 }
-                Step::Link { path, target } => root.put_link(path, target).unwrap(),
-                Step::Remove { path } => root.remove(path).unwrap(),
+                Step::Link { path, target } => root(path).put_link(path, target).unwrap(),
+                Step::Remove { path } => root(path).remove(path).unwrap(),
                 Step::Keep { .. } => {}
                 Step::Run { invocation, .. } => {
                     let ran = self.host.run(invocation).unwrap();

@@ -1,0 +1,44 @@
+//! `backup check`: everything that snapshots need is there, and every blob of a share of the packs is what it was.
+
+use campanile_backup::check::{self, Report, Share};
+use campanile_common::api::{BackupFigures, BackupLine, BackupResult, BackupVerb};
+
+use super::error::BackupError;
+use super::pace::Pace;
+use super::place::{Done, Of, Program};
+use crate::os::background;
+
+/// Findings that are told; the others are counted.
+const FINDINGS_SHOWN_MAX: usize = 200;
+
+impl Program {
+    pub(super) fn check(&self, of: &Of, share: Share) -> Result<Done, BackupError> {
+        let (target, job) = self.target(of)?;
+        background::stand_back();
+        self.started(BackupVerb::Check, job.as_ref().map(|job| &job.name), &target);
+        let repository = self.open(&target)?;
+        let lock = self.lock(&repository, &target)?;
+        let pace = Pace::new(self, lock.as_ref());
+        let structure = check::structure(&repository)?;
+        let content = check::content(&repository, share, &|bytes| pace.verified(bytes))?;
+        if pace.is_lost() {
+            return Err(campanile_backup::lock::LockError::Lost.into());
+        }
+        let findings = self.tell(&structure) + self.tell(&content);
+        let figures = BackupFigures {
+            findings,
+            stored_bytes: content.coverage.bytes,
+            of_bytes: content.coverage.of_bytes,
+            ..BackupFigures::default()
+        };
+        let result = if findings == 0 { BackupResult::Ok } else { BackupResult::Failed };
+        Ok(Done { result, repository: repository.config().id.to_string(), snapshot: None, figures })
+    }
+
+    fn tell(&self, report: &Report) -> u64 {
+        for finding in report.findings.iter().take(FINDINGS_SHOWN_MAX) {
+            self.output.line(&BackupLine::Finding { what: finding.to_string() });
+        }
+        report.findings.len() as u64 + report.more_findings
+    }
+}

@@ -1,0 +1,109 @@
+//! The program `campanile-agent backup`: does one thing, says how it ended, and what its exit code is.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use campanile_backup::check::Share;
+use campanile_common::api::{BackupFigures, BackupLine, BackupResult, BackupVerb};
+
+use super::error::BackupError;
+use super::output::Output;
+use super::place::{Done, Of, Place, Program};
+use super::restore::Wanted;
+use crate::os::termination;
+
+/// What is to be done.
+#[derive(Debug, Clone)]
+pub enum Work {
+    /// Save what a policy says: its name, or its file.
+    Run(String),
+    /// List snapshots.
+    List(Of),
+    /// Restore files.
+    Restore(Of, Wanted),
+    /// Verify a repository.
+    Check(Of, Share),
+    /// Restore a policy's newest snapshot on trial.
+    Drill(String),
+    /// Show who can open a repository.
+    Key(Of),
+}
+
+impl Work {
+    const fn verb(&self) -> BackupVerb {
+        match self {
+            Self::Run(_) => BackupVerb::Run,
+            Self::List(_) => BackupVerb::List,
+            Self::Restore(..) => BackupVerb::Restore,
+            Self::Check(..) => BackupVerb::Check,
+            Self::Drill(_) => BackupVerb::Drill,
+            Self::Key(_) => BackupVerb::Key,
+        }
+    }
+
+    fn policy(&self) -> Option<&str> {
+        match self {
+            Self::Run(policy) | Self::Drill(policy) => Some(policy),
+            Self::List(of) | Self::Restore(of, _) | Self::Check(of, _) | Self::Key(of) => {
+                of.policy.as_deref()
+            }
+        }
+    }
+
+    /// Whether it ends by itself when it is to stop. Others change nothing, and the signal ends them.
+    const fn is_cleaned_up(&self) -> bool {
+        matches!(self, Self::Run(_) | Self::Restore(..) | Self::Drill(_))
+    }
+}
+
+/// Does it and prints lines; the exit code.
+pub fn run(work: &Work, place: Place) -> u8 {
+    let output = Output::standard();
+    let stop = if work.is_cleaned_up() { termination::flag() } else { Ok(Arc::new(AtomicBool::new(false))) };
+    let program = match stop {
+        Ok(stop) => Program::new(place, output, stop),
+        Err(error) => {
+            output.problem(format!("cannot listen to signals: {error}"));
+            return BackupResult::Failed.exit_code();
+        }
+    };
+    let done = match work {
+        Work::Run(policy) => program.save(policy),
+        Work::List(of) => program.list(of),
+        Work::Restore(of, wanted) => program.restore(of, wanted),
+        Work::Check(of, share) => program.check(of, *share),
+        Work::Drill(policy) => program.drill(policy),
+        Work::Key(of) => program.key(of),
+    };
+    let done = done.map_err(|error| program.failed(&error));
+    program.finished(work, done)
+}
+
+impl Program {
+    fn failed(&self, error: &BackupError) -> BackupResult {
+        if error.is_stop() || self.is_stopping() {
+            return BackupResult::Stopped;
+        }
+        self.output.problem(error.line());
+        BackupResult::Failed
+    }
+
+    fn finished(&self, work: &Work, done: Result<Done, BackupResult>) -> u8 {
+        let (result, repository, snapshot, figures) = match done {
+            Ok(Done { result, repository, snapshot, figures }) => {
+                (result, Some(repository), snapshot, figures)
+            }
+            Err(result) => (result, None, None, BackupFigures::default()),
+        };
+        self.output.line(&BackupLine::Finished {
+            verb: work.verb(),
+            policy: work.policy().map(str::to_owned),
+            result,
+            repository,
+            snapshot,
+            duration_ms: u64::try_from(self.elapsed().as_millis()).unwrap_or(u64::MAX),
+            figures,
+        });
+        result.exit_code()
+    }
+}

@@ -1,0 +1,61 @@
+//! The command line of the program that saves, verifies and restores, as an order asks for it. Pure.
+//!
+//! The program reads the policy from this node's own files: an order names one and nothing else of it.
+
+use campanile_common::authority::{BackupAction, RestorePlace};
+
+/// Arguments of this program; `settings` are those that name its settings file.
+pub(in crate::steward) fn arguments(action: &BackupAction, settings: Vec<String>) -> Vec<String> {
+    let mut arguments = vec!["backup".to_owned()];
+    let mut operands = Vec::new();
+    match action {
+        BackupAction::Run { .. } => arguments.push("run".to_owned()),
+        BackupAction::Drill { .. } => arguments.push("drill".to_owned()),
+        BackupAction::Check { part, of, .. } => {
+            arguments.extend(["check".to_owned(), "--share".to_owned(), format!("{part}/{of}")]);
+        }
+        BackupAction::Restore { snapshot, paths, to, .. } => {
+            arguments.push("restore".to_owned());
+            match to {
+                RestorePlace::Folder(folder) => arguments.extend(["--to".to_owned(), folder.clone()]),
+                RestorePlace::InPlace => arguments.push("--in-place".to_owned()),
+            }
+            operands.push(snapshot.clone());
+            operands.extend(paths.iter().cloned());
+        }
+    }
+    arguments.extend(["--policy".to_owned(), action.policy().to_string()]);
+    arguments.extend(settings);
+    if !operands.is_empty() {
+        // Whatever an operand looks like, it is none of the flags.
+        arguments.push("--".to_owned());
+        arguments.extend(operands);
+    }
+    arguments
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use campanile_common::backup::PolicyName;
+
+    fn line(action: &BackupAction) -> String {
+        arguments(action, vec!["--config".to_owned(), "/etc/agent.toml".to_owned()]).join(" ")
+    }
+
+    #[test]
+    fn an_order_becomes_a_command_line_in_which_operands_are_no_flags() {
+        let policy: PolicyName = "files".parse().unwrap();
+        let action = BackupAction::Run { policy: policy.clone() };
+        assert_eq!(line(&action), "backup run --policy files --config /etc/agent.toml");
+        let action = BackupAction::Check { policy: policy.clone(), part: 2, of: 7 };
+        assert_eq!(line(&action), "backup check --share 2/7 --policy files --config /etc/agent.toml");
+        let (snapshot, paths) = ("latest".to_owned(), vec!["/etc".to_owned()]);
+        let to = RestorePlace::Folder("/srv/r".to_owned());
+        let action = BackupAction::Restore { policy, snapshot, paths, to };
+        assert_eq!(
+            line(&action),
+            "backup restore --to /srv/r --policy files --config /etc/agent.toml -- latest /etc"
+        );
+    }
+}
