@@ -174,7 +174,7 @@ pub trait Backend: Send + Sync + fmt::Debug {
     fn remove(&self, object: Object) -> Result<(), BackendError>;
 
     /// Stores a snapshot that needs exactly these packs. A place that decides by itself what may be removed keeps them for
-    /// as long as the snapshot; others have no use for the list.
+    /// as long as the snapshot, and judges snapshots of one label among themselves; others have no use for either.
     ///
     /// # Errors
     /// When it was not stored; where the list counts, also when a pack of it is not there.
@@ -183,8 +183,9 @@ pub trait Backend: Send + Sync + fmt::Debug {
         snapshot: ObjectId,
         bytes: &[u8],
         packs: &BTreeSet<ObjectId>,
+        label: Option<&str>,
     ) -> Result<(), BackendError> {
-        let _ = packs;
+        let _ = (packs, label);
         self.put(Object::new(ObjectKind::Snapshot, snapshot), bytes)
     }
 

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Included, Unbounded};
 
-use campanile_common::backup::{StoredKind, StoredObject};
+use campanile_common::backup::{PolicyName, StoredKind, StoredObject};
 use campanile_common::id::Digest;
 use campanile_common::time::Timestamp;
 
@@ -83,7 +83,7 @@ pub struct Progress {
 }
 
 /// A snapshot as the rules see it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SnapshotFacts {
     /// Its name.
     pub id: Digest,
@@ -93,6 +93,8 @@ pub struct SnapshotFacts {
     pub bytes: u64,
     /// Of those, bytes that came after the snapshot before.
     pub new_bytes: u64,
+    /// The policy that made it, by the node's word.
+    pub policy: Option<PolicyName>,
 }
 
 /// Everything of one node.
@@ -264,6 +266,7 @@ impl Account {
             received: receipt.received,
             bytes: receipt.closure().map_or(0, |closure| closure.bytes),
             new_bytes: receipt.closure().map_or(0, |closure| closure.new_bytes),
+            policy: receipt.closure().and_then(|closure| closure.policy.clone()),
         };
         let mut history: Vec<SnapshotFacts> = self.of_kind(StoredKind::Snapshot, None).map(facts).collect();
         history.sort_by_key(|snapshot| (snapshot.received, snapshot.id));
@@ -329,7 +332,8 @@ mod tests {
     }
 
     fn stored(kind: StoredKind, number: u8, size: u64, ms: u64) -> Record {
-        let closure = Closure { packs: 2, bytes: 50, new_bytes: 5, digest: Digest::from_bytes([0; 32]) };
+        let closure =
+            Closure { packs: 2, bytes: 50, new_bytes: 5, digest: Digest::from_bytes([0; 32]), policy: None };
         let bound = (kind == Snapshot).then_some(Bound::Closure(closure));
         Record::Stored { object: object(kind, number), size, at: at(ms), bound }
     }

@@ -11,7 +11,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::Failure;
 use super::handle::{BackupStore, blocking};
 use super::note::Note;
-use super::vault::{Begun, Incoming};
+use super::vault::{Appending, Begun, Incoming};
 
 /// Bytes that are written at once; a multiple of a name's length.
 const PIECE_BYTES: usize = 256 * 1024;
@@ -37,7 +37,7 @@ pub struct Intake {
 }
 
 impl BackupStore {
-    /// Begins to take in an object of a node; `packs` is how many names come before a snapshot.
+    /// Begins to take in an object of a node; `appending` is what comes with a snapshot.
     ///
     /// # Errors
     /// When it is refused or finds no room.
@@ -46,14 +46,14 @@ impl BackupStore {
         node: NodeId,
         object: StoredObject,
         size: u64,
-        packs: Option<u64>,
+        appending: Option<Appending>,
     ) -> Result<Opened, Failure> {
         let place = Arc::clone(&self.shared.places).acquire_owned().await;
         let place =
             place.map_err(|_| Failure::new(StoreFailure::Unavailable, "the store is stopping".to_owned()))?;
         let vault = self.vault(node).await?;
         let (limits, now) = (self.shared.settings.limits, self.shared.clock.now());
-        let begun = blocking(move || Ok(vault.begin(object, size, packs, &limits, now))).await?;
+        let begun = blocking(move || Ok(vault.begin(object, size, appending, &limits, now))).await?;
         match self.unwrap(node, begun).await? {
             Begun::Exists(at) => Ok(Opened::Exists(at)),
             Begun::Open(incoming) => Ok(Opened::Intake(Intake {

@@ -39,7 +39,7 @@ pub use note::Note;
 pub use record::{Bound, Closure, Flaw, Settlement, Suspicion};
 pub use retention::{Decision, Proposal, decide, staying, unusual_snapshot};
 pub use task::BackupTask;
-pub use vault::{Begun, Incoming, LoadError, Reading, Vault};
+pub use vault::{Appending, Begun, Incoming, LoadError, Reading, Vault};
 pub use verify::VerifySettings;
 
 /// Settings of the store.

@@ -1,6 +1,6 @@
 //! Lines of a node's receipt journal.
 
-use campanile_common::backup::StoredObject;
+use campanile_common::backup::{PolicyName, StoredObject};
 use campanile_common::id::Digest;
 use campanile_common::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -57,7 +57,7 @@ pub enum Bound {
 }
 
 /// The packs that a snapshot needs, as the node said when it appended it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Closure {
     /// How many.
     pub packs: u64,
@@ -67,6 +67,9 @@ pub struct Closure {
     pub new_bytes: u64,
     /// The hash of the list.
     pub digest: Digest,
+    /// The policy that made the snapshot, by the node's word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<PolicyName>,
 }
 
 /// How a person settled what waited.

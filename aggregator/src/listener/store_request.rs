@@ -11,7 +11,7 @@ use quinn::{RecvStream, SendStream, VarInt};
 
 use super::peer::Peer;
 use super::{Context, store};
-use crate::backup::{Failure, Opened, Proposal};
+use crate::backup::{Appending, Failure, Opened, Proposal};
 
 /// Longest wait for the next piece of what a node sends, or for it to read.
 const PIECE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -84,9 +84,9 @@ impl Exchange<'_> {
         }
         match request {
             StoreRequest::Put { object, size } => self.take(object, size, None).await,
-            StoreRequest::Append { snapshot, size, packs } => {
+            StoreRequest::Append { snapshot, size, packs, policy } => {
                 let object = StoredObject::new(StoredKind::Snapshot, snapshot);
-                self.take(object, size, Some(packs)).await
+                self.take(object, size, Some(Appending { packs, policy })).await
             }
             StoreRequest::Get { object, range } => self.get(object, range).await,
             StoreRequest::List { kind, after } => self.list(kind, after).await,
@@ -116,9 +116,14 @@ impl Exchange<'_> {
         soon(self.send.write_all(&bytes)).await
     }
 
-    async fn take(&mut self, object: StoredObject, size: u64, packs: Option<u64>) -> Result<(), End> {
+    async fn take(
+        &mut self,
+        object: StoredObject,
+        size: u64,
+        appending: Option<Appending>,
+    ) -> Result<(), End> {
         let store = &self.context.store;
-        let (received, is_new) = match store.begin(self.peer.node, object, size, packs).await? {
+        let (received, is_new) = match store.begin(self.peer.node, object, size, appending).await? {
             Opened::Exists(received) => (received, false),
             Opened::Intake(mut intake) => {
                 let mut left = intake.expected();

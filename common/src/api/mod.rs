@@ -4,6 +4,7 @@
 
 mod access;
 mod backup;
+mod backup_store;
 mod config;
 mod health;
 mod node;
@@ -15,6 +16,7 @@ mod trust;
 
 pub use access::*;
 pub use backup::*;
+pub use backup_store::*;
 pub use config::*;
 pub use health::*;
 pub use node::*;

@@ -54,9 +54,9 @@ fn what_a_node_stores_reads_back_and_is_its_own() {
     assert!(a.get(stored, None).unwrap() == large);
     assert_eq!(a.get(stored, Some(0..8)).unwrap(), 1_usize.to_le_bytes());
     let snapshot = b"a snapshot";
-    a.append(ObjectId::of(snapshot), snapshot, &BTreeSet::from([stored.id])).unwrap();
+    a.append(ObjectId::of(snapshot), snapshot, &BTreeSet::from([stored.id]), Some("etc")).unwrap();
     let absent = BTreeSet::from([ObjectId([1; 32])]);
-    let refused = a.append(ObjectId::of(b"x"), b"x", &absent).unwrap_err();
+    let refused = a.append(ObjectId::of(b"x"), b"x", &absent, None).unwrap_err();
     assert!(matches!(refused, BackendError::Refused { .. }), "{refused}");
     assert_eq!(a.list(ObjectKind::Snapshot).unwrap().len(), 1);
     // The newest snapshot is held, what it needs stays, and nobody else sees any of it.

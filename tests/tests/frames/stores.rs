@@ -13,7 +13,7 @@ pub(crate) fn requests() -> Vec<StoreRequest> {
     let mut requests: Vec<StoreRequest> = StoredKind::ALL.map(put).into();
     let object = StoredObject::new(StoredKind::Pack, ID);
     requests.extend([
-        StoreRequest::Append { snapshot: ID, size: 300, packs: 70_000 },
+        StoreRequest::Append { snapshot: ID, size: 300, packs: 70_000, policy: Some("etc".parse().unwrap()) },
         StoreRequest::Get { object, range: None },
         StoreRequest::Get { object: StoredObject::CONFIG, range: Some((1, u64::MAX)) },
         StoreRequest::List { kind: StoredKind::Index, after: None },

@@ -144,7 +144,7 @@ impl Backend for StoreBackend {
         let Some(stored) = stored(object) else { return Ok(()) };
         if stored.kind == StoredKind::Snapshot {
             let packs = self.list(ObjectKind::Pack)?.into_iter().map(|listed| listed.id).collect();
-            return self.append(object.id, bytes, &packs);
+            return self.append(object.id, bytes, &packs, None);
         }
         let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         self.store(object, &StoreRequest::Put { object: stored, size }, &[bytes])
@@ -181,6 +181,7 @@ impl Backend for StoreBackend {
         snapshot: ObjectId,
         bytes: &[u8],
         packs: &BTreeSet<ObjectId>,
+        label: Option<&str>,
     ) -> Result<(), BackendError> {
         let list: Vec<u8> = packs.iter().flat_map(|id| id.0).collect();
         let size = |length| u64::try_from(length).unwrap_or(u64::MAX);
@@ -188,6 +189,7 @@ impl Backend for StoreBackend {
             snapshot: digest(snapshot),
             size: size(bytes.len()),
             packs: size(packs.len()),
+            policy: label.and_then(|label| label.parse().ok()),
         };
         self.store(Object::new(ObjectKind::Snapshot, snapshot), &request, &[&list, bytes])
     }

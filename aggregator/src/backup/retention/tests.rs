@@ -22,7 +22,7 @@ fn rules() -> Retention {
 }
 
 fn snapshot(number: u64, at: Timestamp, bytes: u64, new_bytes: u64) -> Record {
-    let closure = Closure { packs: 1, bytes, new_bytes, digest: id(0) };
+    let closure = Closure { packs: 1, bytes, new_bytes, digest: id(0), policy: None };
     let object = StoredObject::new(StoredKind::Snapshot, id(number));
     Record::Stored { object, size: 300, at, bound: Some(Bound::Closure(closure)) }
 }
@@ -169,11 +169,12 @@ fn a_fall_a_jump_and_everything_new_are_seen() {
             received: day(number),
             bytes: 10 * gib,
             new_bytes: gib / 10,
+            policy: None,
         })
         .collect();
     let with = |bytes, new_bytes| {
         let mut history = usual.clone();
-        history.push(SnapshotFacts { id: id(99), received: day(99), bytes, new_bytes });
+        history.push(SnapshotFacts { id: id(99), received: day(99), bytes, new_bytes, policy: None });
         history
     };
     assert!(unusual_snapshot(&usual, None).is_empty());
@@ -187,7 +188,13 @@ fn a_fall_a_jump_and_everything_new_are_seen() {
 
 #[test]
 fn after_a_person_has_looked_the_new_size_is_the_usual_one() {
-    let facts = |number, bytes| SnapshotFacts { id: id(number), received: day(number), bytes, new_bytes: 0 };
+    let facts = |number, bytes| SnapshotFacts {
+        id: id(number),
+        received: day(number),
+        bytes,
+        new_bytes: 0,
+        policy: None,
+    };
     let mut history: Vec<SnapshotFacts> = (0..10).map(|number| facts(number, 1000)).collect();
     history.push(facts(10, 100));
     assert_eq!(unusual_snapshot(&history, None), [Suspicion::SizeFall]);

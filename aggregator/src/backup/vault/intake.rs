@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use campanile_common::backup::{StoredKind, StoredObject};
+use campanile_common::backup::{PolicyName, StoredKind, StoredObject};
 use campanile_common::id::Digest;
 use campanile_common::time::Timestamp;
 use campanile_common::wire::v1::store::{
@@ -31,6 +31,15 @@ pub enum Begun {
     Exists(Timestamp),
     /// It may come.
     Open(Box<Incoming>),
+}
+
+/// What comes with a snapshot; all of it is the node's word.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Appending {
+    /// How many names of packs come before it.
+    pub packs: u64,
+    /// The policy that made it; none for another program's.
+    pub policy: Option<PolicyName>,
 }
 
 /// An object on its way in.
@@ -67,6 +76,7 @@ impl std::fmt::Debug for HashContext {
 struct Names {
     list: Temporary,
     expected: u64,
+    policy: Option<PolicyName>,
     last: Option<Digest>,
     bytes: u64,
     new_bytes: u64,
@@ -130,7 +140,7 @@ impl Drop for Temporary {
 }
 
 impl Vault {
-    /// Begins to take in an object; `packs` is how many names come before a snapshot.
+    /// Begins to take in an object; `appending` is what comes with a snapshot, and with nothing else.
     ///
     /// # Errors
     /// When it is refused or finds no room. The note is an alarm.
@@ -138,10 +148,11 @@ impl Vault {
         self: &Arc<Self>,
         object: StoredObject,
         size: u64,
-        packs: Option<u64>,
+        appending: Option<Appending>,
         limits: &Limits,
         now: Timestamp,
     ) -> Result<Begun, (Failure, Option<Note>)> {
+        let packs = appending.as_ref().map(|appending| appending.packs);
         check_shape(object, size, packs).map_err(|failure| (failure, None))?;
         if let Some(received) = self.known(object).map_err(|failure| (failure, None))? {
             return Ok(Begun::Exists(received));
@@ -157,7 +168,7 @@ impl Vault {
             };
             limits.check(room, bytes)?;
             let room = Reservation::new(self, bytes);
-            let names = packs.map(|expected| self.names(expected)).transpose()?;
+            let names = appending.map(|appending| self.names(appending)).transpose()?;
             let body = Temporary::create(self.temporary())?;
             Ok(Incoming { vault: Arc::clone(self), object, size, body, names, _room: room })
         };
@@ -186,10 +197,11 @@ impl Vault {
         Err((failure, alarm.map_err(|error| (error.into(), None))?))
     }
 
-    fn names(&self, expected: u64) -> Result<Names, Failure> {
+    fn names(&self, appending: Appending) -> Result<Names, Failure> {
+        let Appending { packs: expected, policy } = appending;
         let list = Temporary::create(self.temporary())?;
         let since = self.with(|account| account.newest_snapshot());
-        Ok(Names { list, expected, last: None, bytes: 0, new_bytes: 0, since })
+        Ok(Names { list, expected, policy, last: None, bytes: 0, new_bytes: 0, since })
     }
 }
 
@@ -342,6 +354,7 @@ impl Names {
             bytes: self.bytes,
             new_bytes: self.new_bytes,
             digest: self.list.digest(),
+            policy: self.policy.clone(),
         }
     }
 }

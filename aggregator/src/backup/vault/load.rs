@@ -266,7 +266,7 @@ impl Reconciliation<'_> {
             Ok(())
         });
         read.map_err(|failure| io::Error::new(io::ErrorKind::InvalidData, failure.reason))?;
-        Ok(Closure { packs: length / 32, bytes, new_bytes: 0, digest })
+        Ok(Closure { packs: length / 32, bytes, new_bytes: 0, digest, policy: None })
     }
 }
 

@@ -25,7 +25,7 @@ use campanile_common::id::NodeId;
 use campanile_common::time::Timestamp;
 use campanile_common::wire::v1::store::StoreFailure;
 
-pub use intake::{Begun, Incoming};
+pub use intake::{Appending, Begun, Incoming};
 pub use load::LoadError;
 pub use read::Reading;
 

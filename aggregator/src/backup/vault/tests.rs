@@ -47,8 +47,11 @@ fn begin(
     packs: Option<usize>,
     now: Timestamp,
 ) -> Result<Begun, (Failure, Option<Note>)> {
-    let packs = packs.map(|packs| u64::try_from(packs).unwrap());
-    vault.begin(object, u64::try_from(size).unwrap(), packs, &limits(), now)
+    let appending = packs.map(|packs| Appending {
+        packs: u64::try_from(packs).unwrap(),
+        policy: Some("etc".parse().unwrap()),
+    });
+    vault.begin(object, u64::try_from(size).unwrap(), appending, &limits(), now)
 }
 
 fn take(begun: Begun, pieces: &[&[u8]], now: Timestamp) -> Result<Timestamp, (Failure, Option<Note>)> {
@@ -194,7 +197,7 @@ fn a_snapshot_is_there_only_with_every_pack_that_it_needs() {
     assert_eq!(doubled.code, StoreFailure::Malformed);
     assert!(vault.with(|account| account.history().is_empty()));
     append(&vault, b"snapshot", &[pack], day(0)).unwrap();
-    let facts = vault.with(|account| account.history()[0]);
+    let facts = vault.with(|account| account.history()[0].clone());
     assert_eq!((facts.bytes, facts.new_bytes), (5, 5));
     assert_eq!(left_over(folder.path()), 0);
 }

@@ -10,7 +10,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{MessageError, read_only, to_frame};
-use crate::backup::{StoredKind, StoredObject};
+use crate::backup::{PolicyName, StoredKind, StoredObject};
 use crate::id::Digest;
 use crate::time::Timestamp;
 use crate::wire::codec::{self, CodecError};
@@ -53,6 +53,8 @@ pub enum StoreRequest {
         size: u64,
         /// How many packs it needs.
         packs: u64,
+        /// The policy that made it: what is kept, and how old the newest may be, is asked of each policy alone.
+        policy: Option<PolicyName>,
     },
     /// Send an object.
     Get {
