@@ -10,7 +10,7 @@ use campanile_common::health::Thresholds;
 use campanile_common::unit::ByteCount;
 use serde::Deserialize;
 
-use crate::backup::{BackupSettings, Limits, VerifySettings};
+use crate::backup::{BackupSettings, Limits, ReplicaSettings, VerifySettings};
 use crate::config::KeepPolicy;
 use crate::node::LivenessSettings;
 use crate::os::log::{self, LogLevelError};
@@ -70,8 +70,17 @@ struct RawBackup {
     objects_per_hour: Option<u32>,
     verify_cycle_days: Option<u32>,
     verify_bytes_per_second: Option<u64>,
+    replica: Option<RawReplica>,
     #[serde(default)]
     retention: Retention,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawReplica {
+    dir: PathBuf,
+    interval_s: Option<u64>,
+    bytes_per_second: Option<u64>,
 }
 
 /// How log lines look.
@@ -268,8 +277,11 @@ impl RawBackup {
         let objects_per_hour = self.objects_per_hour.unwrap_or(limits.objects_per_hour);
         let objects_rule = "give 100 or more; 20000 is the default";
         within("backup.objects_per_hour", objects_per_hour.into(), 100, u64::MAX, objects_rule)?;
+        let dir = self.dir.unwrap_or_else(|| state_dir.join("backup"));
+        let replica = self.replica.map(|replica| replica.check(&dir)).transpose()?;
         Ok(BackupSettings {
-            dir: self.dir.unwrap_or_else(|| state_dir.join("backup")),
+            dir,
+            replica,
             limits: Limits {
                 quota: self.quota_bytes.map_or(limits.quota, ByteCount),
                 free_floor: self.free_floor_bytes.map_or(limits.free_floor, ByteCount),
@@ -278,6 +290,40 @@ impl RawBackup {
             retention: self.retention,
             verify: VerifySettings { cycle: Duration::from_secs(cycle_days * 86_400), rate: ByteCount(rate) },
         })
+    }
+}
+
+impl RawReplica {
+    fn check(self, first: &Path) -> Result<ReplicaSettings, SettingsError> {
+        let is_within = self.dir.starts_with(first) || first.starts_with(&self.dir);
+        if !self.dir.is_absolute() || is_within {
+            let rule = "give an absolute path that is not within backup.dir, best on another disk";
+            return Err(SettingsError::Range {
+                key: "backup.replica.dir",
+                value: self.dir.display().to_string(),
+                rule,
+            });
+        }
+        let interval_s = self.interval_s.unwrap_or(3600);
+        within(
+            "backup.replica.interval_s",
+            interval_s,
+            1,
+            604_800,
+            "give 1 to 604800 (a week); 3600 is the default",
+        )?;
+        let rate = self.bytes_per_second;
+        if let Some(rate) = rate {
+            within(
+                "backup.replica.bytes_per_second",
+                rate,
+                1 << 20,
+                u64::MAX,
+                "give 1048576 (1 MiB) or more",
+            )?;
+        }
+        let interval = Duration::from_secs(interval_s);
+        Ok(ReplicaSettings { dir: self.dir, interval, rate: rate.map(ByteCount) })
     }
 }
 

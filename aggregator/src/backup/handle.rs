@@ -15,6 +15,7 @@ use tokio::sync::Semaphore;
 
 use super::note::{Note, reasons_text};
 use super::record::{Settlement, Suspicion};
+use super::replica::ReplicaState;
 use super::vault::{LoadError, Reading, Vault};
 use super::{BackupSettings, Failure, Proposal};
 use crate::audit::{Audit, Record};
@@ -44,8 +45,9 @@ pub(super) struct Shared {
     pub(super) settings: BackupSettings,
     pub(super) clock: Clock,
     pub(super) places: Arc<Semaphore>,
-    events: Events,
+    pub(super) events: Events,
     audit: Audit,
+    pub(super) replica_states: Mutex<BTreeMap<NodeId, ReplicaState>>,
     vaults: Mutex<BTreeMap<NodeId, Slot>>,
 }
 
@@ -86,8 +88,8 @@ impl BackupStore {
         let names = tokio::task::spawn_blocking(move || folder::open_private(&path)).await;
         let names = names.map_err(io::Error::other).and_then(|names| names).map_err(error)?;
         let places = Arc::new(Semaphore::new(INTAKES_MAX));
-        let vaults = Mutex::default();
-        let shared = Arc::new(Shared { settings, clock, places, events, audit, vaults });
+        let (vaults, replica_states) = (Mutex::default(), Mutex::default());
+        let shared = Arc::new(Shared { settings, clock, places, events, audit, replica_states, vaults });
         let store = Self { shared };
         for node in names.iter().filter_map(|name| name.parse::<NodeId>().ok()) {
             // Told in the log, and to whoever asks for the node.

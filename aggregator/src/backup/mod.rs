@@ -3,7 +3,8 @@
 //! A node may add, read and list its own objects, append snapshots, and propose to let go of some; [`retention`] decides.
 //! The aggregator has no key: an object's name is its hash, and that is all the store needs to verify it, on arrival and
 //! on the rotating schedule of [`verify`]. [`account`] is what a node has, told by the receipts of `journal`; `vault` is a
-//! node's folder; `limits` is what finds room; `task` reads back and empties the trash. [`policies`] is
+//! node's folder; `limits` is what finds room; `task` reads back and empties the trash;
+//! `replica` keeps all of it in a second place. [`policies`] is
 //! what the signed configuration says of each node's backups, [`freshness`] whether they are what it promises.
 //!
 //! Invariants: who a node is, its certificate said, and no request names another; times are the aggregator's; nothing is
@@ -20,6 +21,7 @@ mod limits;
 mod note;
 pub mod policies;
 mod record;
+mod replica;
 mod retention;
 mod task;
 mod vault;
@@ -37,9 +39,10 @@ pub use journal::JournalError;
 pub use limits::Limits;
 pub use note::Note;
 pub use record::{Bound, Closure, Flaw, Settlement, Suspicion};
+pub use replica::{Replica, ReplicaSettings, ReplicaState, Replicated};
 pub use retention::{Decision, Proposal, decide, staying, unusual_snapshot};
 pub use task::BackupTask;
-pub use vault::{Appending, Begun, Incoming, LoadError, Reading, Vault};
+pub use vault::{Appending, Begun, Copied, Incoming, LoadError, Reading, Vault};
 pub use verify::VerifySettings;
 
 /// Settings of the store.
@@ -53,6 +56,8 @@ pub struct BackupSettings {
     pub retention: Retention,
     /// How everything is read back.
     pub verify: VerifySettings,
+    /// A second place, if there is one.
+    pub replica: Option<ReplicaSettings>,
 }
 
 /// A request that was not carried out, and why.

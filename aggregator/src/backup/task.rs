@@ -1,4 +1,5 @@
-//! What the store does by itself: it reads objects back, and removes what was in the trash for long enough.
+//! What the store does by itself: it reads objects back, removes what was in the trash for long enough, and keeps a second
+//! place.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,6 +7,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::handle::{BackupStore, blocking};
+use super::replica::Replica;
 use super::vault::Vault;
 use super::verify::{Step, rest};
 
@@ -31,7 +33,13 @@ impl BackupTask {
 
     /// Works until cancelled.
     pub async fn run(self, stop: CancellationToken) {
-        tokio::join!(self.expire(&stop), self.verify(&stop));
+        tokio::join!(self.expire(&stop), self.verify(&stop), self.replicate(stop.clone()));
+    }
+
+    async fn replicate(&self, stop: CancellationToken) {
+        if let Some(settings) = self.store.settings().replica.clone() {
+            Replica::new(self.store.clone(), settings).run(stop).await;
+        }
     }
 
     async fn expire(&self, stop: &CancellationToken) {

@@ -163,7 +163,7 @@ impl Vault {
         Ok((decided, notes))
     }
 
-    fn move_all(
+    pub(super) fn move_all(
         &self,
         objects: &[StoredObject],
         from: fn(StoredObject) -> PathBuf,

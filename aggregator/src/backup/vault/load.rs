@@ -47,6 +47,15 @@ impl Vault {
     /// # Errors
     /// When folder or journal cannot be used, or the journal is damaged.
     pub fn load(folder: &Path, node: NodeId, now: Timestamp) -> Result<(Arc<Self>, Vec<Note>), LoadError> {
+        Self::load_as(folder, node, now, false)
+    }
+
+    pub(super) fn load_as(
+        folder: &Path,
+        node: NodeId,
+        now: Timestamp,
+        is_copy: bool,
+    ) -> Result<(Arc<Self>, Vec<Note>), LoadError> {
         let root = folder.join(node.to_string());
         let io = |source| LoadError::Io { path: root.clone(), source };
         make_folders(&root).map_err(io)?;
@@ -69,7 +78,7 @@ impl Vault {
         if records.len() > 2 * shortest.len() + LINES_SPARE {
             journal = journal.rewrite(node, &shortest)?;
         }
-        let mut state = State { account, journal, hour: Default::default() };
+        let mut state = State { account, journal, hour: Default::default(), is_copy };
         let notes = Reconciliation { root: &root, state: &mut state, now, notes: Vec::new() }
             .run(&present)
             .map_err(|error| match error {

@@ -1,7 +1,7 @@
 //! One node's folder: its objects, its journal, and the account that tells what is in both.
 //!
-//! `load` brings folder and journal together at the start, `intake` takes objects in, `read` gives them out, `deletion`
-//! moves them to the trash, back, and away, `audit` reads them back. All of it blocks; `store` calls it where that may be.
+//! `load` brings folder and journal together at the start, `intake` takes objects in, `read` gives them out, `copy`
+//! brings them to another place, `deletion` moves them to the trash, back, and away, `audit` reads them back. All of it blocks; `store` calls it where that may be.
 //!
 //! Invariants: a receipt is written after its object is durable in its place; an object is replaced only where it is
 //! known to be damaged, and only by the bytes that it is named for; the lock is held for renames and lines of the
@@ -10,6 +10,7 @@
 #![expect(clippy::disallowed_methods, reason = "an edge: a vault is a folder")]
 
 mod audit;
+mod copy;
 mod deletion;
 mod intake;
 mod load;
@@ -25,6 +26,7 @@ use campanile_common::id::NodeId;
 use campanile_common::time::Timestamp;
 use campanile_common::wire::v1::store::StoreFailure;
 
+pub use copy::Copied;
 pub use intake::{Appending, Begun, Incoming};
 pub use load::LoadError;
 pub use read::Reading;
@@ -52,6 +54,8 @@ struct State {
     account: Account,
     journal: Journal,
     hour: HourCount,
+    /// A second place raises no alarms: nobody would settle them.
+    is_copy: bool,
 }
 
 impl State {
@@ -75,6 +79,9 @@ impl State {
         proposed: u64,
         now: Timestamp,
     ) -> Result<Option<Note>, JournalError> {
+        if self.is_copy {
+            return Ok(None);
+        }
         let open = self.account.open_reasons();
         if reasons.iter().all(|reason| open.contains(reason)) {
             return Ok(None);
