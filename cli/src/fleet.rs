@@ -1,8 +1,9 @@
-//! `fleet`: making a fleet — its authority, its first operator's key, its CA.
+//! `fleet`: making a fleet — its authority, its first operator's key, its CA, and the key that opens every backup.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use age::secrecy::ExposeSecret as _;
 use anyhow::{Context as _, bail};
 use campanile_common::authority::{Document, Operator, OperatorKey, Role, SignedAuthority};
 use campanile_common::fleet::{AUTHORITY_DIR, CA_FILE, CA_KEY_FILE, FLEET_FILE, FleetFile, authority_file};
@@ -26,6 +27,10 @@ use crate::os::{clock, file, random};
 const VALIDITY: Duration = Duration::from_secs(3653 * 24 * 3600);
 /// Folder of the recovery keys within the operator's folder, until they are moved away.
 const RECOVERY_DIR: &str = "recovery";
+/// The age identity that opens the backups of every node whose policy names its recipient; in the recovery folder.
+const ESCROW_KEY_FILE: &str = "escrow.key";
+/// Its recipient, in the operator's folder.
+pub const ESCROW_FILE: &str = "escrow.pub";
 /// The CA is valid from a little before now, for machines whose clocks lag.
 const CLOCK_LAG: Duration = Duration::from_secs(3600);
 
@@ -39,7 +44,8 @@ pub enum Verb {
 
 The operator's key goes to the profile folder (CAMPANILE_CONFIG_DIR, or ~/.config/campanile), encrypted under
 a passphrase. The recovery keys go to `recovery/` beside it: move them to places off-line, each to another; with one
-of them `campanile operator recover` makes a new operator. Nothing that exists is overwritten.")]
+of them `campanile operator recover` makes a new operator. `recovery/escrow.key` opens the backups of every node, also
+of one that is lost: whoever has it reads them all. Its recipient is in `escrow.pub`. Nothing that exists is overwritten.")]
     Init(Init),
 }
 
@@ -97,12 +103,10 @@ fn init(context: &mut Context<'_>, arguments: &Init) -> anyhow::Result<Exit> {
         plan.operator,
         plan.operator_dir.display()
     ))?;
-    if plan.recovery_keys > 0 {
-        context.hint(&format!(
-            "recovery keys in {}: move them off this machine now, each to another place",
-            operator_dir.join(RECOVERY_DIR).display()
-        ))?;
-    }
+    context.hint(&format!(
+        "recovery keys and the key of all backups in {}: move them off this machine now, each to another place",
+        operator_dir.join(RECOVERY_DIR).display()
+    ))?;
     context.hint(
         "keep a copy of the operator key and its passphrase: without them the fleet takes no more orders",
     )?;
@@ -149,6 +153,7 @@ pub fn create(plan: &Plan<'_>) -> anyhow::Result<FleetFile> {
         aggregator_id: AggregatorId::from_bytes(random::bytes()),
         authority: signed.digest(),
     };
+    let escrow = age::x25519::Identity::generate();
     let encrypted = keyring::lock(&key, plan.passphrase, plan.work)?;
     let (ca, ca_key) = certificate_authority(plan)?;
     let mut fleet_json = serde_json::to_vec_pretty(&fleet)?;
@@ -160,9 +165,11 @@ pub fn create(plan: &Plan<'_>) -> anyhow::Result<FleetFile> {
     }
     file::write_new(&plan.operator_dir.join(KEY_FILE), &encrypted, file::SECRET)?;
     key::store_public(plan.operator_dir, &key.public())?;
-    if !recovery.is_empty() {
-        file::make_private_dir(&plan.operator_dir.join(RECOVERY_DIR))?;
-    }
+    file::make_private_dir(&plan.operator_dir.join(RECOVERY_DIR))?;
+    let path = plan.operator_dir.join(RECOVERY_DIR).join(ESCROW_KEY_FILE);
+    file::write_new(&path, escrow_text(&escrow, plan.name).as_bytes(), file::SECRET)?;
+    let recipient = format!("{}\n", escrow.to_public());
+    file::write_new(&plan.operator_dir.join(ESCROW_FILE), recipient.as_bytes(), file::PUBLIC)?;
     for (index, key) in recovery.iter().enumerate() {
         let path = plan.operator_dir.join(RECOVERY_DIR).join(format!("recovery-{}.key", index + 1));
         file::write_new(&path, keyring::recovery_text(key).as_bytes(), file::SECRET)?;
@@ -181,7 +188,8 @@ pub fn create(plan: &Plan<'_>) -> anyhow::Result<FleetFile> {
 fn check_free(aggregator_dir: &Path, operator_dir: &Path) -> anyhow::Result<()> {
     let shared = [FLEET_FILE, CA_FILE, AUTHORITY_DIR];
     let of_aggregator = shared.iter().chain(&[CA_KEY_FILE]).map(|name| aggregator_dir.join(name));
-    let of_operator = shared.iter().chain(&[KEY_FILE, RECOVERY_DIR]).map(|name| operator_dir.join(name));
+    let of_operator =
+        shared.iter().chain(&[KEY_FILE, RECOVERY_DIR, ESCROW_FILE]).map(|name| operator_dir.join(name));
     for path in of_aggregator.chain(of_operator) {
         if path.symlink_metadata().is_ok() {
             bail!(
@@ -192,6 +200,15 @@ fn check_free(aggregator_dir: &Path, operator_dir: &Path) -> anyhow::Result<()> 
         }
     }
     Ok(())
+}
+
+/// As `age -d -i` and `age-keygen -y` read it.
+fn escrow_text(identity: &age::x25519::Identity, fleet: &str) -> Zeroizing<String> {
+    let (recipient, secret) = (identity.to_public(), identity.to_string());
+    Zeroizing::new(format!(
+        "# opens the backups of fleet {fleet}\n# public key: {recipient}\n{}\n",
+        secret.expose_secret()
+    ))
 }
 
 fn authority(
@@ -287,6 +304,21 @@ mod tests {
         }
         assert!(!folder.path().join("operator").join(CA_KEY_FILE).exists());
         assert!(!folder.path().join("aggregator").join(KEY_FILE).exists());
+    }
+
+    #[test]
+    fn the_key_of_all_backups_belongs_to_its_recipient_and_lies_with_the_recovery_keys_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        make(folder.path()).unwrap();
+        let operator = folder.path().join("operator");
+        let key = operator.join(RECOVERY_DIR).join(ESCROW_KEY_FILE);
+        assert_eq!(fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
+        let text = fs::read_to_string(key).unwrap();
+        let identity: age::x25519::Identity = text.lines().last().unwrap().parse().unwrap();
+        let recipient = fs::read_to_string(operator.join(ESCROW_FILE)).unwrap();
+        assert_eq!(recipient.trim(), identity.to_public().to_string());
+        assert!(text.contains(recipient.trim()));
+        assert!(!folder.path().join("aggregator").join(RECOVERY_DIR).exists());
     }
 
     #[test]

@@ -8,6 +8,7 @@ use clap::Args;
 
 use crate::context::Context;
 use crate::exit::Exit;
+use crate::fleet::ESCROW_FILE;
 use crate::os::file;
 
 /// Where to write it.
@@ -44,8 +45,8 @@ mode = "0644"
 # A change of another hand is put right here; without this line it is only told.
 on_drift = "enforce"
 
-# What is backed up, when, and how long it is kept. `escrow` names who can restore once a node is lost: put your own
-# recipient there, made with age-keygen and kept off-line.
+# What is backed up, when, and how long it is kept. `escrow` names who can restore once a node is lost: the recipient of
+# the key that `campanile fleet init` made, or of another that age-keygen makes; the key itself is kept off-line.
 #
 #   [backup.etc]
 #   paths = ["/etc"]
@@ -97,6 +98,16 @@ include = ["fleet.toml", "groups/*.toml", "nodes/*.toml"]
 path = "./bundle.schema.json"
 "#;
 
+/// The fleet's layer, with the recipient that `fleet init` made on this machine.
+fn with_escrow(context: &Context<'_>) -> anyhow::Result<String> {
+    let Ok(dir) = context.environment.config_dir() else { return Ok(FLEET.to_owned()) };
+    let path = dir.join(ESCROW_FILE);
+    if !path.exists() {
+        return Ok(FLEET.to_owned());
+    }
+    Ok(FLEET.replace("age1...", file::read_text(&path)?.trim()))
+}
+
 /// Carries it out.
 ///
 /// # Errors
@@ -111,8 +122,9 @@ pub(crate) fn run(context: &mut Context<'_>, arguments: &Init) -> anyhow::Result
         }
     }
     let schema = serde_json::to_string_pretty(&schema())? + "\n";
+    let fleet = with_escrow(context)?;
     for (path, text) in [
-        ("fleet.toml", FLEET),
+        ("fleet.toml", fleet.as_str()),
         ("groups/web.toml", GROUP),
         ("nodes/example.toml", NODE),
         ("files/robots.txt", "User-agent: *\nDisallow:\n"),
