@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 
+import backup
 import config
 import machine
 import orders
@@ -248,6 +249,8 @@ PARTS = {
                                "config.plan_all", "config.plan_none")),
     "config-peers": (config.peers, ("config.push_ansible", "config.push_salt")),
     "config-files": (config.files, ("config.files", "config.files_same")),
+    "backup": (backup.backup, tuple(backup.figures_of("own"))),
+    "backup-peer": (backup.peer, tuple(backup.figures_of("restic"))),
     "orders-1000": (orders.swarm_orders, ("order.swarm_cpu", "order.swarm_time")),
     "swarm-1000": (lambda options: swarm(options, 1000), ("swarm.1000.memory", "swarm.1000.cpu")),
     "swarm-5000": (lambda options: swarm(options, 5000), ("swarm.5000.memory", "swarm.5000.cpu")),
