@@ -43,7 +43,8 @@ def peer(options):
 def measured(options, name, tool):
     master = os.path.join(options.scratch, "backup-master")
     if not os.path.isdir(master):
-        make_tree(master)
+        # In a process of its own: the kernel counts the largest set of whoever starts a program as the program's.
+        subprocess.run([sys.executable, "-B", __file__, master], check=True)
     rows = {step: [] for step in STEPS}
     memories, sizes = [], []
     for number in range(RUNS):
@@ -60,8 +61,9 @@ def measured(options, name, tool):
             cpu, memory = run(*at_work.command(step))
             rows[step].append(cpu)
             peak = max(peak, memory)
+            if step == "first":
+                sizes.append(size_of(at_work.repository) / 1e6)
         memories.append(peak / MEBIBYTE)
-        sizes.append(size_of(at_work.repository) / 1e6)
         if digest(at_work.restored()) != digest(tree):
             raise RuntimeError(f"what {name} restored is not what was saved")
         shutil.rmtree(folder)
@@ -174,7 +176,8 @@ def make_tree(folder):
         "text": spliced,
         "noise": chance.randbytes,
         "zero": lambda length: chance.randbytes(length) if chance.random() < 0.1 else bytes(length),
-        "records": lambda length: b"".join(chance.randbytes(32) + b"RECORD--" * 4 for _ in range(length // 64)),
+        "records": lambda length: b"".join(
+            number.to_bytes(8, "little") + chance.randbytes(24) + b"RECORD--" * 4 for number in range(length // 64)),
     }
     os.makedirs(os.path.join(folder, "large"))
     blocks = (TREE_BYTES - total) // len(kinds) // BLOCK

@@ -60,7 +60,7 @@ BUDGETS = {
     "backup.own.check": Budget("all of it read back and verified: CPU", "s", 3, 1),
     "backup.own.restore": Budget("all of it restored, verified: CPU", "s", 6.1, 4.7),
     "backup.own.memory": Budget("largest memory (RSS) of any of these", "MiB", 128, 64),
-    "backup.own.repository": Budget("the repository of the first and the changed", "MB", 480, 440),
+    "backup.own.repository": Budget("its repository", "MB", 480, 440),
     "backup.restic.first": Budget("restic: first: CPU", "s"),
     "backup.restic.unchanged": Budget("restic: nothing changed: CPU", "s"),
     "backup.restic.changed": Budget("restic: 1 % changed: CPU", "s"),
