@@ -5,6 +5,7 @@
 
 mod cutting;
 mod hooks;
+mod keeping;
 mod keys;
 mod running;
 mod support;
