@@ -7,5 +7,6 @@ mod cutting;
 mod hooks;
 mod keeping;
 mod keys;
+mod killing;
 mod running;
 mod support;
