@@ -7,7 +7,7 @@ use campanile_backup::repository::Repository;
 use campanile_backup::save::{self, Outcome, Request, SaveError};
 use campanile_common::api::{BackupFigures, BackupLine, BackupResult, BackupVerb};
 
-use super::error::BackupError;
+use super::error::{BackupError, chain};
 use super::escrow;
 use super::hook::Saved;
 use super::job::{Job, PROGRAM_TAG, Source};
@@ -48,7 +48,9 @@ impl Program {
         let outcome = saved?;
         self.tell_unread(&outcome);
         // Whoever removes works alone.
-        lock.map_or(Ok(()), SharedLock::release)?;
+        if let Some(Err(error)) = lock.map(SharedLock::release) {
+            self.output.problem(chain(&error));
+        }
         let let_go = self.keep(&job, &repository);
         let result = if is_cleaned_up {
             result
