@@ -523,12 +523,15 @@ fn a_stream_is_saved_as_one_file_if_it_ended_well() {
     assert_eq!(repository.snapshots().unwrap().len(), 1);
 }
 
-/// What is appended last: the packs and the label.
+/// Remembers the snapshot that was appended last.
 #[derive(Debug, Default)]
 struct Appended {
     memory: Memory,
-    last: Mutex<Option<(ObjectId, BTreeSet<ObjectId>, Option<String>)>>,
+    last: Mutex<Option<Appending>>,
 }
+
+/// A snapshot, its packs and its label.
+type Appending = (ObjectId, BTreeSet<ObjectId>, Option<String>);
 
 impl Appended {
     /// The packs of `outcome`, which was appended last.
