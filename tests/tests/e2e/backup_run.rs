@@ -96,7 +96,7 @@ impl Backups {
 
     /// The node's folder in the aggregator's store.
     fn store(&self) -> PathBuf {
-        let id = self.configured.fleet.node(NODE)["id"].as_str().unwrap().to_owned();
+        let id = self.configured.fleet.node(NODE)["nodeId"].as_str().unwrap().to_owned();
         self.configured.fleet.aggregator_state().join("backup").join(id)
     }
 
