@@ -152,6 +152,11 @@ impl Index {
         self.blobs.get(&blob).map(|short| self.location(blob, *short))
     }
 
+    /// Which of [`Index::packs`] a blob lies in; none when no pack is known to hold it.
+    pub fn pack_of(&self, blob: Blob) -> Option<usize> {
+        self.blobs.get(&blob).map(|short| place(short.pack))
+    }
+
     /// Whether a blob is known.
     pub fn has(&self, blob: Blob) -> bool {
         self.blobs.contains_key(&blob)
@@ -179,10 +184,14 @@ impl Index {
 
     fn location(&self, blob: Blob, short: Short) -> Location {
         let Short { pack, offset, length, uncompressed } = short;
-        let pack = self.packs[usize::try_from(pack).expect("an index of the list")];
+        let pack = self.packs[place(pack)];
         let uncompressed = (uncompressed > 0).then_some(uncompressed);
         Location { pack, entry: Entry { blob, offset, length, uncompressed } }
     }
+}
+
+fn place(pack: u32) -> usize {
+    usize::try_from(pack).expect("an index of the list")
 }
 
 #[cfg(test)]
@@ -204,6 +213,7 @@ mod tests {
         index.add_file(&file);
         for entry in entries {
             assert_eq!(index.find(entry.blob), Some(Location { pack, entry }));
+            assert_eq!(index.pack_of(entry.blob), Some(0));
         }
         let tree = Blob { kind: BlobKind::Tree, ..entries[0].blob };
         assert!(!index.has(tree) && index.len() == 2 && index.packs() == [pack]);

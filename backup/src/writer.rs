@@ -3,17 +3,17 @@
 //! Used by all who add blobs: a save, a prune that packs anew, a copy. A pack is named by an index only after it is
 //! stored, so that an index never promises what is not there. Packs that no index names are what a cut leaves.
 //!
-//! Memory: one pack of each kind that is filled, and one that is being stored; [`Writer::add`] waits meanwhile.
+//! Memory: one pack of each kind that is filled, and one that is being stored; [`Writer::add`] waits meanwhile. Beside
+//! them some 50 bytes for each blob that was claimed.
 
-use std::collections::HashSet;
-use std::hash::BuildHasherDefault;
+use std::collections::BTreeSet;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use crate::backend::{Object, ObjectKind};
 use crate::id::ObjectId;
-use crate::index::{INDEX_BLOBS_MAX, IdHasher, Index, IndexFile, IndexPack};
+use crate::index::{INDEX_BLOBS_MAX, IdMap, Index, IndexFile, IndexPack};
 use crate::pack::{Blob, BlobKind, Pack, PackBuilder, SealedBlob};
 use crate::repository::{Repository, RepositoryError};
 
@@ -22,6 +22,8 @@ use crate::repository::{Repository, RepositoryError};
 pub struct Written {
     /// Packs, in the order in which they were stored.
     pub packs: Vec<ObjectId>,
+    /// Of these packs, those with a blob that [`Writer::need`] was told of.
+    pub needed: BTreeSet<ObjectId>,
     /// Index objects.
     pub indexes: Vec<ObjectId>,
     /// Blobs of files' content.
@@ -39,21 +41,47 @@ pub struct Written {
 pub struct Writer {
     shared: Mutex<Filling>,
     repository: Repository,
-    storing: JoinHandle<Result<Written, RepositoryError>>,
+    storing: JoinHandle<Result<Stored, RepositoryError>>,
 }
 
 #[derive(Debug)]
 struct Filling {
     /// Blobs that were claimed since the writer was made.
-    claimed: HashSet<Blob, BuildHasherDefault<IdHasher>>,
-    data: PackBuilder,
-    trees: PackBuilder,
+    claimed: IdMap<Blob, Claimed>,
+    data: Kind,
+    trees: Kind,
     data_blobs: u64,
     tree_blobs: u64,
     plain_bytes: u64,
     stored_bytes: u64,
     /// Gone when the thread that stores has failed.
     packs: SyncSender<Pack>,
+}
+
+/// Packs of one kind of blobs.
+#[derive(Debug, Default)]
+struct Kind {
+    builder: PackBuilder,
+    /// How many were closed: the number of the one that is filled.
+    number: u32,
+}
+
+/// What became of a claimed blob.
+#[derive(Debug, Default)]
+struct Claimed {
+    /// It lies in this pack of its kind, once it was added.
+    pack: u32,
+    /// Whether what is being made counts on it.
+    is_needed: bool,
+}
+
+/// What the thread stored.
+#[derive(Debug, Default)]
+struct Stored {
+    written: Written,
+    /// The same packs by kind, each in the order in which they were closed.
+    data: Vec<ObjectId>,
+    trees: Vec<ObjectId>,
 }
 
 impl Writer {
@@ -64,9 +92,9 @@ impl Writer {
         let for_thread = repository.clone();
         let storing = thread::spawn(move || store(&for_thread, &received));
         let shared = Mutex::new(Filling {
-            claimed: HashSet::default(),
-            data: PackBuilder::default(),
-            trees: PackBuilder::default(),
+            claimed: IdMap::default(),
+            data: Kind::default(),
+            trees: Kind::default(),
             data_blobs: 0,
             tree_blobs: 0,
             plain_bytes: 0,
@@ -83,7 +111,28 @@ impl Writer {
     /// Whether the caller is to add `blob`: `index` does not have it, and nobody claimed it before. Who claims a blob
     /// and does not add it must give the run up, for others count on it.
     pub fn claim(&self, index: &Index, blob: Blob) -> bool {
-        !index.has(blob) && self.filling().claimed.insert(blob)
+        use std::collections::hash_map::Entry;
+
+        if index.has(blob) {
+            return false;
+        }
+        match self.filling().claimed.entry(blob) {
+            Entry::Occupied(_) => false,
+            Entry::Vacant(vacant) => {
+                vacant.insert(Claimed::default());
+                true
+            }
+        }
+    }
+
+    /// Says that what is being made counts on these blobs; those that were never claimed are of no concern.
+    pub fn need(&self, blobs: impl IntoIterator<Item = Blob>) {
+        let mut filling = self.filling();
+        for blob in blobs {
+            if let Some(claimed) = filling.claimed.get_mut(&blob) {
+                claimed.is_needed = true;
+            }
+        }
     }
 
     /// Adds a claimed blob of `plain_length` bytes. Waits while packs are filled faster than they are stored.
@@ -93,7 +142,7 @@ impl Writer {
     pub fn add(&self, sealed: &SealedBlob, plain_length: usize) -> Result<(), WriterStopped> {
         let mut filling = self.filling();
         let filling = &mut *filling;
-        let builder = match sealed.blob.kind {
+        let kind = match sealed.blob.kind {
             BlobKind::Data => {
                 filling.data_blobs += 1;
                 &mut filling.data
@@ -105,11 +154,13 @@ impl Writer {
         };
         filling.plain_bytes += plain_length as u64;
         filling.stored_bytes += sealed.bytes.len() as u64;
-        builder.add(sealed);
-        if !builder.is_full() {
+        filling.claimed.entry(sealed.blob).or_default().pack = kind.number;
+        kind.builder.add(sealed);
+        if !kind.builder.is_full() {
             return Ok(());
         }
-        let pack = std::mem::take(builder).finish(self.repository.key());
+        kind.number += 1;
+        let pack = std::mem::take(&mut kind.builder).finish(self.repository.key());
         // The lock is held while this waits: the others would have to wait for room as well.
         filling.packs.send(pack).map_err(|_| WriterStopped)
     }
@@ -123,16 +174,44 @@ impl Writer {
     /// When the thread that stores has panicked.
     pub fn finish(self) -> Result<Written, RepositoryError> {
         let filling = self.shared.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let Filling { data, trees, data_blobs, tree_blobs, plain_bytes, stored_bytes, packs, .. } = filling;
-        for builder in [data, trees] {
+        let Filling { claimed, data, trees, data_blobs, tree_blobs, plain_bytes, stored_bytes, packs } =
+            filling;
+        for Kind { builder, .. } in [data, trees] {
             // When nobody receives, the thread has failed, and says so below.
             if builder.is_empty() || packs.send(builder.finish(self.repository.key())).is_err() {
                 continue;
             }
         }
         drop(packs);
-        let written = self.storing.join().expect("storing packs does not panic")?;
-        Ok(Written { data_blobs, tree_blobs, plain_bytes, stored_bytes, ..written })
+        let stored = self.storing.join().expect("storing packs does not panic")?;
+        let needed = stored.needed(&claimed);
+        Ok(Written { needed, data_blobs, tree_blobs, plain_bytes, stored_bytes, ..stored.written })
+    }
+}
+
+impl Stored {
+    fn add(&mut self, pack: &Pack) {
+        self.written.packs.push(pack.id);
+        match pack.entries.first().map(|entry| entry.blob.kind) {
+            Some(BlobKind::Tree) => self.trees.push(pack.id),
+            Some(BlobKind::Data) | None => self.data.push(pack.id),
+        }
+    }
+
+    /// Packs with a blob that is needed.
+    fn needed(&self, claimed: &IdMap<Blob, Claimed>) -> BTreeSet<ObjectId> {
+        let (mut data, mut trees) = (vec![false; self.data.len()], vec![false; self.trees.len()]);
+        for (blob, claimed) in claimed.iter().filter(|(_, claimed)| claimed.is_needed) {
+            let packs = match blob.kind {
+                BlobKind::Data => &mut data,
+                BlobKind::Tree => &mut trees,
+            };
+            // One that was claimed and not added is in none: its run was given up.
+            let pack = usize::try_from(claimed.pack).ok().and_then(|number| packs.get_mut(number));
+            pack.into_iter().for_each(|is_needed| *is_needed = true);
+        }
+        let all = self.data.iter().zip(data).chain(self.trees.iter().zip(trees));
+        all.filter(|(_, is_needed)| *is_needed).map(|(id, _)| *id).collect()
     }
 }
 
@@ -141,24 +220,24 @@ impl Writer {
 #[error("packs are no longer stored")]
 pub struct WriterStopped;
 
-fn store(repository: &Repository, packs: &Receiver<Pack>) -> Result<Written, RepositoryError> {
-    let mut written = Written::default();
+fn store(repository: &Repository, packs: &Receiver<Pack>) -> Result<Stored, RepositoryError> {
+    let mut stored = Stored::default();
     let mut index = IndexFile::default();
     let mut blobs = 0;
     for pack in packs {
         repository.backend().put(Object::new(ObjectKind::Pack, pack.id), &pack.bytes)?;
         index.packs.push(IndexPack::new(pack.id, &pack.entries));
         blobs += pack.entries.len();
-        written.packs.push(pack.id);
+        stored.add(&pack);
         if blobs >= INDEX_BLOBS_MAX {
-            written.indexes.push(repository.write_document(ObjectKind::Index, &index)?);
+            stored.written.indexes.push(repository.write_document(ObjectKind::Index, &index)?);
             (index, blobs) = (IndexFile::default(), 0);
         }
     }
     if !index.packs.is_empty() {
-        written.indexes.push(repository.write_document(ObjectKind::Index, &index)?);
+        stored.written.indexes.push(repository.write_document(ObjectKind::Index, &index)?);
     }
-    Ok(written)
+    Ok(stored)
 }
 
 #[cfg(test)]
@@ -207,6 +286,29 @@ mod tests {
         let known = repository.read_located(index.blobs().next().unwrap()).unwrap();
         assert!(!add(&writer, &repository, &index, &known).unwrap());
         assert_eq!(writer.finish().unwrap(), Written::default());
+    }
+
+    #[test]
+    fn of_the_packs_those_with_a_needed_blob_are_told_apart() {
+        let repository = Repository::create(Arc::new(Memory::default()), MasterKey::generate()).unwrap();
+        let (none, writer) = (Index::default(), Writer::new(&repository));
+        let blob = |number: u64| Blob { kind: BlobKind::Data, id: ObjectId::of(&noise(1_000_000, number)) };
+        for number in 0..40 {
+            // The one of the second pack is needed before it is added, the one of the last after.
+            if number == 20 {
+                assert!(writer.claim(&none, blob(20)));
+                writer.need([blob(20)]);
+                let mut compressor = Compressor::new().unwrap();
+                let sealed = compressor.seal(repository.key(), blob(20), &noise(1_000_000, 20)).unwrap();
+                writer.add(&sealed, 1_000_000).unwrap();
+                continue;
+            }
+            assert!(add(&writer, &repository, &none, &noise(1_000_000, number)).unwrap());
+        }
+        writer.need([blob(39), blob(1000)]);
+        let written = writer.finish().unwrap();
+        assert_eq!(written.packs.len(), 3);
+        assert_eq!(written.needed, BTreeSet::from([written.packs[1], written.packs[2]]));
     }
 
     /// Takes one pack and then nothing more.

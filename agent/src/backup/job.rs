@@ -1,6 +1,6 @@
 //! A policy as this program needs it: what is saved, where to, for whom, and what runs around it. Pure.
 //!
-//! When it runs and how long its snapshots are kept is for others.
+//! When it runs is for others.
 
 use std::num::NonZeroU64;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use campanile_backup::save::{Marker, PatternError, Rules};
 use campanile_common::backup::{
-    self, Files, Policy, PolicyFileError, PolicyName, PolicyNameError, policy_from_file,
+    self, Files, Keep, Policy, PolicyFileError, PolicyName, PolicyNameError, policy_from_file,
 };
 use campanile_common::unit::ByteCount;
 
@@ -29,6 +29,8 @@ pub(super) struct Job {
     pub(super) after: Vec<Vec<String>>,
     pub(super) hook_timeout: Duration,
     pub(super) target: Target,
+    /// Which of its snapshots stay.
+    pub(super) keep: Keep,
     /// Who can open the repository beside this node.
     pub(super) escrow: Vec<String>,
     /// Bytes a second.
@@ -85,6 +87,7 @@ impl Job {
             after: policy.hooks.after,
             hook_timeout: policy.hooks.timeout,
             target: policy.target.into(),
+            keep: policy.keep,
             escrow: policy.escrow,
             read_limit: limit(policy.read_limit),
             write_limit: limit(policy.write_limit),
@@ -141,7 +144,7 @@ mod tests {
         assert!(job.rules.is_one_file_system() && job.rules.markers().len() == 1);
         assert_eq!((job.read_limit, job.write_limit), (NonZeroU64::new(20 << 20), None));
         assert_eq!((job.hook_timeout.as_secs(), job.before.len()), (5400, 1));
-        assert_eq!(job.target, Target::Folder("/backup".into()));
+        assert_eq!((&job.target, job.keep.last), (&Target::Folder("/backup".into()), 3));
         assert_eq!(job.drill_command("/d").unwrap(), ["check", "/d/srv"]);
         let job =
             parse(json!({ "command": ["pg_dump"], "file_name": "db.sql", "target": "dir:/b" })).unwrap();

@@ -1,11 +1,13 @@
 //! No more than so many bytes a second are stored.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroU64;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use campanile_backup::backend::{Backend, BackendError, Listed, Object, ObjectKind};
+use campanile_backup::id::ObjectId;
 
 use crate::os::stopwatch::{Stopwatch, pause};
 
@@ -26,6 +28,16 @@ impl Limited {
     pub(super) fn new(inner: Arc<dyn Backend>, bytes_per_second: NonZeroU64) -> Self {
         Self { inner, bytes_per_second, watch: Stopwatch::start(), paid: Mutex::default() }
     }
+
+    fn wait(&self, bytes: u64) {
+        let wait = {
+            let mut paid = self.paid.lock().unwrap_or_else(PoisonError::into_inner);
+            let now = self.watch.elapsed();
+            *paid = pay(*paid, now, bytes, self.bytes_per_second);
+            paid.saturating_sub(now)
+        };
+        pause(wait);
+    }
 }
 
 /// When what is stored now is paid for.
@@ -36,13 +48,7 @@ fn pay(paid: Duration, now: Duration, bytes: u64, bytes_per_second: NonZeroU64) 
 
 impl Backend for Limited {
     fn put(&self, object: Object, bytes: &[u8]) -> Result<(), BackendError> {
-        let wait = {
-            let mut paid = self.paid.lock().unwrap_or_else(PoisonError::into_inner);
-            let now = self.watch.elapsed();
-            *paid = pay(*paid, now, bytes.len() as u64, self.bytes_per_second);
-            paid.saturating_sub(now)
-        };
-        pause(wait);
+        self.wait(bytes.len() as u64);
         self.inner.put(object, bytes)
     }
 
@@ -56,6 +62,22 @@ impl Backend for Limited {
 
     fn remove(&self, object: Object) -> Result<(), BackendError> {
         self.inner.remove(object)
+    }
+
+    // Not as put and remove do: what is behind it needs to know what belongs together.
+    fn append(
+        &self,
+        snapshot: ObjectId,
+        bytes: &[u8],
+        packs: &BTreeSet<ObjectId>,
+        label: Option<&str>,
+    ) -> Result<(), BackendError> {
+        self.wait(bytes.len() as u64);
+        self.inner.append(snapshot, bytes, packs, label)
+    }
+
+    fn remove_all(&self, objects: &[Object]) -> Result<Vec<(Object, String)>, BackendError> {
+        self.inner.remove_all(objects)
     }
 }
 

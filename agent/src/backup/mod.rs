@@ -13,6 +13,7 @@ mod error;
 mod escrow;
 mod hook;
 mod job;
+mod keep;
 mod key;
 mod limit;
 mod list;

@@ -188,16 +188,20 @@ impl Program {
         repository: &Repository,
         target: &Target,
     ) -> Result<Option<SharedLock>, BackupError> {
+        let take = || SharedLock::take(repository, self.holder(), file_time());
+        Ok(target.has_locks().then(take).transpose()?)
+    }
+
+    /// Who takes locks here.
+    pub(super) fn holder(&self) -> Holder {
         let own = user::own();
-        let holder = Holder {
+        Holder {
             hostname: self.place.node.clone(),
             username: own.name,
             pid: u32::try_from(rustix::process::getpid().as_raw_nonzero().get()).unwrap_or(0),
             uid: own.uid,
             gid: own.gid,
-        };
-        let take = || SharedLock::take(repository, holder, file_time());
-        Ok(target.has_locks().then(take).transpose()?)
+        }
     }
 
     /// Takes one of this node's own locks; held until it is dropped.

@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
+use campanile_backup::lock::SharedLock;
 use campanile_backup::repository::Repository;
 use campanile_backup::save::{self, Outcome, Request, SaveError};
 use campanile_common::api::{BackupFigures, BackupLine, BackupResult, BackupVerb};
 
-use super::error::BackupError;
+use super::error::{BackupError, chain};
 use super::escrow;
 use super::hook::Saved;
 use super::job::{Job, PROGRAM_TAG, Source};
+use super::keep::LetGo;
 use super::pace::Pace;
 use super::place::{Done, Program, file_time};
 use crate::os::group::{self, GroupCommand};
@@ -45,13 +47,18 @@ impl Program {
         let is_cleaned_up = self.run_after(&job, Saved { result, snapshot: snapshot.as_deref() });
         let outcome = saved?;
         self.tell_unread(&outcome);
+        // Whoever removes works alone.
+        if let Some(Err(error)) = lock.map(SharedLock::release) {
+            self.output.problem(chain(&error));
+        }
+        let let_go = self.keep(&job, &repository);
         let result = if is_cleaned_up {
             result
         } else {
             self.output.problem("the snapshot was made, but a hook after it failed".to_owned());
             BackupResult::Failed
         };
-        let (repository, figures) = (repository.config().id.to_string(), figures(&outcome));
+        let (repository, figures) = (repository.config().id.to_string(), figures(&outcome, &let_go));
         Ok(Done { result, repository, snapshot, figures })
     }
 
@@ -116,6 +123,7 @@ impl Program {
         let mut request = Request::new(paths, self.place.node.clone(), file_time());
         request.rules = job.rules.clone();
         request.tags = vec![PROGRAM_TAG.to_owned(), job.name.tag()];
+        request.label = Some(job.name.to_string());
         request.bytes_per_second = job.read_limit;
         (request.username, request.uid, request.gid) = (own.name, own.uid, own.gid);
         request
@@ -129,7 +137,7 @@ impl Program {
     }
 }
 
-fn figures(outcome: &Outcome) -> BackupFigures {
+fn figures(outcome: &Outcome, let_go: &LetGo) -> BackupFigures {
     let summary = &outcome.summary;
     BackupFigures {
         files: summary.total_files_processed,
@@ -140,6 +148,9 @@ fn figures(outcome: &Outcome) -> BackupFigures {
         added_bytes: summary.data_added,
         stored_bytes: summary.data_added_packed,
         unread: outcome.unread_count,
+        forgotten: let_go.snapshots,
+        stays: let_go.stays,
+        freed_bytes: let_go.bytes,
         ..BackupFigures::default()
     }
 }

@@ -72,7 +72,10 @@ fn figures_text(verb: BackupVerb, figures: &BackupFigures) -> String {
     match verb {
         BackupVerb::Run => {
             let (new, changed) = (figures.files_new, figures.files_changed);
-            format!(", {files} files ({new} new, {changed} changed), {bytes}, {stored} stored{unread}")
+            let let_go = let_go_text(figures);
+            format!(
+                ", {files} files ({new} new, {changed} changed), {bytes}, {stored} stored{unread}{let_go}"
+            )
         }
         BackupVerb::Restore | BackupVerb::Drill => format!(", {files} files, {bytes}{unread}"),
         BackupVerb::Check => {
@@ -81,6 +84,18 @@ fn figures_text(verb: BackupVerb, figures: &BackupFigures) -> String {
         BackupVerb::List => format!(", {files} snapshots"),
         BackupVerb::Key => String::new(),
     }
+}
+
+/// Nothing, on most runs: keep rules are followed once a day.
+fn let_go_text(figures: &BackupFigures) -> String {
+    let mut text = String::new();
+    if figures.forgotten > 0 || figures.freed_bytes > 0 {
+        text = format!(", {} snapshots let go, {} freed", figures.forgotten, ByteCount(figures.freed_bytes));
+    }
+    if figures.stays > 0 {
+        text = format!("{text}, {} more stay by the store's rules", figures.stays);
+    }
+    text
 }
 
 #[cfg(test)]
@@ -110,5 +125,18 @@ mod tests {
         let said = "partial, snapshot 01234567, 3 files (1 new, 0 changed), 1.5 KiB, 512 B stored, \
                     1 not as they should be in 1.5 s";
         assert_eq!(text(&line), said);
+    }
+
+    #[test]
+    fn what_went_by_keep_rules_is_told_only_when_something_did() {
+        let figures = BackupFigures::default();
+        assert_eq!(let_go_text(&figures), "");
+        let figures = BackupFigures { forgotten: 2, freed_bytes: 2048, stays: 3, ..figures };
+        assert_eq!(
+            let_go_text(&figures),
+            ", 2 snapshots let go, 2.0 KiB freed, 3 more stay by the store's rules"
+        );
+        let figures = BackupFigures { forgotten: 0, freed_bytes: 0, ..figures };
+        assert_eq!(let_go_text(&figures), ", 3 more stay by the store's rules");
     }
 }

@@ -5,6 +5,8 @@
 
 mod cutting;
 mod hooks;
+mod keeping;
 mod keys;
+mod killing;
 mod running;
 mod support;

@@ -1,5 +1,6 @@
 //! What the threads of a save share, and what each of them has of its own to make blobs.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
@@ -8,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::details::Recording;
 use super::folder::{Done, Folder, Own, Text};
+use super::needs::Needs;
 use super::progress::{Counters, Flow, Progress};
 use super::throttle::Throttle;
 use super::{Request, SaveError, UNREAD_MAX, Unread, Why};
@@ -23,6 +25,7 @@ pub(super) struct Run<'r> {
     pub(super) repository: &'r Repository,
     pub(super) index: &'r Index,
     pub(super) writer: &'r Writer,
+    pub(super) needs: Needs<'r>,
     pub(super) request: &'r Request,
     pub(super) recording: Recording<'r>,
     pub(super) counters: Counters,
@@ -41,6 +44,8 @@ pub(super) struct Run<'r> {
 pub(super) struct Seen {
     pub(super) counters: Counters,
     pub(super) tally: Tally,
+    /// Packs that were there before and hold something of the snapshot.
+    pub(super) needed: BTreeSet<ObjectId>,
     /// By path.
     pub(super) unread: Vec<Unread>,
 }
@@ -113,6 +118,7 @@ impl<'r> Run<'r> {
             repository,
             index,
             writer,
+            needs: Needs::new(index),
             request,
             recording,
             counters: Counters::default(),
@@ -149,6 +155,15 @@ impl<'r> Run<'r> {
         }
     }
 
+    /// Says that the snapshot counts on these blobs.
+    pub(super) fn need(&self, kind: BlobKind, ids: &[ObjectId]) {
+        let blobs = ids.iter().map(|id| Blob { kind, id: *id });
+        let mut new = blobs.filter(|blob| !self.needs.note(*blob)).peekable();
+        if new.peek().is_some() {
+            self.writer.need(new);
+        }
+    }
+
     pub(super) fn is_stopped(&self) -> bool {
         self.is_stopped.load(Ordering::Relaxed)
     }
@@ -171,7 +186,8 @@ impl<'r> Run<'r> {
             (None, Some(root)) => Ok(root),
             (None, None) => Err(SaveError::Stopped),
         };
-        (root, Seen { counters: self.counters, tally: self.tally, unread })
+        let needed = self.needs.packs();
+        (root, Seen { counters: self.counters, tally: self.tally, needed, unread })
     }
 }
 
@@ -212,6 +228,7 @@ impl<'r> Kit<'r> {
             // A hole is not read, and not slowed down.
             run.pace(if chunk == Chunk::Zeros { 0 } else { bytes.len() as u64 })?;
         }
+        run.need(BlobKind::Data, &content);
         Ok((content, size))
     }
 
@@ -227,6 +244,7 @@ impl<'r> Kit<'r> {
                     id
                 }
             };
+            run.need(BlobKind::Tree, &[id]);
             let Some((place, own)) = &folder.above else {
                 // Set once: there is one root.
                 return run.root.set(id).map_err(|_| Stopped);

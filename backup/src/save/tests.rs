@@ -2,10 +2,10 @@
 
 #![expect(clippy::disallowed_methods, reason = "a save is tested on files")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs::{self, File, Permissions};
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _, symlink};
@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
-use crate::backend::{Backend, BackendError, Listed, Memory, Object};
+use crate::backend::{Backend, BackendError, Listed, Memory, Object, ObjectKind};
 use crate::fixture::noise;
 use crate::index::Index;
 use crate::key::MasterKey;
@@ -521,4 +521,116 @@ fn a_stream_is_saved_as_one_file_if_it_ended_well() {
         assert!(matches!(refused, Err(SaveError::Name(_))), "{name}");
     }
     assert_eq!(repository.snapshots().unwrap().len(), 1);
+}
+
+/// Remembers the snapshot that was appended last.
+#[derive(Debug, Default)]
+struct Appended {
+    memory: Memory,
+    last: Mutex<Option<Appending>>,
+}
+
+/// A snapshot, its packs and its label.
+type Appending = (ObjectId, BTreeSet<ObjectId>, Option<String>);
+
+impl Appended {
+    /// The packs of `outcome`, which was appended last.
+    fn packs(&self, outcome: &Outcome) -> BTreeSet<ObjectId> {
+        let (snapshot, packs, label) = self.last.lock().unwrap().take().unwrap();
+        assert_eq!((snapshot, label.as_deref()), (outcome.snapshot, Some("etc")));
+        packs
+    }
+}
+
+impl Backend for Appended {
+    fn put(&self, object: Object, bytes: &[u8]) -> Result<(), BackendError> {
+        assert_ne!(object.kind, ObjectKind::Snapshot, "a snapshot comes with its packs");
+        self.memory.put(object, bytes)
+    }
+
+    fn get(&self, object: Object, range: Option<Range<u64>>) -> Result<Vec<u8>, BackendError> {
+        self.memory.get(object, range)
+    }
+
+    fn list(&self, kind: ObjectKind) -> Result<Vec<Listed>, BackendError> {
+        self.memory.list(kind)
+    }
+
+    fn remove(&self, object: Object) -> Result<(), BackendError> {
+        self.memory.remove(object)
+    }
+
+    fn append(
+        &self,
+        snapshot: ObjectId,
+        bytes: &[u8],
+        packs: &BTreeSet<ObjectId>,
+        label: Option<&str>,
+    ) -> Result<(), BackendError> {
+        let there: BTreeSet<_> = self.list(ObjectKind::Pack)?.iter().map(|listed| listed.id).collect();
+        assert!(packs.is_subset(&there), "packs are there before the snapshot that needs them");
+        let indexed = self.list(ObjectKind::Index)?;
+        assert!(!indexed.is_empty(), "and an index names them");
+        *self.last.lock().unwrap() = Some((snapshot, packs.clone(), label.map(str::to_owned)));
+        self.memory.put(Object::new(ObjectKind::Snapshot, snapshot), bytes)
+    }
+}
+
+#[test]
+fn a_snapshot_comes_with_the_packs_that_it_needs_and_no_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let backend = Arc::new(Appended::default());
+    let repository = on(backend.clone());
+    let labelled = |root: &Path| Request { label: Some("etc".to_owned()), ..request(root) };
+    let mut sizes = Vec::new();
+    for round in 0..6_u64 {
+        // A third stays, a third changes, the rest comes and goes.
+        for number in 0..30_u64 {
+            let path = root.join(format!("dir{}/file{number}", number % 4));
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            match number % 3 {
+                0 if round == 0 => fs::write(path, noise(700_000, number)).unwrap(),
+                1 => fs::write(path, noise(5_000, number * 100 + round / 2)).unwrap(),
+                2 if round % 2 == 0 => fs::write(path, noise(9_000, number)).unwrap(),
+                2 => fs::remove_file(path).unwrap(),
+                _ => {}
+            }
+        }
+        settle();
+        for _ in 0..2 {
+            let outcome = run(&repository, &labelled(root), &()).unwrap();
+            let packs = backend.packs(&outcome);
+            let index = repository.load_index().unwrap();
+            let closure = crate::closure::closure(&repository, &index, outcome.tree).unwrap();
+            assert_eq!(packs, closure.into_iter().collect(), "round {round}");
+            sizes.push((packs.len(), index.packs().len()));
+        }
+    }
+    assert!(sizes.iter().any(|(needed, there)| needed + 3 < *there), "{sizes:?}");
+}
+
+#[test]
+fn content_of_a_file_that_broke_off_is_stored_and_no_snapshot_needs_it() {
+    let backend = Arc::new(Appended::default());
+    let repository = on(backend.clone());
+    let mut request = request(Path::new("/"));
+    request.label = Some("etc".to_owned());
+    let content = noise(40 << 20, 1);
+    let broken = content.as_slice().chain(Broken);
+    let error = stream(&repository, &request, "dump", broken, || Ok(()), &()).unwrap_err();
+    assert!(matches!(error, SaveError::Stream(_)), "{error}");
+    let stored = backend.list(ObjectKind::Pack).unwrap().len();
+    assert!(stored >= 2, "{stored}");
+    let outcome = stream(&repository, &request, "dump", &b"short"[..], || Ok(()), &()).unwrap();
+    assert_eq!(backend.packs(&outcome).len(), 2, "one of content, one of trees");
+}
+
+/// Fails at once.
+struct Broken;
+
+impl io::Read for Broken {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        Err(io::Error::other("the command was killed"))
+    }
 }

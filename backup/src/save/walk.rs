@@ -213,6 +213,7 @@ impl<'w, 'r> Walk<'w, 'r> {
         }
         let known = known.filter(|known| known.kind == kind);
         if let Some(known) = known.as_ref().filter(|known| self.is_unchanged(known, &stat)) {
+            self.run.need(BlobKind::Data, &known.content);
             // As in restic, what is neither file nor folder is saved and not counted.
             if kind == NodeKind::File {
                 self.run.counters.add_file(size);

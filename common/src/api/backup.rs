@@ -141,6 +141,12 @@ pub struct BackupFigures {
     pub findings: u64,
     /// Bytes of all packs of the repository, where a check looked at them.
     pub of_bytes: u64,
+    /// Snapshots that went by the policy's keep rules.
+    pub forgotten: u64,
+    /// Snapshots that would go by them and stay by the store's rules.
+    pub stays: u64,
+    /// Bytes of packs that went, for no snapshot needs them.
+    pub freed_bytes: u64,
 }
 
 /// A line of a backup program's output.

@@ -20,8 +20,13 @@ pub(super) struct Configured {
 impl Configured {
     /// Nodes of a role each, online.
     pub(super) fn start(nodes: &[(&str, &str)]) -> Self {
+        Self::start_with(nodes, FleetOptions::default())
+    }
+
+    /// The same, with more than the settings of nodes.
+    pub(super) fn start_with(nodes: &[(&str, &str)], options: FleetOptions) -> Self {
         let config_settings = "check_interval_s = 1".to_owned();
-        let fleet = LocalFleet::with(FleetOptions { config_settings, ..FleetOptions::default() });
+        let fleet = LocalFleet::with(FleetOptions { config_settings, ..options });
         let mut configured = Self { fleet, nodes: Vec::new() };
         for (node, role) in nodes {
             configured.add(node, role);

@@ -41,7 +41,10 @@ impl From<ConnectionError> for Trouble {
             ConnectionError::ApplicationClosed(close)
                 if CLOSES_FINAL.contains(&close.error_code.into_inner()) =>
             {
-                Self::Refused(String::from_utf8_lossy(&close.reason).into_owned())
+                let reason = String::from_utf8_lossy(&close.reason);
+                Self::Refused(format!(
+                    "the aggregator refuses this node ({reason}); enroll it anew with a token if it is to store backups"
+                ))
             }
             _ => Self::Passing(error.to_string()),
         }
