@@ -22,7 +22,7 @@ const FORMAT: u16 = 1;
 /// Longest file: twenty runs of each of some thousand policies.
 const BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Whoever has the lock writes one small file.
-const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 const LOCK_INTERVAL: Duration = Duration::from_millis(10);
 
 /// The record cannot be read or written.

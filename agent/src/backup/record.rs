@@ -17,7 +17,7 @@ use crate::os::stopwatch::{Stopwatch, pause};
 /// Held while files are saved: a node saves one policy at a time.
 pub const RUN_LOCK_FILE: &str = "run.lock";
 /// The steward takes the lock for a moment to see whether somebody has it.
-const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 const LOCK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// How a run is made.
