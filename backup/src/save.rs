@@ -22,6 +22,7 @@ mod system;
 #[cfg(test)]
 mod tests;
 mod throttle;
+mod unchanged;
 mod walk;
 mod worker;
 
@@ -238,7 +239,12 @@ pub fn run(
         let first = seen.unread.into_iter().next();
         return Err(SaveError::NoRoot(first.unwrap_or(Unread { path: "/".into(), why: Why::Missing })));
     }
-    if request.only_changes && before == Some(tree) && seen.unread.is_empty() {
+    let roots = || request.roots.iter().map(PathBuf::as_path);
+    if request.only_changes
+        && let Some(before) = before
+        && seen.unread.is_empty()
+        && unchanged::is_same(repository, before, tree, roots())?
+    {
         return Err(SaveError::Unchanged);
     }
     conclude(repository, request, Saved { paths, parent, tree, seen, adopted, written })

@@ -522,3 +522,22 @@ fn a_stream_is_saved_as_one_file_if_it_ended_well() {
     }
     assert_eq!(repository.snapshots().unwrap().len(), 1);
 }
+
+#[test]
+fn a_save_of_changes_alone_makes_no_snapshot_without_any_whatever_is_beside_its_roots() {
+    let (repository, folder) = (repository(), tempfile::tempdir().unwrap());
+    let root = folder.path().join("root");
+    fs::create_dir_all(root.join("sub")).unwrap();
+    fs::write(root.join("sub/a"), "first").unwrap();
+    let again = || run(&repository, &Request { only_changes: true, ..request(&root) }, &());
+    // The first has nothing to compare with.
+    assert!(again().is_ok());
+    assert!(matches!(again(), Err(SaveError::Unchanged)));
+    fs::write(folder.path().join("beside"), "x").unwrap();
+    assert!(matches!(again(), Err(SaveError::Unchanged)));
+    fs::write(root.join("sub/a"), "second").unwrap();
+    assert!(again().is_ok());
+    fs::remove_file(root.join("sub/a")).unwrap();
+    assert!(again().is_ok());
+    assert_eq!(repository.backend().list(ObjectKind::Snapshot).unwrap().len(), 3);
+}
