@@ -129,10 +129,9 @@ fn a_change_is_in_a_snapshot_within_a_minute_and_what_is_left_out_makes_none() {
     let mut node = node();
     put_policy(&node, json!({ "schedule": "continuous", "exclude": ["*.swp"] }));
     node.start();
-    wait_until("the new policy has run", || snapshots(&node) == 1);
     wait_until("changes are noticed", || node.log().contains("changes are noticed"));
-    // What changed while nobody looked is looked for once; there is nothing.
-    wait_until("nothing was found", || results(&node).len() == 2);
+    // What was there before is saved soon, whatever the new policy's share of the splay is.
+    wait_until("the new policy has run", || results(&node) == ["ok"]);
     assert_eq!(snapshots(&node), 1);
     std::fs::create_dir_all(node.path("files/sub/new/deep")).unwrap();
     std::fs::write(node.path("files/sub/new/deep/b"), "second\n").unwrap();
