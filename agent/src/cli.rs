@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use campanile_backup::check::Share;
+use campanile_common::backup::PolicyName;
 use campanile_common::id::Digest;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing::level_filters::LevelFilter;
 
 /// Campanile's agent: samples this node and holds its link to the aggregator.
@@ -90,6 +91,25 @@ pub enum BackupWork {
         /// Name of the policy, or its file
         #[arg(long)]
         policy: String,
+        /// The steward started it, because it was due
+        #[arg(long, hide = true)]
+        scheduled: bool,
+        /// Make no snapshot where nothing changed since the last one
+        #[arg(long)]
+        if_changed: bool,
+    },
+    /// Show what ran of each policy, how it ended, and when it runs next
+    Runs {
+        /// How it is shown
+        #[arg(short, long, default_value = "text")]
+        output: RunsOutput,
+    },
+    /// Tell of changes of policies' files; started by the steward alone
+    #[command(hide = true)]
+    Watch {
+        /// Names of the policies
+        #[arg(long)]
+        policy: Vec<PolicyName>,
     },
     /// List snapshots, oldest first
     List {
@@ -135,6 +155,15 @@ pub enum BackupWork {
         #[command(flatten)]
         of: RepositoryArgs,
     },
+}
+
+/// How runs are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum RunsOutput {
+    /// A line for each policy
+    Text,
+    /// All that is kept, in JSON
+    Json,
 }
 
 /// Which repository is meant; without a word, the one that all policies of this node save to.

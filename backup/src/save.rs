@@ -24,6 +24,7 @@ mod system;
 #[cfg(test)]
 mod tests;
 mod throttle;
+mod unchanged;
 mod walk;
 mod worker;
 
@@ -83,6 +84,8 @@ pub struct Request {
     pub parent: Parent,
     /// Whether times of last access are recorded; they make every folder that was read a changed one.
     pub with_atime: bool,
+    /// Makes no snapshot where all is as in the parent: [`SaveError::Unchanged`].
+    pub only_changes: bool,
     /// No more is read than this.
     pub bytes_per_second: Option<NonZeroU64>,
     /// Threads that read.
@@ -118,6 +121,7 @@ impl Request {
             time,
             parent: Parent::Newest,
             with_atime: false,
+            only_changes: false,
             bytes_per_second: None,
             workers: WORKERS,
             program_version: concat!("campanile ", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -203,6 +207,9 @@ pub enum SaveError {
     /// A stream could not be read to its end, or what wrote it failed.
     #[error("what was to be saved did not end well")]
     Stream(#[source] io::Error),
+    /// Nothing changed since the parent, and only changes were asked for.
+    #[error("nothing changed since the last snapshot")]
+    Unchanged,
     /// It was asked to stop.
     #[error("the save was stopped before its end")]
     Stopped,
@@ -228,7 +235,8 @@ pub fn run(
     let recording = Recording { owners: &owners, with_atime: request.with_atime };
     let writer = Writer::new(repository);
     let run = Run::new(repository, &index, &writer, request, progress, recording);
-    let walked = walk(&run, branch, earlier.map(|(_, snapshot)| snapshot.tree));
+    let before = earlier.map(|(_, snapshot)| snapshot.tree);
+    let walked = walk(&run, branch, before);
     let (root, seen) = run.end();
     // First of all why storing stopped, if it did.
     let written = writer.finish()?;
@@ -236,6 +244,14 @@ pub fn run(
     if walked == 0 {
         let first = seen.unread.into_iter().next();
         return Err(SaveError::NoRoot(first.unwrap_or(Unread { path: "/".into(), why: Why::Missing })));
+    }
+    let roots = || request.roots.iter().map(PathBuf::as_path);
+    if request.only_changes
+        && let Some(before) = before
+        && seen.unread.is_empty()
+        && unchanged::is_same(repository, before, tree, roots())?
+    {
+        return Err(SaveError::Unchanged);
     }
     conclude(repository, request, Saved { paths, parent, tree, seen, adopted, written })
 }

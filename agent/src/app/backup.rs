@@ -6,10 +6,13 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use campanile_backup::backend::{Backend, BackendError};
+use campanile_common::api::{EXIT_BACKUP_FAILED, EXIT_BACKUP_FINE};
 
+use crate::backup::ledger::{Ledger, LedgerError};
+use crate::backup::runs::{Runs, StartedBy};
 use crate::backup::task::{self, Work};
-use crate::backup::{Of, Place, Wanted};
-use crate::cli::{BackupWork, RepositoryArgs};
+use crate::backup::{Manner, Of, Place, Wanted, table, watch};
+use crate::cli::{BackupWork, RepositoryArgs, RunsOutput};
 use crate::config::sealing;
 use crate::config::state::{self, State};
 use crate::identity::{Identity, tls};
@@ -31,7 +34,50 @@ pub(super) fn run(work: BackupWork, settings: &Settings) -> u8 {
         node: node_name(settings),
         connect: Box::new(move || connect(&state_dir)),
     };
-    task::run(&of_cli(work), place)
+    let work = match work {
+        BackupWork::Runs { output } => return show_runs(&place.folder, output),
+        BackupWork::Watch { policy } => return watch::run(&policy, place),
+        BackupWork::Run { policy, scheduled, if_changed } => {
+            Work::Run(policy, Manner { by: started_by(scheduled), only_changes: if_changed })
+        }
+        BackupWork::List { of } => Work::List(repository(of)),
+        BackupWork::Restore { snapshot, paths, to, in_place: _, of } => {
+            Work::Restore(repository(of), Wanted { snapshot, to, paths })
+        }
+        BackupWork::Check { share, of } => Work::Check(repository(of), share),
+        BackupWork::Drill { policy } => Work::Drill(policy),
+        BackupWork::Key { of } => Work::Key(repository(of)),
+    };
+    task::run(&work, place)
+}
+
+/// A guard tells what it runs of which order that is.
+fn started_by(is_scheduled: bool) -> StartedBy {
+    match (is_scheduled, std::env::var_os("CAMPANILE_ORDER")) {
+        (true, _) => StartedBy::Schedule,
+        (false, Some(_)) => StartedBy::Order,
+        (false, None) => StartedBy::Hand,
+    }
+}
+
+/// What ran on this node; the exit code.
+fn show_runs(folder: &Path, output: RunsOutput) -> u8 {
+    match (Ledger::new(folder).read(), output) {
+        (Ok(runs), RunsOutput::Text) => print!("{}", table(&runs)),
+        (Ok(runs), RunsOutput::Json) => {
+            println!("{}", serde_json::to_string_pretty(&runs).expect("a record has no odd keys"));
+        }
+        (Err(error), _) => {
+            eprintln!("campanile-agent: {error}");
+            return EXIT_BACKUP_FAILED;
+        }
+    }
+    EXIT_BACKUP_FINE
+}
+
+/// What ran on this node, for `doctor`.
+pub(super) fn runs(settings: &Settings) -> Result<Runs, LedgerError> {
+    Ledger::new(&settings.steward.state_dir.join(FOLDER)).read()
 }
 
 fn connect(state_dir: &Path) -> Result<Arc<dyn Backend>, BackendError> {
@@ -71,19 +117,6 @@ fn node_name(settings: &Settings) -> String {
     let enrolled = || Identity::load(&settings.state_dir).ok().map(|identity| identity.name);
     let host = || rustix::system::uname().nodename().to_string_lossy().into_owned();
     told.map(|told| told.name).or_else(enrolled).unwrap_or_else(host)
-}
-
-fn of_cli(work: BackupWork) -> Work {
-    match work {
-        BackupWork::Run { policy } => Work::Run(policy),
-        BackupWork::List { of } => Work::List(repository(of)),
-        BackupWork::Restore { snapshot, paths, to, in_place: _, of } => {
-            Work::Restore(repository(of), Wanted { snapshot, to, paths })
-        }
-        BackupWork::Check { share, of } => Work::Check(repository(of), share),
-        BackupWork::Drill { policy } => Work::Drill(policy),
-        BackupWork::Key { of } => Work::Key(repository(of)),
-    }
 }
 
 fn repository(of: RepositoryArgs) -> Of {

@@ -2,6 +2,7 @@
 //!
 //! This file gathers what is so; `check` judges it. It changes nothing.
 
+mod backup;
 mod check;
 
 use std::path::Path;
@@ -80,6 +81,7 @@ fn examine(settings: &Settings) -> anyhow::Result<Vec<Check>> {
     }
     let config = state::State::load(&state::folder_of(&settings.steward.state_dir));
     checks.push(check::config(config.as_ref()));
+    checks.extend(backup::check(&super::backup::runs(settings), now));
     for folder in [&settings.state_dir, &settings.steward.state_dir] {
         checks.push(space(folder));
     }

@@ -17,36 +17,38 @@ use super::place::{Done, Program, file_time};
 use crate::os::group::{self, GroupCommand};
 use crate::os::{background, clock, user};
 
-/// Held while files are saved: a node saves one policy at a time.
-const LOCK_FILE: &str = "run.lock";
 /// Files that are named; the others are counted.
 const UNREAD_SHOWN_MAX: usize = 200;
 /// How long a command may write.
 const COMMAND_DEADLINE: Duration = Duration::from_secs(24 * 3600);
 
 impl Program {
-    /// Saves what a policy says.
-    pub(super) fn save(&self, policy: &str) -> Result<Done, BackupError> {
+    /// Saves what a policy says; where `only_changes`, makes no snapshot when there are none.
+    pub(super) fn save(&self, policy: &str, only_changes: bool) -> Result<Done, BackupError> {
         let job = self.job(policy)?;
-        let _held = self.hold(LOCK_FILE)?;
         background::stand_back();
         self.started(BackupVerb::Run, Some(&job.name), &job.target);
         let repository = self.open_or_make(&job.target, job.write_limit)?;
         self.see_to_escrow(&job, &repository)?;
         let lock = self.lock(&repository, &job.target)?;
         let pace = Pace::new(self, lock.as_ref());
-        let saved = self.run_before(&job).and_then(|()| self.save_source(&job, &repository, &pace));
+        let saved =
+            self.run_before(&job).and_then(|()| self.save_source(&job, &repository, &pace, only_changes));
         let (result, snapshot) = match &saved {
             Ok(outcome) if outcome.is_partial() => {
                 (BackupResult::Partial, Some(outcome.snapshot.to_string()))
             }
             Ok(outcome) => (BackupResult::Ok, Some(outcome.snapshot.to_string())),
+            Err(BackupError::Save(SaveError::Unchanged)) => (BackupResult::Ok, None),
             Err(_) if self.is_stopping() => (BackupResult::Stopped, None),
             Err(_) => (BackupResult::Failed, None),
         };
         let is_cleaned_up = self.run_after(&job, Saved { result, snapshot: snapshot.as_deref() });
-        let outcome = saved?;
-        self.tell_unread(&outcome);
+        let outcome = match saved {
+            Err(BackupError::Save(SaveError::Unchanged)) => None,
+            saved => Some(saved?),
+        };
+        outcome.iter().for_each(|outcome| self.tell_unread(outcome));
         // Whoever removes works alone.
         if let Some(Err(error)) = lock.map(SharedLock::release) {
             self.output.problem(chain(&error));
@@ -58,8 +60,8 @@ impl Program {
             self.output.problem("the snapshot was made, but a hook after it failed".to_owned());
             BackupResult::Failed
         };
-        let (repository, figures) = (repository.config().id.to_string(), figures(&outcome, &let_go));
-        Ok(Done { result, repository, snapshot, figures })
+        let figures = figures(outcome.as_ref(), &let_go);
+        Ok(Done { result, repository: repository.config().id.to_string(), snapshot, figures })
     }
 
     /// Whoever is to open the repository can before the first file is in it.
@@ -79,10 +81,12 @@ impl Program {
         job: &Job,
         repository: &Repository,
         pace: &Pace<'_>,
+        only_changes: bool,
     ) -> Result<Outcome, BackupError> {
         let saved = match &job.source {
             Source::Paths(paths) => {
-                let request = self.request(job, paths.clone());
+                let mut request = self.request(job, paths.clone());
+                request.only_changes = only_changes;
                 save::run(repository, &request, pace).map_err(BackupError::from)
             }
             Source::Command { argv, file_name } => self.save_stream(job, repository, pace, argv, file_name),
@@ -137,7 +141,14 @@ impl Program {
     }
 }
 
-fn figures(outcome: &Outcome, let_go: &LetGo) -> BackupFigures {
+fn figures(outcome: Option<&Outcome>, let_go: &LetGo) -> BackupFigures {
+    let let_go = BackupFigures {
+        forgotten: let_go.snapshots,
+        stays: let_go.stays,
+        freed_bytes: let_go.bytes,
+        ..BackupFigures::default()
+    };
+    let Some(outcome) = outcome else { return let_go };
     let summary = &outcome.summary;
     BackupFigures {
         files: summary.total_files_processed,
@@ -148,9 +159,6 @@ fn figures(outcome: &Outcome, let_go: &LetGo) -> BackupFigures {
         added_bytes: summary.data_added,
         stored_bytes: summary.data_added_packed,
         unread: outcome.unread_count,
-        forgotten: let_go.snapshots,
-        stays: let_go.stays,
-        freed_bytes: let_go.bytes,
-        ..BackupFigures::default()
+        ..let_go
     }
 }

@@ -9,6 +9,7 @@ use campanile_common::api::{BackupFigures, BackupLine, BackupResult, BackupVerb}
 use super::error::BackupError;
 use super::output::Output;
 use super::place::{Done, Of, Place, Program};
+use super::record::Manner;
 use super::restore::Wanted;
 use crate::os::termination;
 
@@ -16,7 +17,7 @@ use crate::os::termination;
 #[derive(Debug, Clone)]
 pub enum Work {
     /// Save what a policy says: its name, or its file.
-    Run(String),
+    Run(String, Manner),
     /// List snapshots.
     List(Of),
     /// Restore files.
@@ -32,7 +33,7 @@ pub enum Work {
 impl Work {
     const fn verb(&self) -> BackupVerb {
         match self {
-            Self::Run(_) => BackupVerb::Run,
+            Self::Run(..) => BackupVerb::Run,
             Self::List(_) => BackupVerb::List,
             Self::Restore(..) => BackupVerb::Restore,
             Self::Check(..) => BackupVerb::Check,
@@ -43,7 +44,7 @@ impl Work {
 
     fn policy(&self) -> Option<&str> {
         match self {
-            Self::Run(policy) | Self::Drill(policy) => Some(policy),
+            Self::Run(policy, _) | Self::Drill(policy) => Some(policy),
             Self::List(of) | Self::Restore(of, _) | Self::Check(of, _) | Self::Key(of) => {
                 of.policy.as_deref()
             }
@@ -52,7 +53,7 @@ impl Work {
 
     /// Whether it ends by itself when it is to stop. Others change nothing, and the signal ends them.
     const fn is_cleaned_up(&self) -> bool {
-        matches!(self, Self::Run(_) | Self::Restore(..) | Self::Drill(_))
+        matches!(self, Self::Run(..) | Self::Restore(..) | Self::Drill(_))
     }
 }
 
@@ -68,7 +69,7 @@ pub fn run(work: &Work, place: Place) -> u8 {
         }
     };
     let done = match work {
-        Work::Run(policy) => program.save(policy),
+        Work::Run(policy, manner) => program.run(policy, *manner),
         Work::List(of) => program.list(of),
         Work::Restore(of, wanted) => program.restore(of, wanted),
         Work::Check(of, share) => program.check(of, *share),

@@ -1,8 +1,9 @@
 //! Folders that only their owner may look into, and locks in them.
 
+use std::ffi::OsString;
 use std::fs::{DirBuilder, File};
-use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::io::{self, Read as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use rustix::fs::{FlockOperation, flock};
@@ -59,6 +60,31 @@ pub fn names(path: &Path) -> io::Result<Vec<String>> {
     let mut names = names?;
     names.sort();
     Ok(names)
+}
+
+/// What is directly in a folder: names, and whether each is a folder. Links are none.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn entries(path: &Path) -> io::Result<Vec<(OsString, bool)>> {
+    let read = |entry: io::Result<std::fs::DirEntry>| {
+        let entry = entry?;
+        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        Ok((entry.file_name(), is_folder))
+    };
+    std::fs::read_dir(path)?.map(read).collect()
+}
+
+/// Number of the file system that a folder is on; none where there is no folder, or a link in its place.
+pub fn device(path: &Path) -> Option<u64> {
+    let found = std::fs::symlink_metadata(path).ok().filter(std::fs::Metadata::is_dir)?;
+    Some(found.dev())
+}
+
+/// Whether a file begins with these bytes.
+pub fn begins_with(path: &Path, start: &[u8]) -> bool {
+    let mut bytes = vec![0; start.len()];
+    File::open(path).and_then(|mut file| file.read_exact(&mut bytes)).is_ok() && bytes == start
 }
 
 /// A lock file that is held; the kernel releases it however the process ends.

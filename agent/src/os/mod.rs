@@ -31,3 +31,4 @@ pub mod stopwatch;
 pub mod termination;
 pub mod user;
 pub mod watch;
+pub mod zone;

@@ -5,9 +5,10 @@
 //! node's policy. What it was told, what it did and how it ended is in its own journal and its own audit chain before
 //! anything else happens.
 //!
-//! `config` keeps what the node should be; `task` owns everything and waits.
+//! `config` keeps what the node should be, `backup` starts what is due; `task` owns everything and waits.
 
 mod audit;
+mod backup;
 mod config;
 mod connection;
 pub mod execute;

@@ -78,8 +78,15 @@ fn begin(
     argv: Vec<String>,
     timeout_ms: Option<u32>,
 ) -> Look {
-    let spec =
-        GuardSpec { argv, user: None, stdin: Vec::new(), order: String::new(), timeout_ms, limits: None };
+    let spec = GuardSpec {
+        argv,
+        user: None,
+        stdin: Vec::new(),
+        order: String::new(),
+        timeout_ms,
+        limits: None,
+        outlives_steward: false,
+    };
     match launcher.start(spec, None) {
         Ok(guarded) => Look::UnderWay(Box::new(Observation {
             connection,

@@ -5,6 +5,7 @@
 #![expect(clippy::disallowed_methods, reason = "an edge: it owns the state folder")]
 
 mod answer;
+mod backup;
 mod config;
 
 use std::io;
@@ -17,6 +18,7 @@ use campanile_common::authority::RunId;
 use campanile_common::wire::v1::order::{Deliver, OutputStream};
 use rustix::process::Pid;
 
+use super::backup::Backups;
 use super::config::Keeper;
 use super::connection::packet_buffer;
 use super::execute::{Guarded, Launcher, Port};
@@ -56,11 +58,14 @@ enum Token {
     Observation(usize, Port),
     Program(Port),
     Watch,
+    Backup(Port),
+    Noticed(Port),
 }
 
 struct Task {
     orders: Orders,
     config: Keeper,
+    backups: Backups,
     /// Orders for the configuration that wait for something short, with the connection that delivered them.
     waiting: Vec<(u64, Box<Deliver>)>,
     /// An order planned or applied a generation in the last turn.
@@ -100,10 +105,12 @@ pub fn run(settings: &Settings, settings_file: Option<&Path>) -> anyhow::Result<
     };
     let programs = Programs { systemctl: steward.systemctl.clone(), journalctl: steward.journalctl.clone() };
     let config = Keeper::open(&steward.state_dir, settings_file, &settings.config);
+    let backups = backup::open(settings, config.settings_arguments());
     let orders = Orders::open(places, launcher.clone(), own, clock::now());
     let mut task = Task {
         orders,
         config,
+        backups,
         waiting: Vec::new(),
         had_config_order: false,
         server,
@@ -143,10 +150,12 @@ impl Task {
                 self.leave(|_| true);
                 self.orders.stop();
                 self.stop_config();
+                self.backups.stop(self.launcher.systemd_run.is_some());
             }
             let others = self.spared();
             self.orders.finish(&others, now);
             self.tend_config(stopping.is_some(), now);
+            self.tend_backups(now);
             self.finish_observations();
             if self.synced.elapsed() >= BUSY_INTERVAL {
                 self.sync();
@@ -155,7 +164,8 @@ impl Task {
             if let Some(watch) = &stopping {
                 let is_done = self.orders.runs().is_empty()
                     && !self.orders.has_unrecorded()
-                    && self.config.program.is_none();
+                    && self.config.program.is_none()
+                    && self.backups.running.is_none();
                 if is_done || watch.elapsed() >= STOP_WITHIN {
                     let act = local("steward.stop", "steward", AuditOutcome::Ok, String::new());
                     if let Err(error) = self.orders.audit.append(now, vec![act]) {
@@ -171,7 +181,8 @@ impl Task {
     fn spared(&self) -> Vec<Pid> {
         let looks = self.observations.iter().map(|look| &look.guarded);
         let program = self.config.program.as_ref().map(|program| &program.guarded);
-        let guards = looks.chain(&self.leaving).chain(program).filter_map(Guarded::pid);
+        let others = program.into_iter().chain(self.backups.guards());
+        let guards = looks.chain(&self.leaving).chain(others).filter_map(Guarded::pid);
         guards.chain(self.config.proof.guardians()).collect()
     }
 
@@ -199,6 +210,9 @@ impl Task {
                 add(Token::Program(port), descriptor, Interest::READ);
             }
         }
+        for (token, descriptor) in self.backup_ports() {
+            add(token, descriptor, Interest::READ);
+        }
         if let Some(descriptor) = self.config.watch.descriptor() {
             add(Token::Watch, descriptor, Interest::READ);
         }
@@ -225,7 +239,8 @@ impl Task {
             () if is_busy || !self.observations.is_empty() => Some(BUSY_INTERVAL),
             () => None,
         };
-        let timeout = [timeout, self.config_timeout()].into_iter().flatten().min();
+        let timeout = [timeout, self.config_timeout(), self.backups.left(clock::now())];
+        let timeout = timeout.into_iter().flatten().min();
         let ready = wait(&awaited, timeout)?;
         let ready = tokens.into_iter().zip(ready).filter(|(_, ready)| ready.read || ready.write);
         Ok(ready.collect())
@@ -264,6 +279,8 @@ impl Task {
                 }
             }
             Token::Watch => self.config.watch.touched(),
+            Token::Backup(port) => self.serve_backup(port),
+            Token::Noticed(port) => self.serve_noticed(port),
             Token::Observation(index, port) => {
                 let Some(observation) = self.observations.get_mut(index) else { return };
                 match port {

@@ -8,6 +8,7 @@ mod config;
 mod crash;
 mod hostile;
 mod running;
+mod schedules;
 mod support;
 mod trust;
 mod units;

@@ -634,3 +634,22 @@ impl io::Read for Broken {
         Err(io::Error::other("the command was killed"))
     }
 }
+
+#[test]
+fn a_save_of_changes_alone_makes_no_snapshot_without_any_whatever_is_beside_its_roots() {
+    let (repository, folder) = (repository(), tempfile::tempdir().unwrap());
+    let root = folder.path().join("root");
+    fs::create_dir_all(root.join("sub")).unwrap();
+    fs::write(root.join("sub/a"), "first").unwrap();
+    let again = || run(&repository, &Request { only_changes: true, ..request(&root) }, &());
+    // The first has nothing to compare with.
+    assert!(again().is_ok());
+    assert!(matches!(again(), Err(SaveError::Unchanged)));
+    fs::write(folder.path().join("beside"), "x").unwrap();
+    assert!(matches!(again(), Err(SaveError::Unchanged)));
+    fs::write(root.join("sub/a"), "second").unwrap();
+    assert!(again().is_ok());
+    fs::remove_file(root.join("sub/a")).unwrap();
+    assert!(again().is_ok());
+    assert_eq!(repository.backend().list(ObjectKind::Snapshot).unwrap().len(), 3);
+}

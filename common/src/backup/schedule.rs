@@ -209,7 +209,8 @@ impl Schedule {
         }
     }
 
-    fn in_window(&self, due: Timestamp, seat: &Seat) -> Timestamp {
+    /// This time, or where the window is closed then, when a run may begin after it.
+    pub fn in_window(&self, due: Timestamp, seat: &Seat) -> Timestamp {
         let Some(window) = &self.window else { return due };
         match window.opening(seat.zone.shown(due)) {
             Opening::Open { .. } => due,

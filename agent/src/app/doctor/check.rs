@@ -63,11 +63,11 @@ impl fmt::Display for Check {
     }
 }
 
-fn ok(name: &'static str, detail: impl Into<String>) -> Check {
+pub(super) fn ok(name: &'static str, detail: impl Into<String>) -> Check {
     Check { name, state: State::Ok, detail: detail.into(), advice: None }
 }
 
-fn warn(name: &'static str, detail: impl Into<String>, advice: impl Into<String>) -> Check {
+pub(super) fn warn(name: &'static str, detail: impl Into<String>, advice: impl Into<String>) -> Check {
     Check { name, state: State::Warn, detail: detail.into(), advice: Some(advice.into()) }
 }
 

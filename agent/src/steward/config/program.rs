@@ -77,6 +77,7 @@ impl Program {
             order: String::new(),
             timeout_ms: u32::try_from(TIMEOUT.as_millis()).ok(),
             limits: launcher.systemd_run.is_none().then_some(limits),
+            outlives_steward: false,
         };
         let unit = UnitLimits {
             memory_bytes: most.memory_bytes,

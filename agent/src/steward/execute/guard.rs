@@ -1,7 +1,8 @@
 //! The guard: a process between the steward and one command, so that whatever the command starts ends with it.
 //!
 //! It inherits every orphan beneath it, and ends them all when the command has ended, took too long, is to be stopped,
-//! or when the steward is gone: the socket between the two closes however the steward ends.
+//! or when the steward is gone: the socket between the two closes however the steward ends. Only what is to outlive the
+//! steward goes on then, for as long as its time lasts.
 
 use std::collections::BTreeSet;
 use std::io::{self, Write as _};
@@ -56,6 +57,9 @@ struct Guard {
     status: Option<WaitStatus>,
     watch: Stopwatch,
     timeout: Option<Duration>,
+    outlives_steward: bool,
+    /// The steward is gone.
+    is_alone: bool,
 }
 
 /// Runs one command under guard.
@@ -79,6 +83,8 @@ pub fn run() -> Result<(), GuardError> {
             status: None,
             watch: Stopwatch::start(),
             timeout: spec.timeout_ms.map(|timeout| Duration::from_millis(timeout.into())),
+            outlives_steward: spec.outlives_steward,
+            is_alone: false,
         },
         Err(reason) => {
             tell(&socket, &FromGuard::Ended { end: GuardEnd::NotStarted { reason }, is_clean: true });
@@ -195,7 +201,11 @@ impl Guard {
 
     /// Waits once. How it ends, when it is to: the inner none when the steward is gone and nobody asks.
     fn wait(&mut self, timeout: Duration) -> Option<Option<GuardEnd>> {
-        let mut awaited = vec![(self.socket.as_fd(), Interest::READ), (self.process.as_fd(), Interest::READ)];
+        let mut awaited = vec![(self.process.as_fd(), Interest::READ)];
+        if !self.is_alone {
+            // One whose other end is closed would be ready for ever.
+            awaited.push((self.socket.as_fd(), Interest::READ));
+        }
         if let Some((pipe, _)) = &self.input {
             awaited.push((pipe.as_fd(), Interest { read: false, write: true }));
         }
@@ -203,7 +213,8 @@ impl Guard {
             pause(timeout);
             return None;
         };
-        let (is_told, is_taking) = (ready[0].read, ready.get(2).is_some_and(|ready| ready.write));
+        let is_told = !self.is_alone && ready[1].read;
+        let is_taking = self.input.is_some() && ready.last().is_some_and(|ready| ready.write);
         if is_taking {
             self.feed();
         }
@@ -214,6 +225,10 @@ impl Guard {
         match self.socket.receive(&mut buffer) {
             Ok(Received::Nothing) => None,
             Ok(Received::Packet(_) | Received::TooLong) => Some(Some(GuardEnd::Stopped)),
+            Ok(Received::Closed) | Err(_) if self.outlives_steward => {
+                self.is_alone = true;
+                None
+            }
             Ok(Received::Closed) | Err(_) => Some(None),
         }
     }

@@ -18,6 +18,8 @@ pub(in crate::steward) struct GuardSpec {
     pub(in crate::steward) timeout_ms: Option<u32>,
     /// Limits that the guard sets itself; none where a unit sets them.
     pub(in crate::steward) limits: Option<GuardLimits>,
+    /// It goes on when the steward is gone, where it has a unit of its own: how it ended is then found in a file.
+    pub(in crate::steward) outlives_steward: bool,
 }
 
 /// Limits where there is no unit.

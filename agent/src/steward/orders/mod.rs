@@ -3,6 +3,7 @@
 //! Whatever comes in is decided in `decide`; what is accepted goes to the audit chain and the journal, and then to a
 //! guard. Knows nothing of connections: whoever asks attaches to a run and reads it from its beginning.
 
+mod backup;
 mod config;
 mod decide;
 mod finish;

@@ -142,6 +142,7 @@ impl Orders {
             order: run.order.to_string(),
             timeout_ms: Some(limits.timeout_ms),
             limits: self.launcher.systemd_run.is_none().then_some(limits.guard),
+            outlives_steward: false,
         };
         match (&verified.order().action, verified.command()) {
             (Action::Service { verb, unit, wait_healthy_ms }, _) => {

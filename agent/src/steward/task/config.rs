@@ -148,6 +148,7 @@ impl Task {
         }
         let had_order = std::mem::replace(&mut self.had_config_order, self.orders.has_config());
         if had_order && !self.had_config_order {
+            self.backups.look_soon();
             self.config.ended(None);
         }
         self.tend_proof(now);
@@ -214,6 +215,7 @@ impl Task {
 
     fn program_ended(&mut self, program: &Program, now: Timestamp) {
         let end = program.end();
+        self.backups.look_soon();
         self.config.ended(Some(&program.work));
         if let End::Failed(reason) = &end {
             tracing::warn!(reason, "this node {}: that failed", program.work);

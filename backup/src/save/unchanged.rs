@@ -1,0 +1,49 @@
+//! Whether anything changed below the roots of a save. The folders that lead to them change with whatever is beside a
+//! root, and do not count.
+
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Component, Path};
+
+use crate::id::ObjectId;
+use crate::index::Index;
+use crate::repository::{Repository, RepositoryError};
+use crate::tree::Node;
+
+/// Whether two stored trees have the same at all of these roots.
+pub(super) fn is_same<'p>(
+    repository: &Repository,
+    before: ObjectId,
+    after: ObjectId,
+    roots: impl Iterator<Item = &'p Path>,
+) -> Result<bool, RepositoryError> {
+    if before == after {
+        return Ok(true);
+    }
+    // What was just stored is in no index that was read before.
+    let index = repository.load_index()?;
+    for root in roots {
+        let node = found(repository, &index, before, root)?;
+        if node.is_none() || node != found(repository, &index, after, root)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// The entry of a root; none where there is none, and for `/`, which is no entry.
+fn found(
+    repository: &Repository,
+    index: &Index,
+    tree: ObjectId,
+    root: &Path,
+) -> Result<Option<Node>, RepositoryError> {
+    let (mut tree, mut node) = (Some(tree), None);
+    for component in root.components() {
+        let Component::Normal(name) = component else { continue };
+        let Some(id) = tree else { return Ok(None) };
+        let nodes = repository.read_tree(index, id)?.nodes;
+        node = nodes.into_iter().find(|node| node.name.as_bytes() == name.as_bytes());
+        tree = node.as_ref().and_then(|node| node.subtree);
+    }
+    Ok(node)
+}
