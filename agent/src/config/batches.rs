@@ -18,7 +18,11 @@ impl<'a> Batches<'a> {
 
     /// The batch that a path belongs to.
     pub(crate) fn of(&mut self, path: &str) -> &mut Batch<'a> {
-        if std::ptr::eq(self.host.root_of(path), self.host.root()) { &mut self.configured } else { &mut self.own }
+        if std::ptr::eq(self.host.root_of(path), self.host.root()) {
+            &mut self.configured
+        } else {
+            &mut self.own
+        }
     }
 
     /// True while new content of this path waits beside it.

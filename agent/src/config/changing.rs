@@ -76,7 +76,10 @@ impl<'a> Changer<'a> {
                     observe(self.host.root_of(path), path).map_err(|error| told(&error))?
             {
                 let owned = Owned { mode: Some(mode), uid: Some(uid), gid: Some(gid) };
-                self.batches.of(path).put(&format!("{path}{suffix}"), &content, owned).map_err(|error| told(&error))?;
+                self.batches
+                    .of(path)
+                    .put(&format!("{path}{suffix}"), &content, owned)
+                    .map_err(|error| told(&error))?;
             }
             owned.mode = owned.mode.or(Some(there.mode));
             owned.uid = owned.uid.or(Some(there.uid));

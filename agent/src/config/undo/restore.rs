@@ -76,7 +76,8 @@ pub(crate) fn restore(host: &Host, kept: &Kept, records: &[Record]) -> Result<Re
             Item::Kept { path, was } if last_run.is_some_and(|last| last >= index) => (path, was),
             Item::Kept { .. } | Item::Program { .. } => continue,
         };
-        let put = put_back(host.root_of(path), batches.of(path), kept, path, was).and_then(|()| batches.settle());
+        let put =
+            put_back(host.root_of(path), batches.of(path), kept, path, was).and_then(|()| batches.settle());
         let problem = match put {
             Err(error) => Some(error.full_text()),
             Ok(()) => match observe(host.root_of(path), path) {
