@@ -1,6 +1,6 @@
 //! A state folder with one file of each kind, and somebody who can read its backups.
 
-#![expect(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests lay out the files that are saved")]
+#![expect(clippy::disallowed_methods, reason = "tests lay out the files that are saved")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

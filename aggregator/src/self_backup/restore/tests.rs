@@ -1,5 +1,7 @@
 //! What is put back, and what is refused.
 
+#![expect(clippy::disallowed_methods, reason = "tests look at the files")]
+
 use std::fs;
 use std::path::Path;
 

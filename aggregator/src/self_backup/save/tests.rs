@@ -1,5 +1,7 @@
 //! What is saved, where, and what a failure leaves.
 
+#![expect(clippy::disallowed_methods, reason = "tests look at the files")]
+
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
