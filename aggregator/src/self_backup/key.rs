@@ -98,7 +98,7 @@ mod tests {
     #[test]
     fn what_is_no_recipient_is_named() {
         let good = x25519::Identity::generate().to_public().to_string();
-        assert_eq!(parse_recipients(&[good.clone()]).unwrap()[0].to_string(), good);
+        assert_eq!(parse_recipients(std::slice::from_ref(&good)).unwrap()[0].to_string(), good);
         assert!(parse_recipients(&[good, "age1x".to_owned()]).unwrap_err().to_string().contains("`age1x`"));
     }
 }
