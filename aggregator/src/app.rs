@@ -1,21 +1,22 @@
 //! Composition root: builds every part, wires the channels, owns the tasks, drains.
 
 mod certificate;
+mod checkpoint;
 mod config;
 mod due_runs;
 mod in_force;
 mod local;
 mod reload;
+mod self_backup;
 
-use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use campanile_common::fleet::FleetFile;
-use campanile_common::id::{Digest, FleetId};
-use campanile_common::wire::v1::control::Control;
+use campanile_common::id::Digest;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -35,6 +36,7 @@ use crate::os::clock::Clock;
 use crate::os::file;
 use crate::os::log::{self, LogControl};
 use crate::os::process;
+use crate::self_backup::SelfBackupTask;
 use crate::series::{Ingest, IngestTask, RecentSeries};
 use crate::settings::{LogFormat, Settings};
 use crate::state::{Keys, SqliteStore, Store};
@@ -42,8 +44,6 @@ use reload::Reloader;
 
 /// Events of sessions that wait for the node task, which handles one in microseconds.
 const NODE_EVENTS_MAX: usize = 4096;
-/// How often a signed point of the audit chain goes to the agents.
-const CHECKPOINT_STEP: Duration = Duration::from_secs(60);
 /// How long everything may take to stop; systemd waits longer.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// SQLite, password hashes, the journal.
@@ -72,6 +72,8 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
             runtime.block_on(local::api_token(&settings, &name, role, ttl))
         }
         Command::SigninLink { person } => runtime.block_on(local::signin_link(&settings, &person)),
+        Command::Backup { to } => runtime.block_on(self_backup::make(&settings, cli.config.as_deref(), to)),
+        Command::Restore(restore) => runtime.block_on(self_backup::restore(&settings, &restore)),
     }
 }
 
@@ -107,10 +109,8 @@ fn secret(state_dir: &Path, name: &str) -> anyhow::Result<[u8; 32]> {
 struct Parts {
     access: Access,
     readiness: Readiness,
-    address: SocketAddr,
     /// Tell the agents and the people what changed in TLS.
     certificates: certificate::Certificates,
-    ca: Arc<Ca>,
     fleet: FleetFile,
     clock: Clock,
     audit: Audit,
@@ -122,12 +122,15 @@ struct Parts {
     https: Https,
     follower: in_force::Follower,
     backup_task: BackupTask,
+    self_backup: SelfBackupTask,
 }
 
 /// What the aggregator tells of its own log and settings.
 struct OwnState {
     log_level: LogLevelHandle,
     settings_error: watch::Receiver<Option<String>>,
+    /// Its settings file, as the command line named it.
+    config: Option<PathBuf>,
 }
 
 /// What serves people.
@@ -144,17 +147,17 @@ impl Parts {
         let (events, series) = (Events::default(), RecentSeries::default());
         let in_force = in_force::open(settings, &fleet, (&store, &keys), &audit, &events, &clock).await?;
         let (agents, people) = certificate::issue(&ca, &fleet, settings, &clock)?;
-        let (socket, endpoint, address) = bind(settings, &agents)?;
+        let (socket, endpoint) = bind(settings, &agents)?;
         let (ingest_task, ingest) = open_journal(&settings.state_dir, &series, &clock)?;
         let registry = Registry::open(Arc::clone(&store), keys.clone(), audit.clone(), clock.clone()).await?;
         let (followed, term, pin) = in_force::followed(&in_force);
-        let (nodes, node_task) =
-            node_parts((settings, fleet.fleet_id), registry, &series, &events, &clock, &ca, pin);
+        let (nodes, node_task) = node_parts((settings, &fleet), registry, &series, &events, &clock, &ca, pin);
         let opened = config::open(settings, (&store, &keys), &audit, &events, &clock, &in_force).await?;
         let (config, reach) = (opened.config.clone(), (&nodes, node_task.sessions()));
         let (files, readiness) = ((open_outputs(settings)?, opened), Readiness::waiting("starting"));
         let work = due_runs::open((store, keys), files, &audit, reach, &events, &clock, &in_force).await?;
         let backups = open_backups(settings, &clock, &events, &audit).await?;
+        let (copier, copies) = self_backup::open(settings, &own, (&fleet, &clock), (&audit, &events));
         let in_force::Parts { authorities, catalogues, freezer, schedules } = in_force;
         let services = Services {
             access: access.clone(),
@@ -172,6 +175,7 @@ impl Parts {
             log_level: own.log_level,
             settings_error: own.settings_error,
             readiness: readiness.clone(),
+            self_backup: copies,
             clock: clock.clone(),
         };
         let context = Context::new(
@@ -192,9 +196,7 @@ impl Parts {
         Ok(Self {
             access,
             readiness,
-            address,
-            certificates: certificate::Certificates { agents, people },
-            ca,
+            certificates: certificate::Certificates { agents, people, ca },
             fleet,
             clock,
             audit,
@@ -206,21 +208,18 @@ impl Parts {
             https: Https { socket, tls, services },
             follower: followed.with(nodes),
             backup_task: BackupTask::new(backups),
+            self_backup: copier,
         })
     }
 }
 
 /// The two sockets, both before anything runs, so that a port in use is an error and not a half-started daemon.
-fn bind(
-    settings: &Settings,
-    agents: &Arc<rustls::ServerConfig>,
-) -> anyhow::Result<(TcpListener, Endpoint, SocketAddr)> {
+fn bind(settings: &Settings, agents: &Arc<rustls::ServerConfig>) -> anyhow::Result<(TcpListener, Endpoint)> {
     let socket = TcpListener::bind(settings.listen)
         .with_context(|| format!("cannot listen on TCP {}", settings.listen))?;
     let reset_key = secret(&settings.state_dir, "reset.key")?;
     let endpoint = Endpoint::bind(socket.local_addr()?, Arc::clone(agents), &reset_key)?;
-    let address = endpoint.address()?;
-    Ok((socket, endpoint, address))
+    Ok((socket, endpoint))
 }
 
 async fn open_backups(
@@ -262,7 +261,7 @@ fn open_journal(
 }
 
 fn node_parts(
-    (settings, fleet): (&Settings, FleetId),
+    (settings, fleet): (&Settings, &FleetFile),
     registry: Registry,
     series: &RecentSeries,
     events: &Events,
@@ -275,7 +274,12 @@ fn node_parts(
         NodeTaskSettings { liveness: settings.liveness, thresholds: Arc::new(settings.thresholds.clone()) };
     let (task, view) =
         NodeTask::new(registry.clone(), series.clone(), events.clone(), clock.clone(), task_settings, inbox);
-    let pins = TokenPins { fleet, addresses: settings.addresses.clone(), ca_key: ca.key_digest(), authority };
+    let pins = TokenPins {
+        fleet: fleet.fleet_id,
+        addresses: settings.addresses.clone(),
+        ca_key: ca.key_digest(),
+        authority,
+    };
     (Nodes::new(registry, sender, view, pins, clock.clone()), task)
 }
 
@@ -289,7 +293,8 @@ async fn serve(settings: Settings, config: Option<&Path>, log: LogControl) -> an
         anyhow::bail!("another aggregator serves from {}; stop it first", state_dir.display());
     };
     let (error, settings_error) = watch::channel(None);
-    let own = OwnState { log_level: log_level_handle(&log), settings_error };
+    let own =
+        OwnState { log_level: log_level_handle(&log), settings_error, config: config.map(Path::to_owned) };
     let parts = Parts::build(&settings, own).await?;
     let reloader = Reloader::new(
         config,
@@ -298,6 +303,7 @@ async fn serve(settings: Settings, config: Option<&Path>, log: LogControl) -> an
         (parts.nodes.clone(), parts.https.services.events.clone(), error),
     )?;
     let Https { socket, tls, services } = parts.https;
+    let address = socket.local_addr()?;
     // Sessions first, then what they report to, so that nothing acknowledged is lost on the way down.
     let (stop_edge, stop_core) = (CancellationToken::new(), CancellationToken::new());
     let mut edge: JoinSet<anyhow::Result<()>> = JoinSet::new();
@@ -305,13 +311,13 @@ async fn serve(settings: Settings, config: Option<&Path>, log: LogControl) -> an
     core.spawn(parts.node_task.run(stop_core.clone()));
     parts.work.spawn(&mut core, &stop_core);
     core.spawn(parts.ingest_task.run(stop_core.clone()));
-    core.spawn(checkpoints(parts.audit, parts.access.clone(), parts.nodes, stop_core.clone()));
+    core.spawn(checkpoint::send(parts.audit, parts.access.clone(), parts.nodes, stop_core.clone()));
     core.spawn(parts.follower.run(stop_core.clone()));
     core.spawn(parts.backup_task.run(stop_core.clone()));
+    core.spawn(parts.self_backup.run(stop_core.clone()));
     core.spawn(reloader.run(stop_core.clone()));
     core.spawn(certificate::renew(
         parts.certificates,
-        parts.ca,
         parts.fleet,
         settings.clone(),
         parts.clock,
@@ -325,7 +331,7 @@ async fn serve(settings: Settings, config: Option<&Path>, log: LogControl) -> an
         eprintln!("first sign-in: {}", local::link_url(&settings, &created.link));
     }
     parts.readiness.set_ready();
-    tracing::info!(address = %parts.address, version = env!("CARGO_PKG_VERSION"), "aggregator ready");
+    tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "aggregator ready");
     drop(sd_notify::notify(&[sd_notify::NotifyState::Ready]));
     let ended = wait(&mut edge, &mut core).await;
     parts.readiness.set_waiting("stopping");
@@ -368,25 +374,5 @@ async fn drain<T: 'static>(tasks: &mut JoinSet<T>, what: &'static str) {
     let ended = async { while tasks.join_next().await.is_some() {} };
     if tokio::time::timeout(DRAIN_TIMEOUT, ended).await.is_err() {
         tracing::warn!(what, "not stopped in time");
-    }
-}
-
-/// Sends a signed point of the audit chain to every agent, which keep them as witnesses; before it, records how many
-/// denials were left out of the chain since the last.
-async fn checkpoints(audit: Audit, access: Access, nodes: Nodes, stop: CancellationToken) {
-    let mut step = tokio::time::interval(CHECKPOINT_STEP);
-    step.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            _ = step.tick() => {
-                access.audit_suppressed().await;
-                match audit.checkpoint().await {
-                    Ok(Some(checkpoint)) => nodes.broadcast(Control::Checkpoint(checkpoint)).await,
-                    Ok(None) => {}
-                    Err(error) => tracing::warn!(%error, "no audit checkpoint this minute"),
-                }
-            }
-        }
     }
 }

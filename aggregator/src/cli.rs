@@ -43,6 +43,34 @@ pub enum Command {
         #[arg(long, default_value = "admin")]
         person: String,
     },
+    /// Back up the aggregator itself into one encrypted file, also while it serves; prints where it is
+    #[command(after_help = "Encrypts to `recipients` of [self_backup] in the settings.
+
+Example:
+  campanile-aggregator backup --to /mnt/usb")]
+    Backup {
+        /// Folder, or file that does not exist [default: `dir` of [self_backup]]
+        #[arg(long, value_name = "FILE|DIR")]
+        to: Option<PathBuf>,
+    },
+    /// Become the aggregator of a backup: fills the state folder, which must be empty
+    #[command(after_help = "Example:
+  campanile-aggregator restore campanile-....age --identity recovery-key.txt")]
+    Restore(Restore),
+}
+
+/// What is restored.
+#[derive(Debug, clap::Args)]
+pub struct Restore {
+    /// The backup
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// File with the age identity that can read it, as `age-keygen` writes it
+    #[arg(long, value_name = "KEYFILE")]
+    pub identity: PathBuf,
+    /// Read and compare everything, and write nothing
+    #[arg(long)]
+    pub check: bool,
 }
 
 fn parse_role(text: &str) -> Result<AccessRole, String> {

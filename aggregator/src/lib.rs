@@ -16,6 +16,7 @@ pub mod node;
 pub mod order;
 pub mod os;
 pub mod schedule;
+pub mod self_backup;
 pub mod series;
 pub mod settings;
 pub mod state;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use campanile_common::backup::Retention;
 use campanile_common::health::Thresholds;
+use campanile_common::recurrence::Recurrence;
 use campanile_common::unit::ByteCount;
 use serde::Deserialize;
 
@@ -15,6 +16,7 @@ use crate::config::KeepPolicy;
 use crate::node::LivenessSettings;
 use crate::os::log::{self, LogLevelError};
 use crate::os::settings_file::{self, FileError};
+use crate::self_backup::{self, SelfBackupSettings};
 
 /// Where the settings are looked for when no file is named.
 pub const SETTINGS_PATH: &str = "/etc/campanile/aggregator.toml";
@@ -36,6 +38,8 @@ struct RawSettings {
     config: RawConfig,
     #[serde(default)]
     backup: RawBackup,
+    #[serde(default)]
+    self_backup: RawSelfBackup,
     thresholds: Option<Thresholds>,
 }
 
@@ -83,6 +87,16 @@ struct RawReplica {
     bytes_per_second: Option<u64>,
 }
 
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawSelfBackup {
+    #[serde(default)]
+    recipients: Vec<String>,
+    dir: Option<PathBuf>,
+    schedule: Option<String>,
+    keep: Option<u32>,
+}
+
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -114,6 +128,8 @@ pub struct Settings {
     pub config: KeepPolicy,
     /// Where backups are stored and within which limits.
     pub backup: BackupSettings,
+    /// Backups of the aggregator itself; none where no recipient is set.
+    pub self_backup: Option<SelfBackupSettings>,
     /// When values are bad.
     pub thresholds: Thresholds,
 }
@@ -137,6 +153,14 @@ pub enum SettingsError {
         /// What it must be.
         rule: &'static str,
     },
+    /// A value that cannot be used.
+    #[error("setting `{key}` cannot be used: {detail}")]
+    Refused {
+        /// Which.
+        key: &'static str,
+        /// Why.
+        detail: String,
+    },
 }
 
 impl SettingsError {
@@ -145,7 +169,7 @@ impl SettingsError {
         match self {
             Self::File(error) => error.brief(),
             Self::LogLevel(error) => format!("{self}: {error}"),
-            Self::Range { .. } => self.to_string(),
+            Self::Range { .. } | Self::Refused { .. } => self.to_string(),
         }
     }
 }
@@ -184,6 +208,7 @@ impl Settings {
             thresholds: _,
             config,
             backup,
+            self_backup,
         } = self;
         let differ = [
             ("state_dir", *state_dir != at_start.state_dir),
@@ -194,6 +219,7 @@ impl Settings {
             ("certificates", *certificate_lifetime != at_start.certificate_lifetime),
             ("config", *config != at_start.config),
             ("backup", *backup != at_start.backup),
+            ("self_backup", *self_backup != at_start.self_backup),
         ];
         differ.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect()
     }
@@ -258,6 +284,7 @@ impl RawSettings {
             certificate_lifetime: Duration::from_secs(lifetime_s),
             config: self.config.check()?,
             backup,
+            self_backup: self.self_backup.check()?,
             thresholds,
         })
     }
@@ -324,6 +351,27 @@ impl RawReplica {
         }
         let interval = Duration::from_secs(interval_s);
         Ok(ReplicaSettings { dir: self.dir, interval, rate: rate.map(ByteCount) })
+    }
+}
+
+impl RawSelfBackup {
+    fn check(self) -> Result<Option<SelfBackupSettings>, SettingsError> {
+        let refused = |key, detail: String| SettingsError::Refused { key, detail };
+        let recipients = self_backup::parse_recipients(&self.recipients)
+            .map_err(|error| refused("self_backup.recipients", error.to_string()))?;
+        let schedule = Recurrence::parse(self.schedule.as_deref().unwrap_or("@daily"))
+            .map_err(|error| refused("self_backup.schedule", error.to_string()))?;
+        let keep = self.keep.unwrap_or(7);
+        within("self_backup.keep", keep.into(), 1, 10_000, "give 1 to 10000; 7 is the default")?;
+        if recipients.is_empty() {
+            return Ok(None);
+        }
+        let Some(dir) = self.dir.filter(|dir| dir.is_absolute()) else {
+            let detail = "give the path of a folder on another disk, or of one that is copied elsewhere";
+            return Err(refused("self_backup.dir", detail.to_owned()));
+        };
+        let keep = usize::try_from(keep).unwrap_or(usize::MAX);
+        Ok(Some(SelfBackupSettings { recipients, dir, schedule, keep }))
     }
 }
 
@@ -424,5 +472,26 @@ mod tests {
         assert!(load("addresses = []").is_err());
         assert!(load("log_level = \"loud\"").is_err());
         assert!(load("listn = \"0.0.0.0:1\"").is_err());
+    }
+
+    #[test]
+    fn a_self_backup_needs_a_recipient_and_a_folder() {
+        const RECIPIENT: &str = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
+        assert_eq!(load("").unwrap().self_backup, None);
+        let on = |more: &str| load(&format!("[self_backup]\nrecipients = [\"{RECIPIENT}\"]\n{more}"));
+        let settings = on("dir = \"/srv/copies\"").unwrap().self_backup.unwrap();
+        assert_eq!((settings.keep, settings.dir.to_str()), (7, Some("/srv/copies")));
+        for (text, key) in [
+            ("", "self_backup.dir"),
+            ("dir = \"copies\"", "self_backup.dir"),
+            ("dir = \"/srv\"\nkeep = 0", "self_backup.keep"),
+            ("dir = \"/srv\"\nschedule = \"daily\"", "self_backup.schedule"),
+            ("dir = \"/srv\"\nevery = 1", "every"),
+        ] {
+            let error = on(text).unwrap_err().brief();
+            assert!(error.contains(key), "{text}: {error}");
+        }
+        let wrong = load("[self_backup]\nrecipients = [\"ssh-ed25519 AAAA\"]").unwrap_err().to_string();
+        assert!(wrong.contains("`ssh-ed25519 AAAA` is no age recipient"), "{wrong}");
     }
 }

@@ -18,6 +18,8 @@ const RENEW_SHARE: u32 = 3;
 pub(super) struct Certificates {
     pub(super) agents: watch::Sender<Arc<rustls::ServerConfig>>,
     pub(super) people: watch::Sender<Arc<rustls::ServerConfig>>,
+    /// Issues them.
+    pub(super) ca: Arc<Ca>,
 }
 
 /// Certifies a new key of the aggregator: for agents, and for people.
@@ -36,7 +38,6 @@ pub(super) fn issue(
 /// Gives the aggregator a new certificate of its own long before the old one ends.
 pub(super) async fn renew(
     certificates: Certificates,
-    ca: Arc<Ca>,
     fleet: FleetFile,
     settings: Settings,
     clock: Clock,
@@ -47,7 +48,7 @@ pub(super) async fn renew(
             () = stop.cancelled() => return,
             () = tokio::time::sleep(settings.certificate_lifetime / RENEW_SHARE) => {}
         }
-        match issue(&ca, &fleet, &settings, &clock) {
+        match issue(&certificates.ca, &fleet, &settings, &clock) {
             Ok((agents, people)) => {
                 certificates.agents.send_replace(agents);
                 certificates.people.send_replace(people);

@@ -47,6 +47,7 @@ use crate::node::Nodes;
 use crate::order::Orders;
 use crate::os::clock::Clock;
 use crate::schedule::Schedules;
+use crate::self_backup;
 use crate::series::RecentSeries;
 
 pub use self::serve::{HttpError, serve};
@@ -171,6 +172,8 @@ pub struct Services {
     pub settings_error: watch::Receiver<Option<String>>,
     /// Whether the aggregator can do its work.
     pub readiness: Readiness,
+    /// Backups of the aggregator itself.
+    pub self_backup: watch::Receiver<self_backup::Figures>,
     /// The time.
     pub clock: Clock,
 }

@@ -21,7 +21,7 @@ use x509_parser::prelude::FromDer as _;
 use crate::os::random;
 
 /// Certificates are valid from so long before they are issued, so that a node whose clock is behind accepts them.
-const BACKDATE: Duration = Duration::from_secs(3600);
+pub const BACKDATE: Duration = Duration::from_secs(3600);
 /// Longest certificate request that is looked at.
 const REQUEST_BYTES_MAX: usize = 4096;
 

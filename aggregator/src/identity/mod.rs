@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use campanile_common::fleet::{FLEET_FILE, FleetFile};
 
-pub use ca::{Ca, CaError, CheckedRequest, key_digest};
+pub use ca::{BACKDATE, Ca, CaError, CheckedRequest, key_digest};
 
 /// A fleet folder that cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -78,14 +78,6 @@ impl Endpoint {
             .map_err(error)?;
         Ok(Self(endpoint))
     }
-
-    /// Where it listens.
-    ///
-    /// # Errors
-    /// When the kernel does not say.
-    pub fn address(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
-    }
 }
 
 fn bind_socket(address: SocketAddr) -> io::Result<UdpSocket> {

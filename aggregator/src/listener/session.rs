@@ -275,7 +275,7 @@ impl Driver<'_> {
             code: RefusalCode::Unavailable,
             reason: "the aggregator's roster cannot be reached now".to_owned(),
         };
-        if !registry.admit(node, self.peer.key).await.map_err(unavailable)? {
+        if !registry.admit(node, self.peer.key, self.peer.certificate).await.map_err(unavailable)? {
             return Err(Refusal {
                 code: RefusalCode::NotInRoster,
                 reason: "this node was retired, or its key replaced; enrol it anew with a token".to_owned(),

@@ -118,7 +118,7 @@ async fn serve(connection: &Connection, context: &Arc<Context>, peer: Peer, stop
 
 /// Whether the roster has this key now.
 pub(super) async fn is_admitted(context: &Context, peer: &Peer) -> bool {
-    match context.nodes.registry().admit(peer.node, peer.key).await {
+    match context.nodes.registry().admit(peer.node, peer.key, peer.certificate).await {
         Ok(is_admitted) => is_admitted,
         Err(error) => {
             tracing::warn!(node = %peer.node, %error, "the roster cannot be read");

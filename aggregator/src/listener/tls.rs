@@ -157,6 +157,8 @@ pub(super) struct PeerCertificate {
     pub(super) uri: String,
     /// SHA-256 of its key.
     pub(super) key: campanile_common::id::Digest,
+    /// Its first second, since the Unix epoch.
+    pub(super) not_before: u64,
     /// Its last second, since the Unix epoch.
     pub(super) not_after: u64,
 }
@@ -170,6 +172,7 @@ pub(super) fn read_peer(certificate: &CertificateDer<'_>) -> Option<PeerCertific
     Some(PeerCertificate {
         uri: uri.to_owned(),
         key: crate::identity::key_digest(certificate)?,
+        not_before: u64::try_from(parsed.validity().not_before.timestamp()).ok()?,
         not_after: u64::try_from(parsed.validity().not_after.timestamp()).ok()?,
     })
 }

@@ -8,6 +8,7 @@ mod liveness;
 pub mod presence;
 mod record;
 mod registry;
+mod restored;
 mod session;
 mod sessions;
 mod task;
@@ -34,6 +35,7 @@ use crate::state::StateError;
 pub use liveness::LivenessSettings;
 pub use record::{NodeRecord, TokenRecord};
 pub use registry::Registry;
+pub use restored::{Restored, Validity};
 pub use session::{
     ConfigState, DeliveryEvent, DeliveryReport, DeliverySlip, LinkStats, NodeEvent, OfferEnd, SessionCommand,
     SessionSeed,

@@ -13,6 +13,7 @@ use campanile_common::wire::v1::control::Facts;
 
 use super::NodeError;
 use super::record::{NodeRecord, check_name, facts_to_api};
+use super::restored::{Restored, Validity};
 use crate::audit::{Audit, Record as AuditRecord};
 use crate::os::clock::Clock;
 use crate::state::{
@@ -40,6 +41,8 @@ pub struct Registry {
     pub(super) audit: Audit,
     pub(super) clock: Clock,
     nodes: Arc<Mutex<BTreeMap<NodeId, Held>>>,
+    /// The time that it has no memory of.
+    restored: Option<Restored>,
 }
 
 impl Registry {
@@ -60,7 +63,8 @@ impl Registry {
                 nodes.insert(record.node_id, Held { record, revision: entry.revision });
             }
         }
-        Ok(Self { store, keys, audit, clock, nodes: Arc::new(Mutex::new(nodes)) })
+        let restored = Restored::read(&store, &keys).await?;
+        Ok(Self { store, keys, audit, clock, nodes: Arc::new(Mutex::new(nodes)), restored })
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, BTreeMap<NodeId, Held>> {
@@ -217,11 +221,12 @@ impl Registry {
         .map(drop)
     }
 
-    /// A session begins with this key: true when the roster has it. The first use of a renewed key retires the old.
+    /// A session begins with this key: true when the roster has it. The first use of a renewed key retires the old; one
+    /// that was certified in the time which a restored aggregator has no memory of counts as renewed.
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn admit(&self, node: NodeId, key: Digest) -> Result<bool, NodeError> {
+    pub async fn admit(&self, node: NodeId, key: Digest, certificate: Validity) -> Result<bool, NodeError> {
         let Some(held) = self.get(node) else { return Ok(false) };
         let record = &held.record;
         if record.state != NodeState::Active {
@@ -231,13 +236,34 @@ impl Registry {
             return Ok(true);
         }
         if record.pending_key != Some(key) {
-            return Ok(false);
+            let vouches = |restored: Restored| restored.vouches_for(certificate, record.certificate_expires);
+            return if self.restored.is_some_and(vouches) {
+                self.adopt(node, key, certificate).await
+            } else {
+                Ok(false)
+            };
         }
         let entry = done(&format!("node:{node}"), "certificate.use", node, format!("key={key}"));
         let changed = self.change(node, None, entry, |record| {
             if record.pending_key == Some(key) && record.state == NodeState::Active {
                 record.key = key;
                 record.certificate_expires = record.pending_expires.unwrap_or(record.certificate_expires);
+                record.pending_key = None;
+                record.pending_expires = None;
+            }
+            Ok(())
+        });
+        Ok(changed.await?.record.key == key)
+    }
+
+    /// Takes a key that was certified in the time which this aggregator has no memory of.
+    async fn adopt(&self, node: NodeId, key: Digest, certificate: Validity) -> Result<bool, NodeError> {
+        tracing::info!(%node, "a key that was certified after the backup of this aggregator is taken");
+        let entry = done(&format!("node:{node}"), "certificate.adopt", node, format!("key={key}"));
+        let changed = self.change(node, None, entry, |record| {
+            if record.state == NodeState::Active && certificate.ends > record.certificate_expires {
+                record.key = key;
+                record.certificate_expires = certificate.ends;
                 record.pending_key = None;
                 record.pending_expires = None;
             }

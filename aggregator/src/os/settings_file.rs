@@ -55,9 +55,7 @@ impl FileError {
 /// When a file is unreadable or malformed, or has an unknown key.
 pub fn read<T: DeserializeOwned>(path: &Path) -> Result<T, FileError> {
     let mut merged = toml::Table::new();
-    let mut paths = vec![path.to_owned()];
-    paths.extend(drop_ins(path)?);
-    for path in paths {
+    for path in files(path)? {
         let text = std::fs::read_to_string(&path)
             .map_err(|source| FileError::Read { path: path.clone(), source })?;
         let malformed = |source| FileError::Malformed { path: path.clone(), source: Box::new(source) };
@@ -67,6 +65,16 @@ pub fn read<T: DeserializeOwned>(path: &Path) -> Result<T, FileError> {
     toml::Value::Table(merged)
         .try_into()
         .map_err(|source| FileError::Malformed { path: path.to_owned(), source: Box::new(source) })
+}
+
+/// The files that [`read`] reads.
+///
+/// # Errors
+/// When the folder of the drop-ins is unreadable.
+pub fn files(path: &Path) -> Result<Vec<PathBuf>, FileError> {
+    let mut paths = vec![path.to_owned()];
+    paths.extend(drop_ins(path)?);
+    Ok(paths)
 }
 
 fn drop_ins(path: &Path) -> Result<Vec<PathBuf>, FileError> {

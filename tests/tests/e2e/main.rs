@@ -25,6 +25,7 @@ mod order_limits;
 mod order_storm;
 mod orders;
 mod reference;
+mod self_backup;
 mod settings;
 mod settings_reload;
 mod storm;

@@ -50,6 +50,7 @@ pub(super) async fn serve(State(shared): App, caller: Caller, _: Params<NoParams
             orders: shared.services.orders.figures(),
             are_settings_valid: shared.services.settings_error.borrow().is_none(),
             config: shared.services.config.figures(),
+            self_backup: *shared.services.self_backup.borrow(),
             is_frozen: shared.services.freezer.is_frozen(),
         },
     );

@@ -10,6 +10,7 @@ use crate::http::sight::Sight;
 use crate::node::NodeView;
 use crate::order::Figures;
 use crate::os::process::ProcessUsage;
+use crate::self_backup;
 
 /// Where the figures come from.
 pub(super) struct Facts<'a> {
@@ -20,6 +21,7 @@ pub(super) struct Facts<'a> {
     pub(super) event_streams: usize,
     pub(super) orders: Figures,
     pub(super) config: config::Figures,
+    pub(super) self_backup: self_backup::Figures,
     pub(super) is_frozen: bool,
     pub(super) are_settings_valid: bool,
 }
@@ -34,6 +36,7 @@ pub(super) fn write(out: &mut Exposition, facts: &Facts<'_>) {
     if facts.sight.whole().is_some() {
         write_orders(out, &facts.orders);
         write_config(out, &facts.config);
+        write_self_backup(out, facts.self_backup);
     }
     write_process(out, facts);
 }
@@ -152,6 +155,31 @@ fn write_config(out: &mut Exposition, figures: &config::Figures) {
         Kind::Gauge,
         "Bytes of the parts of generations that are kept.",
         figures.parts_bytes,
+    );
+}
+
+/// Absent where none is made, so that an alert on its age is about those that are.
+fn write_self_backup(out: &mut Exposition, figures: self_backup::Figures) {
+    if !figures.is_on {
+        return;
+    }
+    out.single(
+        "campanile_self_backup_last_success_timestamp_seconds",
+        Kind::Gauge,
+        "When the newest backup of the aggregator itself was made, in seconds since the epoch; 0 before the first.",
+        figures.latest.map_or(0, |(at, _)| at.as_secs()),
+    );
+    out.single(
+        "campanile_self_backup_bytes",
+        Kind::Gauge,
+        "Length of the newest backup of the aggregator itself.",
+        figures.latest.map_or(0, |(_, bytes)| bytes),
+    );
+    out.single(
+        "campanile_self_backup_failures_total",
+        Kind::Counter,
+        "Backups of the aggregator itself that failed since it started.",
+        figures.failures,
     );
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use axum::http::Method;
 use campanile_common::api::{Node, OrderState, TargetState};
 use campanile_common::sample::Sample;
+use campanile_common::time::Timestamp;
 
 use super::exposition::{Exposition, Number};
 use super::{host, own, requests};
@@ -56,6 +57,11 @@ fn whole_text() -> String {
             phases: [("applied", 2), ("reverted", 1)].into(),
             drifted: 3,
             parts_bytes: 4096,
+        },
+        self_backup: crate::self_backup::Figures {
+            is_on: true,
+            latest: Some((Timestamp::from_millis(1_700_000_000_000), 8192)),
+            failures: 1,
         },
         is_frozen: true,
     };
@@ -116,6 +122,9 @@ fn the_whole_answer_keeps_the_rules_of_the_format() {
     assert_eq!(value(&format!("campanile_agent_rtt_seconds{{{web}}}")), Some(0.002));
     assert_eq!(value(&format!("node_load1{{{web},label_a_b_c=\"x\",label_role=\"web\"}}")), Some(2.0));
     assert_eq!(value("campanile_exposition_left_out_samples"), Some(0.0));
+    assert_eq!(value("campanile_self_backup_last_success_timestamp_seconds"), Some(1_700_000_000.0));
+    assert_eq!(value("campanile_self_backup_bytes"), Some(8192.0));
+    assert_eq!(value("campanile_self_backup_failures_total"), Some(1.0));
     assert_eq!(value("campanile_orders_total{kind=\"run\",state=\"done\"}"), Some(3.0));
     assert_eq!(value("campanile_order_targets_total{state=\"silent\"}"), Some(2.0));
     assert_eq!(value("campanile_orders_in_flight"), Some(1.0));

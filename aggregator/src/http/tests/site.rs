@@ -164,6 +164,7 @@ pub(super) async fn site_with(nodes: &[(u8, &str)]) -> Site {
             },
         ),
         readiness: Readiness::waiting("the state store is being opened"),
+        self_backup: watch::channel(crate::self_backup::Figures::default()).1,
         clock,
     };
     let _stop = stop.drop_guard();

@@ -10,6 +10,7 @@ mod failure;
 mod open;
 mod reader;
 mod row;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 mod watch;

@@ -61,7 +61,8 @@ pub(super) fn reader(path: &Path) -> Result<Connection, StateError> {
         .map_err(|error| failure::of_sql(path, "open", &error))
 }
 
-fn connect(path: &Path) -> rusqlite::Result<Connection> {
+/// A connection with the checks that every one has.
+pub(super) fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(BUSY_WAIT_MAX)?;

@@ -277,3 +277,20 @@ async fn dropping_the_store_waits_for_what_was_asked() {
     let store = SqliteStore::open(&path).unwrap();
     assert!(store.get("a").await.unwrap().is_some());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_snapshot_is_of_one_moment_and_opens_as_a_store_while_the_first_goes_on() {
+    let (folder, path) = folder();
+    let store = SqliteStore::open(&path).unwrap();
+    let revision = put(&store, "a", "then").await.unwrap();
+    let copy = folder.path().join("copy").join("state.db");
+    fs::create_dir(folder.path().join("copy")).unwrap();
+    SqliteStore::snapshot(&path, &copy).unwrap();
+    put(&store, "a", "later").await.unwrap();
+    let then = SqliteStore::open(&copy).unwrap();
+    let entry = then.get("a").await.unwrap().unwrap();
+    assert_eq!((entry.value.as_slice(), entry.revision), (&b"then"[..], revision));
+    assert_eq!(then.revision().await.unwrap(), revision);
+    assert_eq!(store.get("a").await.unwrap().unwrap().value, b"later");
+    assert!(SqliteStore::snapshot(&path, &copy).is_err(), "a file that is there is not replaced");
+}
