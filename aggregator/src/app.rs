@@ -1,5 +1,6 @@
 //! Composition root: builds every part, wires the channels, owns the tasks, drains.
 
+mod backups;
 mod certificate;
 mod config;
 mod due_runs;
@@ -23,7 +24,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::access::Access;
 use crate::audit::Audit;
-use crate::backup::{BackupStore, BackupTask};
 use crate::cli::{Cli, Command};
 use crate::event::Events;
 use crate::http::{self, AuthorityTerm, FleetInfo, LogLevelHandle, Readiness, Services};
@@ -121,7 +121,7 @@ struct Parts {
     listener: ListenerTask,
     https: Https,
     follower: in_force::Follower,
-    backup_task: BackupTask,
+    backups: backups::Tasks,
 }
 
 /// What the aggregator tells of its own log and settings.
@@ -153,8 +153,9 @@ impl Parts {
         let opened = config::open(settings, (&store, &keys), &audit, &events, &clock, &in_force).await?;
         let (config, reach) = (opened.config.clone(), (&nodes, node_task.sessions()));
         let (files, readiness) = ((open_outputs(settings)?, opened), Readiness::waiting("starting"));
+        let backups = backups::open(settings, (&store, &keys), &clock, &events, &audit).await?;
+        let backup_tasks = backups::tasks(&backups, &config, &nodes, &events);
         let work = due_runs::open((store, keys), files, &audit, reach, &events, &clock, &in_force).await?;
-        let backups = open_backups(settings, &clock, &events, &audit).await?;
         let in_force::Parts { authorities, catalogues, freezer, schedules } = in_force;
         let services = Services {
             access: access.clone(),
@@ -166,6 +167,7 @@ impl Parts {
             schedules,
             orders: work.orders,
             config: config.clone(),
+            backups: backups.clone(),
             series: series.clone(),
             events,
             fleet: fleet_info(&fleet, &clock, term),
@@ -186,7 +188,7 @@ impl Parts {
             settings.liveness.interval,
             catalogues.subscribe_signed(),
             config,
-            backups.clone(),
+            backups,
         );
         let ((agents, agents_receiver), (people, tls)) = (watch::channel(agents), watch::channel(people));
         Ok(Self {
@@ -205,7 +207,7 @@ impl Parts {
             listener: ListenerTask::new(endpoint, Arc::new(context), agents_receiver),
             https: Https { socket, tls, services },
             follower: followed.with(nodes),
-            backup_task: BackupTask::new(backups),
+            backups: backup_tasks,
         })
     }
 }
@@ -221,16 +223,6 @@ fn bind(
     let endpoint = Endpoint::bind(socket.local_addr()?, Arc::clone(agents), &reset_key)?;
     let address = endpoint.address()?;
     Ok((socket, endpoint, address))
-}
-
-async fn open_backups(
-    settings: &Settings,
-    clock: &Clock,
-    events: &Events,
-    audit: &Audit,
-) -> anyhow::Result<BackupStore> {
-    let settings = settings.backup.clone();
-    Ok(BackupStore::open(settings, clock.clone(), events.clone(), audit.clone()).await?)
 }
 
 fn fleet_info(fleet: &FleetFile, clock: &Clock, authority: watch::Receiver<AuthorityTerm>) -> FleetInfo {
@@ -307,7 +299,7 @@ async fn serve(settings: Settings, config: Option<&Path>, log: LogControl) -> an
     core.spawn(parts.ingest_task.run(stop_core.clone()));
     core.spawn(checkpoints(parts.audit, parts.access.clone(), parts.nodes, stop_core.clone()));
     core.spawn(parts.follower.run(stop_core.clone()));
-    core.spawn(parts.backup_task.run(stop_core.clone()));
+    parts.backups.spawn(&mut core, &stop_core);
     core.spawn(reloader.run(stop_core.clone()));
     core.spawn(certificate::renew(
         parts.certificates,
