@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use campanile_common::fleet::FleetFile;
-use campanile_common::id::{Digest, FleetId};
+use campanile_common::id::Digest;
 use campanile_common::wire::v1::control::Control;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -148,13 +148,11 @@ impl Parts {
         let (ingest_task, ingest) = open_journal(&settings.state_dir, &series, &clock)?;
         let registry = Registry::open(Arc::clone(&store), keys.clone(), audit.clone(), clock.clone()).await?;
         let (followed, term, pin) = in_force::followed(&in_force);
-        let (nodes, node_task) =
-            node_parts((settings, fleet.fleet_id), registry, &series, &events, &clock, &ca, pin);
+        let (nodes, node_task) = node_parts((settings, &fleet), registry, &series, &events, &clock, &ca, pin);
         let opened = config::open(settings, (&store, &keys), &audit, &events, &clock, &in_force).await?;
         let (config, reach) = (opened.config.clone(), (&nodes, node_task.sessions()));
         let (files, readiness) = ((open_outputs(settings)?, opened), Readiness::waiting("starting"));
-        let backups = backups::open(settings, (&store, &keys), &clock, &events, &audit).await?;
-        let backup_tasks = backups::tasks(&backups, &config, &nodes, &events);
+        let kept = backups::open(settings, (&store, &keys), &config, &nodes, &clock, &events, &audit).await?;
         let work = due_runs::open((store, keys), files, &audit, reach, &events, &clock, &in_force).await?;
         let in_force::Parts { authorities, catalogues, freezer, schedules } = in_force;
         let services = Services {
@@ -167,7 +165,7 @@ impl Parts {
             schedules,
             orders: work.orders,
             config: config.clone(),
-            backups: backups.clone(),
+            backups: kept.store.clone(),
             series: series.clone(),
             events,
             fleet: fleet_info(&fleet, &clock, term),
@@ -188,9 +186,9 @@ impl Parts {
             settings.liveness.interval,
             catalogues.subscribe_signed(),
             config,
-            backups,
+            kept.store,
         );
-        let ((agents, agents_receiver), (people, tls)) = (watch::channel(agents), watch::channel(people));
+        let ((agents, receiver), (people, tls)) = (watch::channel(agents), watch::channel(people));
         Ok(Self {
             access,
             readiness,
@@ -204,10 +202,10 @@ impl Parts {
             node_task,
             work: work.tasks,
             ingest_task,
-            listener: ListenerTask::new(endpoint, Arc::new(context), agents_receiver),
+            listener: ListenerTask::new(endpoint, Arc::new(context), receiver),
             https: Https { socket, tls, services },
             follower: followed.with(nodes),
-            backups: backup_tasks,
+            backups: kept.tasks,
         })
     }
 }
@@ -254,7 +252,7 @@ fn open_journal(
 }
 
 fn node_parts(
-    (settings, fleet): (&Settings, FleetId),
+    (settings, fleet): (&Settings, &FleetFile),
     registry: Registry,
     series: &RecentSeries,
     events: &Events,
@@ -267,7 +265,12 @@ fn node_parts(
         NodeTaskSettings { liveness: settings.liveness, thresholds: Arc::new(settings.thresholds.clone()) };
     let (task, view) =
         NodeTask::new(registry.clone(), series.clone(), events.clone(), clock.clone(), task_settings, inbox);
-    let pins = TokenPins { fleet, addresses: settings.addresses.clone(), ca_key: ca.key_digest(), authority };
+    let pins = TokenPins {
+        fleet: fleet.fleet_id,
+        addresses: settings.addresses.clone(),
+        ca_key: ca.key_digest(),
+        authority,
+    };
     (Nodes::new(registry, sender, view, pins, clock.clone()), task)
 }
 

@@ -26,17 +26,10 @@ const LOOK_STEP: Duration = Duration::from_secs(60);
 /// What may change the policies of a node.
 const KINDS: [&str; 4] = ["config.generation", "node.enrolled", "node.changed", "node.retired"];
 
-/// Opens the store.
-pub(super) async fn open(
-    settings: &Settings,
-    (store, keys): (&Store, &Keys),
-    clock: &Clock,
-    events: &Events,
-    audit: &Audit,
-) -> anyhow::Result<BackupStore> {
-    let stored = (store.clone(), keys.clone());
-    let settings = settings.backup.clone();
-    Ok(BackupStore::open(settings, stored, clock.clone(), events.clone(), audit.clone()).await?)
+/// What was opened.
+pub(super) struct Opened {
+    pub(super) store: BackupStore,
+    pub(super) tasks: Tasks,
 }
 
 /// Its tasks, none running.
@@ -45,8 +38,18 @@ pub(super) struct Tasks {
     follower: Follower,
 }
 
-/// The tasks of a store that was opened.
-pub(super) fn tasks(store: &BackupStore, config: &Config, nodes: &Nodes, events: &Events) -> Tasks {
+/// Opens the store.
+pub(super) async fn open(
+    settings: &Settings,
+    (store, keys): (&Store, &Keys),
+    config: &Config,
+    nodes: &Nodes,
+    clock: &Clock,
+    events: &Events,
+    audit: &Audit,
+) -> anyhow::Result<Opened> {
+    let (settings, stored) = (settings.backup.clone(), (store.clone(), keys.clone()));
+    let store = BackupStore::open(settings, stored, clock.clone(), events.clone(), audit.clone()).await?;
     let follower = Follower {
         troubles: store.troubles(),
         store: store.clone(),
@@ -56,7 +59,8 @@ pub(super) fn tasks(store: &BackupStore, config: &Config, nodes: &Nodes, events:
         seen: None,
         told: BTreeSet::new(),
     };
-    Tasks { task: BackupTask::new(store.clone()), follower }
+    let task = BackupTask::new(store.clone());
+    Ok(Opened { store, tasks: Tasks { task, follower } })
 }
 
 impl Tasks {

@@ -218,3 +218,6 @@ impl BackupStore {
         self.shared.events.publish("backup.state", Some(node), &body);
     }
 }
+
+#[cfg(test)]
+mod tests;

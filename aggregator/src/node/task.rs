@@ -302,16 +302,11 @@ impl NodeTask {
     }
 
     fn look_for_silence(&mut self) -> bool {
-        let active = self.active();
         let mut has_changed = false;
-        for node in active {
+        for node in self.registry.active_ids() {
             has_changed |= self.look_at(node);
         }
         has_changed
-    }
-
-    fn active(&self) -> Vec<NodeId> {
-        self.registry.active_ids()
     }
 
     fn judge(&mut self, node: NodeId) {
@@ -358,7 +353,7 @@ impl NodeTask {
     }
 
     fn judge_all(&mut self) {
-        for node in self.active() {
+        for node in self.registry.active_ids() {
             self.judge(node);
         }
         let readings = self.series.readings_total();
