@@ -1,5 +1,6 @@
 //! How a node's backups stand, from what is stored and what its policies promise. Pure.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -263,7 +264,7 @@ pub(super) fn snapshots(account: &Account, has_deleted: bool) -> Vec<StoredSnaps
         found
             .extend(trashed.map(|(object, trashed)| shown(object.id, &trashed.receipt, Some(trashed.until))));
     }
-    found.sort_by(|a, b| (b.received, b.snapshot).cmp(&(a.received, a.snapshot)));
+    found.sort_by_key(|snapshot| Reverse((snapshot.received, snapshot.snapshot)));
     found
 }
 

@@ -113,6 +113,37 @@ mod tests {
 
     const NONE: Keep = Keep { last: 0, hourly: 0, daily: 0, weekly: 0, monthly: 0, yearly: 0, within: None };
 
+    /// The values that `backup/src/forget/tests.rs` holds the node's rules against: both sides come to the same.
+    #[test]
+    fn the_store_keeps_what_the_node_keeps() {
+        let times = [
+            "2026-05-03T10:14:00Z",
+            "2026-05-03T10:01:00Z",
+            "2026-05-03T09:59:00Z",
+            "2026-05-02T23:00:00Z",
+            "2026-04-30T12:00:00Z",
+            "2026-04-26T12:00:00Z",
+            "2025-12-31T12:00:00Z",
+            "2025-12-29T12:00:00Z",
+        ];
+        let oldest_first: Vec<Timestamp> = times.iter().rev().map(|time| time.parse().unwrap()).collect();
+        let days = |days: u64| Some(Duration::from_secs(days * 86_400));
+        for (keep, expected) in [
+            (Keep { last: 2, ..NONE }, vec![0, 1]),
+            (Keep { hourly: 3, ..NONE }, vec![0, 2, 3]),
+            (Keep { daily: 2, ..NONE }, vec![0, 3]),
+            (Keep { weekly: 3, ..NONE }, vec![0, 5, 6]),
+            (Keep { monthly: 2, ..NONE }, vec![0, 4]),
+            (Keep { yearly: 2, ..NONE }, vec![0, 6]),
+            (Keep { yearly: 5, ..NONE }, vec![0, 6, 7]),
+            (Keep { within: days(3), ..NONE }, vec![0, 1, 2, 3, 4]),
+        ] {
+            let kept = keep.keeps(&oldest_first).into_iter().rev().enumerate();
+            let kept: Vec<usize> = kept.filter_map(|(index, is_kept)| is_kept.then_some(index)).collect();
+            assert_eq!(kept, expected, "{keep:?}");
+        }
+    }
+
     #[test]
     fn the_newest_of_each_day_counts_and_days_without_one_do_not() {
         let times = [at(1, 1), at(1, 2), at(5, 1), at(9, 1), at(9, 23)];
