@@ -1,5 +1,6 @@
 //! Composition root: builds every part, wires the channels, owns the tasks, drains.
 
+mod backups;
 mod certificate;
 mod checkpoint;
 mod config;
@@ -24,7 +25,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::access::Access;
 use crate::audit::Audit;
-use crate::backup::{BackupStore, BackupTask};
 use crate::cli::{Cli, Command};
 use crate::event::Events;
 use crate::http::{self, AuthorityTerm, FleetInfo, LogLevelHandle, Readiness, Services};
@@ -121,8 +121,8 @@ struct Parts {
     listener: ListenerTask,
     https: Https,
     follower: in_force::Follower,
-    backup_task: BackupTask,
     self_backup: SelfBackupTask,
+    backups: backups::Tasks,
 }
 
 /// What the aggregator tells of its own log and settings.
@@ -155,8 +155,8 @@ impl Parts {
         let opened = config::open(settings, (&store, &keys), &audit, &events, &clock, &in_force).await?;
         let (config, reach) = (opened.config.clone(), (&nodes, node_task.sessions()));
         let (files, readiness) = ((open_outputs(settings)?, opened), Readiness::waiting("starting"));
+        let kept = backups::open(settings, (&store, &keys), &config, &nodes, &clock, &events, &audit).await?;
         let work = due_runs::open((store, keys), files, &audit, reach, &events, &clock, &in_force).await?;
-        let backups = open_backups(settings, &clock, &events, &audit).await?;
         let (copier, copies) = self_backup::open(settings, &own, (&fleet, &clock), (&audit, &events));
         let in_force::Parts { authorities, catalogues, freezer, schedules } = in_force;
         let services = Services {
@@ -169,6 +169,7 @@ impl Parts {
             schedules,
             orders: work.orders,
             config: config.clone(),
+            backups: kept.store.clone(),
             series: series.clone(),
             events,
             fleet: fleet_info(&fleet, &clock, term),
@@ -190,9 +191,9 @@ impl Parts {
             settings.liveness.interval,
             catalogues.subscribe_signed(),
             config,
-            backups.clone(),
+            kept.store,
         );
-        let ((agents, agents_receiver), (people, tls)) = (watch::channel(agents), watch::channel(people));
+        let ((agents, receiver), (people, tls)) = (watch::channel(agents), watch::channel(people));
         Ok(Self {
             access,
             readiness,
@@ -204,11 +205,11 @@ impl Parts {
             node_task,
             work: work.tasks,
             ingest_task,
-            listener: ListenerTask::new(endpoint, Arc::new(context), agents_receiver),
+            listener: ListenerTask::new(endpoint, Arc::new(context), receiver),
             https: Https { socket, tls, services },
             follower: followed.with(nodes),
-            backup_task: BackupTask::new(backups),
             self_backup: copier,
+            backups: kept.tasks,
         })
     }
 }
@@ -220,16 +221,6 @@ fn bind(settings: &Settings, agents: &Arc<rustls::ServerConfig>) -> anyhow::Resu
     let reset_key = secret(&settings.state_dir, "reset.key")?;
     let endpoint = Endpoint::bind(socket.local_addr()?, Arc::clone(agents), &reset_key)?;
     Ok((socket, endpoint))
-}
-
-async fn open_backups(
-    settings: &Settings,
-    clock: &Clock,
-    events: &Events,
-    audit: &Audit,
-) -> anyhow::Result<BackupStore> {
-    let settings = settings.backup.clone();
-    Ok(BackupStore::open(settings, clock.clone(), events.clone(), audit.clone()).await?)
 }
 
 fn fleet_info(fleet: &FleetFile, clock: &Clock, authority: watch::Receiver<AuthorityTerm>) -> FleetInfo {
@@ -313,8 +304,8 @@ async fn serve(settings: Settings, config: Option<&Path>, log: LogControl) -> an
     core.spawn(parts.ingest_task.run(stop_core.clone()));
     core.spawn(checkpoint::send(parts.audit, parts.access.clone(), parts.nodes, stop_core.clone()));
     core.spawn(parts.follower.run(stop_core.clone()));
-    core.spawn(parts.backup_task.run(stop_core.clone()));
     core.spawn(parts.self_backup.run(stop_core.clone()));
+    parts.backups.spawn(&mut core, &stop_core);
     core.spawn(reloader.run(stop_core.clone()));
     core.spawn(certificate::renew(
         parts.certificates,

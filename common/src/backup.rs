@@ -4,6 +4,7 @@
 //! A policy is written in a bundle as `[backup.NAME]` and read into [`Policy`] once; past that nothing is checked again.
 
 mod file;
+mod keep;
 mod policy;
 mod read;
 mod schedule;

@@ -91,6 +91,15 @@ pub fn format_duration(duration: Duration) -> String {
     if text.is_empty() { "0s".to_owned() } else { text }
 }
 
+/// Writes an age for people, in one unit and rounded down: `40 s`, `90 min`, `30 h`, `3 d`.
+pub fn format_age(age: Duration) -> String {
+    let seconds = age.as_secs();
+    let units = [(2 * 86_400, 86_400, "d"), (2 * 3600, 3600, "h"), (120, 60, "min")];
+    let unit = units.into_iter().find(|(from, _, _)| seconds >= *from);
+    let (_, length, unit) = unit.unwrap_or((0, 1, "s"));
+    format!("{} {unit}", seconds / length)
+}
+
 /// A share of a whole, 0 to 100.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Default, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -117,6 +126,21 @@ mod tests {
         assert_eq!(ByteCount(999).to_string(), "999 B");
         assert_eq!(ByteCount(1536).to_string(), "1.5 KiB");
         assert_eq!(ByteCount::mebibytes(32).to_string(), "32.0 MiB");
+    }
+
+    #[test]
+    fn an_age_has_one_unit_and_is_rounded_down() {
+        for (seconds, text) in [
+            (0, "0 s"),
+            (119, "119 s"),
+            (120, "2 min"),
+            (7199, "119 min"),
+            (7200, "2 h"),
+            (172_799, "47 h"),
+            (300_000, "3 d"),
+        ] {
+            assert_eq!(format_age(Duration::from_secs(seconds)), text);
+        }
     }
 
     #[test]

@@ -90,6 +90,8 @@ pub enum Permission {
     Config,
     /// Freeze and unfreeze the fleet. (operator, security, admin)
     Freeze,
+    /// Bring back what was let go of a backup, and settle what waits for a person. (backup, admin)
+    Backup,
     /// Retire nodes. (security, admin)
     RetireNode,
     /// Make, list and revoke enrolment tokens. (security, admin)

@@ -7,7 +7,7 @@ use super::Permission;
 
 impl Permission {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Read,
         Self::EditNode,
         Self::Observe,
@@ -15,6 +15,7 @@ impl Permission {
         Self::Command,
         Self::Config,
         Self::Freeze,
+        Self::Backup,
         Self::RetireNode,
         Self::Enroll,
         Self::ReadAudit,
@@ -32,6 +33,7 @@ pub(super) fn permits(role: AccessRole, permission: Permission) -> bool {
         Permission::Observe => matches!(role, Operator | Deployer | Backup | Security | Admin),
         Permission::Routine => matches!(role, Operator | Deployer | Security | Admin),
         Permission::Command | Permission::Config => matches!(role, Operator | Deployer | Admin),
+        Permission::Backup => matches!(role, Backup | Admin),
         Permission::RetireNode | Permission::Enroll | Permission::ReadAudit => {
             matches!(role, Security | Admin)
         }
@@ -116,6 +118,7 @@ mod tests {
             (Permission::Command, "nyynny"),
             (Permission::Config, "nyynny"),
             (Permission::Freeze, "nynnyy"),
+            (Permission::Backup, "nnnyny"),
             (Permission::RetireNode, "nnnnyy"),
             (Permission::Enroll, "nnnnyy"),
             (Permission::ReadAudit, "nnnnyy"),

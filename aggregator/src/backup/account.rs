@@ -307,6 +307,12 @@ impl Account {
         reasons
     }
 
+    /// Bytes that were read back since `since`.
+    pub fn verified_bytes(&self, since: Timestamp) -> u64 {
+        let is_fresh = |receipt: &&Receipt| receipt.verified.is_some_and(|at| at >= since);
+        self.objects.values().filter(is_fresh).map(Receipt::bytes).sum()
+    }
+
     /// The share of bytes, of 0 to 1, that were read back since `since`; none where nothing is stored.
     #[expect(clippy::cast_precision_loss, reason = "a share for people")]
     pub fn coverage(&self, since: Timestamp) -> Option<f64> {

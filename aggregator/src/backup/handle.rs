@@ -11,27 +11,39 @@ use campanile_common::id::{Digest, NodeId};
 use campanile_common::time::Timestamp;
 use campanile_common::wire::v1::store::{Decided, StoreFailure};
 use serde_json::json;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
+use super::ledger::Ledger;
 use super::note::{Note, reasons_text};
+use super::policies::PolicyBook;
 use super::record::{Settlement, Suspicion};
 use super::replica::ReplicaState;
+use super::status::{Last, Troubles};
 use super::vault::{LoadError, Reading, Vault};
 use super::{BackupSettings, Failure, Proposal};
 use crate::audit::{Audit, Record};
 use crate::event::Events;
 use crate::os::clock::Clock;
 use crate::os::folder;
+use crate::state::{Keys, StateError, Store};
 
 /// Objects that come in at once, from all nodes: each holds a buffer of 256 KiB. Further ones wait on their streams.
 const INTAKES_MAX: usize = 32;
 
 /// The store cannot be opened.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot use backup folder {path}")]
-pub struct OpenError {
-    path: PathBuf,
-    source: io::Error,
+pub enum OpenError {
+    /// Its folder.
+    #[error("cannot use backup folder {path}")]
+    Folder {
+        /// Where.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// What is remembered of policies.
+    #[error("what is remembered of backup policies cannot be read")]
+    State(#[from] StateError),
 }
 
 /// Handle of the backup store.
@@ -49,6 +61,10 @@ pub(super) struct Shared {
     audit: Audit,
     pub(super) replica_states: Mutex<BTreeMap<NodeId, ReplicaState>>,
     vaults: Mutex<BTreeMap<NodeId, Slot>>,
+    pub(super) book: PolicyBook,
+    pub(super) ledger: Ledger,
+    pub(super) last: Mutex<BTreeMap<NodeId, Last>>,
+    pub(super) troubles: watch::Sender<Troubles>,
 }
 
 /// A node's vault, or why it cannot be used.
@@ -75,22 +91,34 @@ impl BackupStore {
     /// Opens the folder and every node's part in it. One that is damaged is named and refused; the others serve.
     ///
     /// # Errors
-    /// When the folder itself cannot be used.
+    /// When the folder itself cannot be used, or the state store fails.
     pub async fn open(
         settings: BackupSettings,
+        stored: (Store, Keys),
         clock: Clock,
         events: Events,
         audit: Audit,
     ) -> Result<Self, OpenError> {
         let dir = settings.dir.clone();
-        let error = |source| OpenError { path: dir.clone(), source };
+        let error = |source| OpenError::Folder { path: dir.clone(), source };
         let path = settings.dir.clone();
         let names = tokio::task::spawn_blocking(move || folder::open_private(&path)).await;
         let names = names.map_err(io::Error::other).and_then(|names| names).map_err(error)?;
         let places = Arc::new(Semaphore::new(INTAKES_MAX));
-        let (vaults, replica_states) = (Mutex::default(), Mutex::default());
-        let shared = Arc::new(Shared { settings, clock, places, events, audit, replica_states, vaults });
-        let store = Self { shared };
+        let shared = Shared {
+            settings,
+            clock,
+            places,
+            events,
+            audit,
+            replica_states: Mutex::default(),
+            vaults: Mutex::default(),
+            book: PolicyBook::default(),
+            ledger: Ledger::open(stored).await?,
+            last: Mutex::default(),
+            troubles: watch::Sender::default(),
+        };
+        let store = Self { shared: Arc::new(shared) };
         for node in names.iter().filter_map(|name| name.parse::<NodeId>().ok()) {
             // Told in the log, and to whoever asks for the node.
             drop(store.vault(node).await);
@@ -151,6 +179,11 @@ impl BackupStore {
             Slot::Open(vault) => Some(vault),
             Slot::Broken(_) => None,
         }
+    }
+
+    /// Whether a node's part cannot be used.
+    pub fn is_broken(&self, node: NodeId) -> bool {
+        matches!(self.slot(node), Some(Slot::Broken(_)))
     }
 
     /// Nodes whose part cannot be used, and why.
@@ -221,8 +254,8 @@ impl BackupStore {
     /// When the store fails.
     pub async fn propose(&self, node: NodeId, proposal: Proposal) -> Result<Decided, Failure> {
         let (vault, now) = (self.vault(node).await?, self.shared.clock.now());
-        let retention = self.shared.settings.retention;
-        let (decided, notes) = blocking(move || vault.propose(&proposal, &retention, now)).await?;
+        let rules = self.rules(node);
+        let (decided, notes) = blocking(move || vault.propose(&proposal, &rules, now)).await?;
         self.tell(node, &format!("node:{node}"), notes).await;
         Ok(decided)
     }
@@ -250,8 +283,8 @@ impl BackupStore {
         actor: &str,
     ) -> Result<Option<Decided>, Failure> {
         let (vault, now) = (self.vault(node).await?, self.shared.clock.now());
-        let retention = self.shared.settings.retention;
-        let (decided, notes) = blocking(move || vault.settle(id, settlement, &retention, now)).await?;
+        let rules = self.rules(node);
+        let (decided, notes) = blocking(move || vault.settle(id, settlement, &rules, now)).await?;
         self.tell(node, actor, notes).await;
         Ok(decided)
     }
@@ -270,7 +303,9 @@ impl BackupStore {
     /// Tells others what happened. The audit log follows the store: a cut between them loses the entry, not the fact,
     /// which is in the receipt journal.
     pub(super) async fn tell(&self, node: NodeId, actor: &str, notes: impl IntoIterator<Item = Note>) {
+        let mut is_told = false;
         for note in notes {
+            is_told = true;
             let (kind, body) = event(&note);
             let mut body = body;
             body["nodeId"] = json!(node);
@@ -295,6 +330,9 @@ impl BackupStore {
             if let Err(error) = self.shared.audit.record(record).await {
                 tracing::error!(%node, action, %error, "not in the audit log");
             }
+        }
+        if is_told {
+            self.judge(node, false);
         }
     }
 }

@@ -10,6 +10,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::Failure;
 use super::handle::{BackupStore, blocking};
+use super::limits::Limits;
 use super::note::Note;
 use super::vault::{Appending, Begun, Incoming};
 
@@ -52,7 +53,8 @@ impl BackupStore {
         let place =
             place.map_err(|_| Failure::new(StoreFailure::Unavailable, "the store is stopping".to_owned()))?;
         let vault = self.vault(node).await?;
-        let (limits, now) = (self.shared.settings.limits, self.shared.clock.now());
+        let limits = Limits { quota: self.quota(node), ..self.shared.settings.limits };
+        let now = self.shared.clock.now();
         let begun = blocking(move || Ok(vault.begin(object, size, appending, &limits, now))).await?;
         match self.unwrap(node, begun).await? {
             Begun::Exists(at) => Ok(Opened::Exists(at)),

@@ -3,9 +3,10 @@
 //! A node may add, read and list its own objects, append snapshots, and propose to let go of some; [`retention`] decides.
 //! The aggregator has no key: an object's name is its hash, and that is all the store needs to verify it, on arrival and
 //! on the rotating schedule of [`verify`]. [`account`] is what a node has, told by the receipts of `journal`; `vault` is a
-//! node's folder; `limits` is what finds room; `task` reads back and empties the trash;
-//! `replica` keeps all of it in a second place. [`policies`] is
-//! what the signed configuration says of each node's backups, [`freshness`] whether they are what it promises.
+//! node's folder; `limits` is what finds room; `task` reads back, empties the trash and judges, `replica` keeps all of it in a
+//! second place. [`policies`] is what the
+//! signed configuration says of each node's backups, `standing` what is remembered of it (kept in `ledger`), [`freshness`]
+//! whether they are what it promises, `overview` how a node stands in all, and `status` tells others.
 //!
 //! Invariants: who a node is, its certificate said, and no request names another; times are the aggregator's; nothing is
 //! acknowledged before it is durable; a deletion is a move to the trash, and while anything waits for a person nothing
@@ -17,12 +18,16 @@ mod handle;
 mod intake;
 mod journal;
 mod layout;
+mod ledger;
 mod limits;
 mod note;
+mod overview;
 pub mod policies;
 mod record;
 mod replica;
 mod retention;
+mod standing;
+mod status;
 mod task;
 mod vault;
 mod verify;
@@ -40,7 +45,9 @@ pub use limits::Limits;
 pub use note::Note;
 pub use record::{Bound, Closure, Flaw, Settlement, Suspicion};
 pub use replica::{Replica, ReplicaSettings, ReplicaState, Replicated};
-pub use retention::{Decision, Proposal, decide, staying, unusual_snapshot};
+pub use retention::{Decision, Proposal, Rules, decide, staying, unusual_snapshot};
+pub use standing::{Standing, Standings};
+pub use status::Troubles;
 pub use task::BackupTask;
 pub use vault::{Appending, Begun, Copied, Incoming, LoadError, Reading, Vault};
 pub use verify::VerifySettings;

@@ -6,9 +6,8 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
 
-use campanile_common::backup::{Keep, Policy, PolicyName, PolicyNameError};
+use campanile_common::backup::{Policy, PolicyName, PolicyNameError, Target};
 use campanile_common::config::{Generation, Kind, Layer, NamedLayer, Presence, Rules, Spec, merge};
 use campanile_common::id::{Digest, NodeId};
 use campanile_common::label::Labels;
@@ -25,22 +24,13 @@ pub struct Known<'a> {
     pub labels: &'a Labels,
 }
 
-/// What the store needs of a policy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Terms {
-    /// Which snapshots are kept.
-    pub keep: Keep,
-    /// A newest snapshot that is older is late.
-    pub max_age: Duration,
-    /// Most bytes that the node's repository may have.
-    pub quota: Option<ByteCount>,
-}
-
-impl Terms {
-    /// Those of a policy.
-    pub const fn of(policy: &Policy) -> Self {
-        Self { keep: policy.keep, max_age: policy.max_age, quota: policy.quota }
-    }
+/// A policy of a node, as the book has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Booked {
+    /// What it says.
+    pub policy: Policy,
+    /// When it runs, in the configuration's words.
+    pub schedule: String,
 }
 
 /// Why it cannot be told which policies a node has.
@@ -74,14 +64,15 @@ pub fn policies_of(
     layers: &BTreeMap<Digest, Layer>,
     node: Known<'_>,
 ) -> Result<Vec<Policy>, PoliciesError> {
-    merged(generation, layers, &generation.layers_of(node.id, node.name, node.labels))
+    let booked = merged(generation, layers, &generation.layers_of(node.id, node.name, node.labels))?;
+    Ok(booked.into_iter().map(|booked| booked.policy).collect())
 }
 
 fn merged(
     generation: &Generation,
     layers: &BTreeMap<Digest, Layer>,
     indices: &[u16],
-) -> Result<Vec<Policy>, PoliciesError> {
+) -> Result<Vec<Booked>, PoliciesError> {
     let mut named = Vec::with_capacity(indices.len());
     for part in indices.iter().filter_map(|index| generation.layers.get(usize::from(*index))) {
         let layer = layers.get(&part.digest).ok_or(PoliciesError::NoLayer(part.digest))?;
@@ -98,14 +89,16 @@ fn merged(
         if said.ensure == Presence::Present {
             let name: Result<PolicyName, PolicyNameError> = resource.id.name.parse();
             let name = name.map_err(|error| told(&error))?;
-            policies.push(Policy::read(name, said).map_err(|error| told(&error))?);
+            let policy = Policy::read(name, said).map_err(|error| told(&error))?;
+            policies.push(Booked { policy, schedule: said.schedule.clone().unwrap_or_default() });
         }
     }
-    policies.sort_by(|a, b| a.name.cmp(&b.name));
+    policies.sort_by(|a, b| a.policy.name.cmp(&b.policy.name));
     Ok(policies)
 }
 
-type Policies = Result<Arc<BTreeMap<PolicyName, Policy>>, PoliciesError>;
+/// The policies of a node, or why they cannot be told.
+pub type Policies = Result<Arc<BTreeMap<PolicyName, Booked>>, PoliciesError>;
 
 #[derive(Debug, Default)]
 struct Page {
@@ -135,7 +128,8 @@ impl PolicyBook {
             let indices = generation.layers_of(node.id, node.name, node.labels);
             let policies = by_layers.entry(indices).or_insert_with_key(|indices| {
                 let policies = merged(generation, layers, indices)?;
-                Ok(Arc::new(policies.into_iter().map(|policy| (policy.name.clone(), policy)).collect()))
+                let named = policies.into_iter().map(|booked| (booked.policy.name.clone(), booked));
+                Ok(Arc::new(named.collect()))
             });
             of.insert(node.id, policies.clone());
         }
@@ -152,13 +146,22 @@ impl PolicyBook {
     ///
     /// # Errors
     /// When it cannot be told which it has.
-    pub fn policies(&self, node: NodeId) -> Result<Option<Arc<BTreeMap<PolicyName, Policy>>>, PoliciesError> {
+    pub fn policies(&self, node: NodeId) -> Result<Option<Arc<BTreeMap<PolicyName, Booked>>>, PoliciesError> {
         self.page.read().unwrap_or_else(PoisonError::into_inner).of.get(&node).cloned().transpose()
     }
 
-    /// What the store needs of one policy; none where the node has no such, or nothing can be told.
-    pub fn terms(&self, node: NodeId, policy: &PolicyName) -> Option<Terms> {
-        self.policies(node).ok().flatten()?.get(policy).map(Terms::of)
+    /// The nodes that it knows, with their policies.
+    pub fn all(&self) -> BTreeMap<NodeId, Policies> {
+        self.page.read().unwrap_or_else(PoisonError::into_inner).of.clone()
+    }
+
+    /// How much a node may store: the sum of what its policies say, where each that saves to the aggregator says so.
+    pub fn quota(&self, node: NodeId) -> Option<ByteCount> {
+        let policies = self.policies(node).ok().flatten()?;
+        let stored = policies.values().filter(|booked| booked.policy.target == Target::Aggregator);
+        let quotas: Option<Vec<ByteCount>> = stored.map(|booked| booked.policy.quota).collect();
+        let sum = quotas.filter(|quotas| !quotas.is_empty())?;
+        Some(ByteCount(sum.iter().fold(0, |sum, quota| sum.saturating_add(quota.0))))
     }
 }
 
@@ -246,20 +249,47 @@ mod tests {
         let (generation, mut layers) = generation();
         let (book, labels) = (PolicyBook::default(), Labels::default());
         let (etc, node): (PolicyName, NodeId) = ("etc".parse().unwrap(), NODES[1]);
-        assert_eq!((book.terms(node, &etc), book.number()), (None, None));
+        assert_eq!((book.policies(node), book.number()), (Ok(None), None));
         let nodes = || NODES.map(|id| Known { id, name: "node", labels: &labels });
         book.turn(&generation, &layers, nodes());
         assert_eq!(book.number(), Some(1));
-        let terms = book.terms(node, &etc).unwrap();
-        assert_eq!((terms.keep.daily, terms.max_age.as_secs(), terms.quota), (7, 36 * 3600, None));
-        assert_eq!(book.terms(NODES[0], &etc), None);
+        let booked = book.policies(node).unwrap().unwrap()[&etc].clone();
+        assert_eq!((booked.policy.keep.daily, booked.policy.max_age.as_secs()), (7, 36 * 3600));
+        assert_eq!(booked.schedule, "@daily");
         assert!(book.policies(NODES[0]).unwrap().unwrap().is_empty());
         assert_eq!(book.policies(NodeId::from_bytes([9; 8])), Ok(None), "not in the roster");
         // A layer is gone: that is no node without policies.
         layers.clear();
         book.turn(&generation, &layers, nodes());
         assert!(matches!(book.policies(node), Err(PoliciesError::NoLayer(_))));
-        assert_eq!(book.terms(node, &etc), None);
+    }
+
+    #[test]
+    fn a_quota_is_the_sum_of_those_of_all_policies_that_save_here() {
+        let (mut generation, mut layers) = generation();
+        let recipient = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
+        let stored = |quota: Option<&str>| {
+            let mut said =
+                json!({"paths": ["/a"], "schedule": "@daily", "keep": {"last": 1}, "escrow": [recipient]});
+            if let Some(quota) = quota {
+                said["quota"] = json!(quota);
+            }
+            said
+        };
+        let labels = Labels::default();
+        let mut quota = |policies: Value| {
+            let fleet = layer(json!({ "backup": policies }));
+            generation.layers[0].digest = part_digest(&fleet.to_bytes());
+            layers.insert(generation.layers[0].digest, backups_only(fleet));
+            let book = PolicyBook::default();
+            book.turn(&generation, &layers, [Known { id: NODES[1], name: "node-2", labels: &labels }]);
+            assert!(book.policies(NODES[1]).unwrap().is_some());
+            book.quota(NODES[1]).map(|quota| quota.0)
+        };
+        let (one, two) = (stored(Some("1 GiB")), stored(Some("2 GiB")));
+        assert_eq!(quota(json!({"one": one, "two": two, "here": etc(1)})), Some(3 << 30));
+        assert_eq!(quota(json!({"one": one, "two": stored(None)})), None);
+        assert_eq!(quota(json!({"here": etc(1)})), None);
     }
 
     #[test]

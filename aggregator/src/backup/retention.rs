@@ -7,13 +7,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use campanile_common::backup::{Retention, StoredKind, StoredObject};
+use campanile_common::backup::{Keep, PolicyName, Retention, StoredKind, StoredObject};
 use campanile_common::id::Digest;
 use campanile_common::time::Timestamp;
 use campanile_common::wire::v1::store::StayReason;
 
 use super::account::{Account, SnapshotFacts};
 use super::record::Suspicion;
+use super::standing::Standings;
 
 const DAY: Duration = Duration::from_secs(86_400);
 /// Snapshots that may always go within a day: a policy that was just shortened lets go of some at once.
@@ -30,6 +31,41 @@ const GROWTH_BYTES_MIN: u64 = 1 << 30;
 const GROWTH_FACTOR: u64 = 10;
 /// A snapshot so small tells nothing by the share of its new bytes.
 const NEW_SHARE_BYTES_MIN: u64 = 1 << 20;
+
+/// What decides how long snapshots of a node stay: each policy for its own, the settings for all others and, by their
+/// floor, for every one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rules {
+    usual: Retention,
+    policies: BTreeMap<PolicyName, Keep>,
+}
+
+impl Rules {
+    /// Those of the settings alone.
+    pub const fn usual(usual: Retention) -> Self {
+        Self { usual, policies: BTreeMap::new() }
+    }
+
+    /// With what is remembered of the node's policies.
+    pub fn of(usual: Retention, standings: &Standings, now: Timestamp) -> Self {
+        let keep = usual.keep();
+        let policies = standings
+            .iter()
+            .map(|(name, standing)| (name.clone(), standing.keeps(&keep, usual.floor(), now)))
+            .collect();
+        Self { usual, policies }
+    }
+
+    /// Nothing younger goes, and what went can be brought back for as long: in milliseconds.
+    pub fn floor_ms(&self) -> u64 {
+        self.usual.floor_ms()
+    }
+
+    fn keep_of(&self, policy: Option<&PolicyName>) -> Keep {
+        let known = policy.and_then(|policy| self.policies.get(policy));
+        known.copied().unwrap_or_else(|| self.usual.keep())
+    }
+}
 
 /// What a node proposes to let go of: names in rising order.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -61,33 +97,41 @@ pub struct Decision {
     pub hold: Vec<Suspicion>,
 }
 
-/// Why proposed snapshots stay; those that are stored and not named here may go.
+/// Why proposed snapshots stay; those that are stored and not named here may go. Each policy's snapshots are judged by
+/// themselves, and so are those of no policy: the newest of each never goes.
 pub fn staying(
     proposal: &Proposal,
     account: &Account,
-    retention: &Retention,
+    rules: &Rules,
     now: Timestamp,
 ) -> BTreeMap<Digest, StayReason> {
     let history = account.history();
-    let times: Vec<Timestamp> = history.iter().map(|snapshot| snapshot.received).collect();
-    let kept = retention.keeps(&times);
+    let mut groups: BTreeMap<Option<&PolicyName>, Vec<&SnapshotFacts>> = BTreeMap::new();
+    for snapshot in &history {
+        groups.entry(snapshot.policy.as_ref()).or_default().push(snapshot);
+    }
     let proposed: BTreeSet<&Digest> = proposal.snapshots.iter().collect();
-    let newest = history.last().map(|snapshot| snapshot.id);
-    let judged = history.iter().zip(kept).filter(|(snapshot, _)| proposed.contains(&snapshot.id));
-    judged
-        .filter_map(|(snapshot, is_kept)| {
+    let mut staying = BTreeMap::new();
+    for (policy, group) in groups {
+        let times: Vec<Timestamp> = group.iter().map(|snapshot| snapshot.received).collect();
+        let kept = rules.keep_of(policy).keeps(&times);
+        let newest = group.last().map(|snapshot| snapshot.id);
+        let judged = group.iter().zip(kept).filter(|(snapshot, _)| proposed.contains(&snapshot.id));
+        staying.extend(judged.filter_map(|(snapshot, is_kept)| {
             let age = now.since(snapshot.received).as_millis();
-            if Some(snapshot.id) == newest {
-                Some((snapshot.id, StayReason::Newest))
+            let reason = if Some(snapshot.id) == newest {
+                StayReason::Newest
             } else if is_kept {
-                Some((snapshot.id, StayReason::Kept))
-            } else if age < u128::from(retention.floor_ms()) {
-                Some((snapshot.id, StayReason::Floor))
+                StayReason::Kept
+            } else if age < u128::from(rules.floor_ms()) {
+                StayReason::Floor
             } else {
-                None
-            }
-        })
-        .collect()
+                return None;
+            };
+            Some((snapshot.id, reason))
+        }));
+    }
+    staying
 }
 
 /// Decides a proposal. `staying` is what [`staying`] said, `needed` those of its packs that a snapshot which stays

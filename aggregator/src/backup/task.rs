@@ -1,5 +1,5 @@
-//! What the store does by itself: it reads objects back, removes what was in the trash for long enough, and keeps a second
-//! place.
+//! What the store does by itself: it reads objects back, removes what was in the trash for long enough, judges how the
+//! nodes stand, and keeps a second place.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,10 +16,12 @@ const EXPIRE_STEP: Duration = Duration::from_secs(600);
 /// A step of reading back: so much, that its line in the journal is nothing beside it, and a stop waits for little.
 const STEP_OBJECTS_MAX: usize = 256;
 const STEP_BYTES_MAX: u64 = 32 << 20;
+/// How often every node is judged.
+const JUDGE_STEP: Duration = Duration::from_secs(60);
 /// Wait when nothing is due.
 const IDLE: Duration = Duration::from_secs(60);
 
-/// Reads back and expires until cancelled.
+/// Reads back, expires and judges until cancelled.
 #[derive(Debug)]
 pub struct BackupTask {
     store: BackupStore,
@@ -33,7 +35,7 @@ impl BackupTask {
 
     /// Works until cancelled.
     pub async fn run(self, stop: CancellationToken) {
-        tokio::join!(self.expire(&stop), self.verify(&stop), self.replicate(stop.clone()));
+        tokio::join!(self.expire(&stop), self.verify(&stop), self.judge(&stop), self.replicate(stop.clone()));
     }
 
     async fn replicate(&self, stop: CancellationToken) {
@@ -49,6 +51,17 @@ impl BackupTask {
             tokio::select! {
                 () = stop.cancelled() => return,
                 _ = step.tick() => self.store.expire().await,
+            }
+        }
+    }
+
+    async fn judge(&self, stop: &CancellationToken) {
+        let mut step = tokio::time::interval(JUDGE_STEP);
+        step.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = step.tick() => self.store.judge_all().await,
             }
         }
     }

@@ -4,9 +4,11 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use campanile_common::api::Problem;
+use campanile_common::wire::v1::store::StoreFailure;
 
 use crate::access::AccessError;
 use crate::authority::SubmitError;
+use crate::backup;
 use crate::config::ConfigError;
 use crate::freeze::FreezeError;
 use crate::node::NodeError;
@@ -100,6 +102,32 @@ impl Failure {
         Self { retry_after_s: Some(RETRY_AFTER_S), ..failure }
     }
 
+    /// A node that has stored nothing.
+    pub(super) fn backup_none(name: &str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "backup_none", format!("node `{name}` has stored no backup"))
+    }
+
+    /// A node whose part of the backup store cannot be used.
+    pub(super) fn backup_unusable(name: &str) -> Self {
+        let detail = format!(
+            "the part of node `{name}` in the backup store cannot be used; the aggregator's log says why"
+        );
+        Self::new(StatusCode::CONFLICT, "backup_unusable", detail)
+    }
+
+    /// What the backup store refused; `missing` is the code where there is no such thing.
+    pub(super) fn of_store(failure: backup::Failure, missing: &'static str) -> Self {
+        let detail = failure.reason;
+        match failure.code {
+            StoreFailure::Missing => Self::new(StatusCode::NOT_FOUND, missing, detail),
+            StoreFailure::Full => Self::new(StatusCode::INSUFFICIENT_STORAGE, "storage_full", detail),
+            StoreFailure::Damaged | StoreFailure::Incomplete | StoreFailure::Mismatch => {
+                Self::new(StatusCode::CONFLICT, "backup_damaged", detail)
+            }
+            _ => Self::unavailable(detail),
+        }
+    }
+
     /// A broken invariant of ours: nothing the caller can do.
     pub(super) fn broken() -> Self {
         Self::new(
@@ -137,6 +165,10 @@ fn title(code: &str) -> &'static str {
         "config_conflict" => "Another generation came first",
         "config_parts_missing" => "Parts missing",
         "config_part_damaged" => "Part damaged",
+        "backup_none" => "No such backup",
+        "backup_hold_none" => "Nothing waits under that number",
+        "backup_unusable" => "Backups cannot be used",
+        "backup_damaged" => "Backup damaged",
         "no_answer" => "No answer from the node",
         "too_large" => "Too large",
         "storage_full" => "Storage full",

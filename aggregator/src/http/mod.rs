@@ -40,6 +40,7 @@ use tokio_util::task::TaskTracker;
 use crate::access::Access;
 use crate::audit::Audit;
 use crate::authority::{Authorities, Catalogues};
+use crate::backup::BackupStore;
 use crate::config::Config;
 use crate::event::Events;
 use crate::freeze::Freezer;
@@ -160,6 +161,8 @@ pub struct Services {
     pub orders: Orders,
     /// The configuration.
     pub config: Config,
+    /// The backup store.
+    pub backups: BackupStore,
     /// The recent series.
     pub series: RecentSeries,
     /// What changes, as it changes.

@@ -2,6 +2,7 @@
 
 use campanile_common::api::Node;
 use campanile_common::authority::RunId;
+use campanile_common::health::BackupTrouble;
 use campanile_common::id::{InstanceId, NodeId};
 use campanile_common::time::Timestamp;
 use campanile_common::wire::hello::Refusal;
@@ -191,6 +192,13 @@ pub enum NodeEvent {
         node: NodeId,
         /// What of it is for its health.
         state: ConfigState,
+    },
+    /// What is wrong with the node's backups changed.
+    Backups {
+        /// Whose.
+        node: NodeId,
+        /// All that is wrong.
+        troubles: Vec<BackupTrouble>,
     },
     /// A session ended.
     Ended {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use campanile_common::api::{Liveness, NodeHealth, NodeState, ProcessInfo};
-use campanile_common::health::{Judge, Thresholds, Verdict};
+use campanile_common::health::{BackupTrouble, Judge, Thresholds, Verdict};
 use campanile_common::id::NodeId;
 use campanile_common::time::Timestamp;
 use campanile_common::wire::hello::{Refusal, RefusalCode};
@@ -63,6 +63,7 @@ struct Live {
     /// How far the node's clock is from ours, in milliseconds; network delay included.
     clock_skew_ms: i64,
     config: ConfigState,
+    backups: Vec<BackupTrouble>,
 }
 
 /// Owns what lives.
@@ -170,6 +171,7 @@ impl NodeTask {
                 }
             }
             NodeEvent::Config { node, state } => self.live(node).config = state,
+            NodeEvent::Backups { node, troubles } => self.live(node).backups = troubles,
             NodeEvent::Ended { node, session, is_orderly } => {
                 let Some(live) = self.live.get_mut(&node) else { return };
                 if live.presence.ended(session, is_orderly) {
@@ -231,6 +233,7 @@ impl NodeTask {
             processes: None,
             clock_skew_ms: 0,
             config: ConfigState::default(),
+            backups: Vec::new(),
         })
     }
 
@@ -299,16 +302,11 @@ impl NodeTask {
     }
 
     fn look_for_silence(&mut self) -> bool {
-        let active = self.active();
         let mut has_changed = false;
-        for node in active {
+        for node in self.registry.active_ids() {
             has_changed |= self.look_at(node);
         }
         has_changed
-    }
-
-    fn active(&self) -> Vec<NodeId> {
-        self.registry.active_ids()
     }
 
     fn judge(&mut self, node: NodeId) {
@@ -320,6 +318,7 @@ impl NodeTask {
             vitals.clock_skew_seconds = Some(milliseconds_to_seconds(live.clock_skew_ms));
             vitals.drifted_resources = live.config.drifted;
             vitals.reverted_generation = live.config.reverted.map(|number| number.to_string());
+            vitals.backups.clone_from(&live.backups);
             vitals
         });
         live.usage = vitals.as_ref().map(vitals::usage).unwrap_or_default();
@@ -354,7 +353,7 @@ impl NodeTask {
     }
 
     fn judge_all(&mut self) {
-        for node in self.active() {
+        for node in self.registry.active_ids() {
             self.judge(node);
         }
         let readings = self.series.readings_total();

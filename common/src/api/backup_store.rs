@@ -66,7 +66,7 @@ pub struct NodeBackup {
     pub node_id: NodeId,
     /// Its name.
     pub name: String,
-    /// The worst of what follows.
+    /// The worst of what follows. A policy that saves elsewhere counts only where there is no other.
     pub state: BackupState,
     /// Why it is not `fresh`; empty otherwise.
     pub reasons: Vec<String>,
@@ -84,7 +84,7 @@ pub struct NodeBackup {
     pub quota_bytes: u64,
     /// When everything had been read back once more; none before the first cycle's end.
     pub verified: Option<Timestamp>,
-    /// Bytes of what was read back since then or, in the first cycle, so far; of `bytes`.
+    /// Bytes that were read back within the last two cycles; of `bytes`. Counted once a minute.
     pub verified_bytes: u64,
     /// How many objects are damaged or gone.
     pub damaged: u64,

@@ -13,4 +13,4 @@ mod vitals;
 pub use judge::{Breach, Judge, SUBJECTS_MAX, Verdict};
 pub use score::fleet_score;
 pub use threshold::{Condition, Threshold, ThresholdError, Thresholds};
-pub use vitals::{Filesystem, Interface, Vitals};
+pub use vitals::{BackupTrouble, Filesystem, Interface, Vitals};

@@ -1,7 +1,10 @@
 //! What is looked at: the rules, and which values of the vitals each compares with which limits.
 
+use std::time::Duration;
+
 use super::threshold::{Limits, Thresholds};
-use super::vitals::{Interface, Vitals};
+use super::vitals::{BackupTrouble, Interface, Vitals};
+use crate::unit::format_age;
 
 const BITS_PER_MEGABIT: f64 = 1e6;
 
@@ -25,6 +28,11 @@ pub(super) enum Rule {
     RefusedSettings,
     Drift,
     Reverted,
+    BackupLate,
+    BackupMissing,
+    BackupDamaged,
+    BackupHeld,
+    BackupUnusable,
 }
 
 impl Rule {
@@ -45,6 +53,11 @@ impl Rule {
             Self::RefusedSettings => "settings",
             Self::Drift => "drift",
             Self::Reverted => "reverted",
+            Self::BackupLate
+            | Self::BackupMissing
+            | Self::BackupDamaged
+            | Self::BackupHeld
+            | Self::BackupUnusable => "backup",
         }
     }
 
@@ -58,6 +71,10 @@ impl Rule {
             Self::ClockUnsynchronised => "synchronisation".to_owned(),
             Self::RefusedSettings => "agent".to_owned(),
             Self::Reverted => format!("generation {part}"),
+            Self::BackupLate | Self::BackupMissing => format!("policy {part}"),
+            Self::BackupDamaged => "damage".to_owned(),
+            Self::BackupHeld => "hold".to_owned(),
+            Self::BackupUnusable => "store".to_owned(),
             Self::Cpu
             | Self::Memory
             | Self::Disk
@@ -80,6 +97,7 @@ impl Rule {
                 | Self::FailedCollector
                 | Self::RefusedSettings
                 | Self::Reverted
+                | Self::BackupUnusable
         )
     }
 
@@ -113,8 +131,22 @@ impl Rule {
                 format!("generation {part} was undone: the node could not reach the aggregator with it")
             }
             Self::FailedCollector => format!("the agent's {part} collector gives no values"),
+            Self::BackupLate => format!("backup late: {part}, {} old", age(value)),
+            Self::BackupMissing => format!("backup missing: {part}, none for {}", age(value)),
+            Self::BackupDamaged => {
+                format!("backup damaged: {value:.0} stored objects are not what they were")
+            }
+            Self::BackupHeld => "backup held: deletions wait until a person has looked".to_owned(),
+            Self::BackupUnusable => {
+                "backup unusable: the node's part of the store cannot be read; the aggregator's log says why"
+                    .to_owned()
+            }
         }
     }
+}
+
+fn age(seconds: f64) -> String {
+    format_age(Duration::try_from_secs_f64(seconds).unwrap_or_default())
 }
 
 /// Calls `see` with every measured value: rule, part it is of, value, limits. Flags come only while they are
@@ -177,6 +209,37 @@ pub(super) fn visit<'a>(
     for collector in &vitals.failed_collectors {
         see(Rule::FailedCollector, collector, 1.0, thresholds.failed_collector.limits());
     }
+    visit_backups(&vitals.backups, thresholds, see);
+}
+
+fn visit_backups<'a>(
+    backups: &'a [BackupTrouble],
+    thresholds: &Thresholds,
+    mut see: impl FnMut(Rule, &'a str, f64, Limits),
+) {
+    let limits =
+        |warning, critical| Limits { warning, critical: Some(critical), ..thresholds.backup.limits() };
+    for trouble in backups {
+        match trouble {
+            BackupTrouble::Late { policy, age_seconds, max_age_seconds } => {
+                see(Rule::BackupLate, policy, *age_seconds, limits(*max_age_seconds, 2.0 * max_age_seconds));
+            }
+            BackupTrouble::Missing { policy, waited_seconds, max_age_seconds } => {
+                let limits = limits(*max_age_seconds, 2.0 * max_age_seconds);
+                see(Rule::BackupMissing, policy, *waited_seconds, limits);
+            }
+            BackupTrouble::Damaged { objects } => {
+                see(Rule::BackupDamaged, "", count(*objects), limits(1.0, 1.0))
+            }
+            BackupTrouble::Held { holds } => see(Rule::BackupHeld, "", count(*holds), limits(1.0, 1.0)),
+            BackupTrouble::Unusable => see(Rule::BackupUnusable, "", 1.0, limits(1.0, 1.0)),
+        }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a number for people")]
+const fn count(number: u64) -> f64 {
+    number as f64
 }
 
 /// Megabits of the settings to bits per second, less on a link slower than the one the settings are meant for.

@@ -116,6 +116,8 @@ pub struct Thresholds {
     pub(super) drift: Condition,
     /// The generation that the node tried last was undone.
     pub(super) reverted: Condition,
+    /// Something is wrong with the node's backups.
+    pub(super) backup: Condition,
 }
 
 /// What fills slowly fires soon, what peaks in ordinary work fires late; short enough that a person who watches
@@ -159,6 +161,7 @@ impl Default for Thresholds {
             refused_settings: Condition { for_s: 1, clear_for_s: 1 },
             drift: Condition { for_s: 1, clear_for_s: 1 },
             reverted: Condition { for_s: 1, clear_for_s: 1 },
+            backup: Condition { for_s: 1, clear_for_s: 1 },
         }
     }
 }
@@ -294,6 +297,7 @@ struct RawThresholds {
     refused_settings: RawCondition,
     drift: RawCondition,
     reverted: RawCondition,
+    backup: RawCondition,
 }
 
 impl TryFrom<RawThresholds> for Thresholds {
@@ -336,6 +340,7 @@ impl TryFrom<RawThresholds> for Thresholds {
                 .check("refused_settings")?,
             drift: raw.drift.over(default.drift).check("drift")?,
             reverted: raw.reverted.over(default.reverted).check("reverted")?,
+            backup: raw.backup.over(default.backup).check("backup")?,
         })
     }
 }

@@ -31,6 +31,8 @@ pub struct Vitals {
     pub drifted_resources: u32,
     /// Number of the generation that the node tried last, where it was undone; filled in likewise.
     pub reverted_generation: Option<String>,
+    /// What is wrong with its backups, as the store sees them; filled in likewise.
+    pub backups: Vec<BackupTrouble>,
     /// Whether the kernel holds the node's clock to be synchronised.
     pub is_clock_synchronised: Option<bool>,
     /// What the node's own time service still has to correct, in seconds.
@@ -40,6 +42,41 @@ pub struct Vitals {
     pub clock_skew_seconds: Option<f64>,
     /// What the node's services do.
     pub performance: NodePerformance,
+}
+
+/// Something that is wrong with a node's backups.
+#[derive(Debug, Clone, PartialEq)]
+pub enum BackupTrouble {
+    /// The newest snapshot of a policy is too old.
+    Late {
+        /// Which.
+        policy: String,
+        /// Since it was received, in seconds.
+        age_seconds: f64,
+        /// How old it may be; twice as old is critical.
+        max_age_seconds: f64,
+    },
+    /// A policy has no snapshot, and should have.
+    Missing {
+        /// Which.
+        policy: String,
+        /// Since it is waited for, in seconds.
+        waited_seconds: f64,
+        /// How long may be waited; twice as long is critical.
+        max_age_seconds: f64,
+    },
+    /// Stored objects are damaged or gone.
+    Damaged {
+        /// How many.
+        objects: u64,
+    },
+    /// Deletions wait for a person.
+    Held {
+        /// For how many reasons.
+        holds: u64,
+    },
+    /// The node's part of the store cannot be used.
+    Unusable,
 }
 
 /// How full a file system is.

@@ -85,7 +85,7 @@ async fn open_store(dir: &Path, time: &Arc<Mutex<Timestamp>>) -> BackupStore {
     let settings = BackupSettings {
         dir: dir.to_owned(),
         limits: Limits { free_floor: ByteCount(0), ..Limits::default() },
-        retention: Retention { keep_last: 1, daily: 0, weekly: 0, monthly: 0, floor_days: 10 },
+        retention: Retention { keep_last: 1, daily: 0, weekly: 0, monthly: 0, floor_days: 10, ..Retention::default() },
         verify: VerifySettings::default(),
         replica: None,
     };

@@ -17,8 +17,8 @@ fn id(number: u64) -> Digest {
     Digest::from_bytes(bytes)
 }
 
-fn rules() -> Retention {
-    Retention { keep_last: 3, daily: 7, weekly: 4, monthly: 6, floor_days: 30 }
+fn rules() -> Rules {
+    Rules::usual(Retention { keep_last: 3, weekly: 4, monthly: 6, ..Retention::default() })
 }
 
 fn snapshot(number: u64, at: Timestamp, bytes: u64, new_bytes: u64) -> Record {
@@ -106,7 +106,8 @@ fn times_that_a_node_invents_count_for_nothing() {
     for number in 0..500 {
         account.apply(&snapshot(1000 + number, day(40) + Duration::from_secs(number), 1 << 30, 0));
     }
-    let kept_before = rules().keeps(&daily(40).history().iter().map(|s| s.received).collect::<Vec<_>>());
+    let kept_before =
+        rules().keep_of(None).keeps(&daily(40).history().iter().map(|s| s.received).collect::<Vec<_>>());
     let proposal = propose(0..40);
     let stays = staying(&proposal, &account, &rules(), day(41));
     // One more day is there, so one slot of the days, a week or a month may move on; nothing else does.
@@ -202,4 +203,58 @@ fn after_a_person_has_looked_the_new_size_is_the_usual_one() {
     assert!(unusual_snapshot(&history, Some(day(10))).is_empty());
     history.extend([facts(12, 100), facts(13, 10)]);
     assert_eq!(unusual_snapshot(&history, Some(day(10))), [Suspicion::SizeFall]);
+}
+
+fn of_policy(number: u64, at: Timestamp, policy: Option<&str>) -> Record {
+    let policy = policy.map(|name| name.parse().unwrap());
+    let closure = Closure { packs: 1, bytes: 1 << 20, new_bytes: 1 << 10, digest: id(0), policy };
+    let object = StoredObject::new(StoredKind::Snapshot, id(number));
+    Record::Stored { object, size: 300, at, bound: Some(Bound::Closure(closure)) }
+}
+
+/// A snapshot of `etc`, one of `db` and one of no policy each day: numbers 3n, 3n + 1, 3n + 2.
+fn three_groups(days: u64) -> Account {
+    let of_day = |number: u64| {
+        [Some("etc"), Some("db"), None].into_iter().zip(3 * number..).map(move |(policy, id)| {
+            let minutes = Duration::from_secs(60 * (id % 3));
+            of_policy(id, day(number) + minutes, policy)
+        })
+    };
+    Account::replay(&(0..days).flat_map(of_day).collect::<Vec<_>>())
+}
+
+fn known(name: &str, keep: Keep) -> Standings {
+    use super::super::standing::Standing;
+    [(name.parse().unwrap(), Standing { since: day(0), keep, former: None, gone: None })].into()
+}
+
+#[test]
+fn each_policy_keeps_for_itself_and_the_rest_is_kept_by_the_settings() {
+    let account = three_groups(100);
+    let standings = known("etc", Keep { daily: 50, ..Keep::default() });
+    let rules = Rules::of(Retention { keep_last: 3, ..Retention::default() }, &standings, day(100));
+    let stays = staying(&propose(0..300), &account, &rules, day(100));
+    let reason = |number| stays.get(&id(number)).copied();
+    // Day 55, 45 days ago: within the fifty days of `etc`; the settings keep seven, and the last of each week.
+    assert_eq!(reason(3 * 55), Some(StayReason::Kept));
+    assert_eq!((reason(3 * 55 + 1), reason(3 * 55 + 2)), (None, None));
+    assert_eq!(reason(3 * 45), None);
+    for newest in [297, 298, 299] {
+        assert_eq!(reason(newest), Some(StayReason::Newest));
+    }
+    // A policy that keeps nearly nothing: the floor covers what the rules let go of.
+    let rules = Rules::of(Retention::default(), &known("db", Keep { last: 1, ..Keep::default() }), day(100));
+    let stays = staying(&propose(0..300), &account, &rules, day(100));
+    assert_eq!(stays.get(&id(3 * 72 + 1)), Some(&StayReason::Floor));
+    assert_eq!(stays.get(&id(3 * 69 + 1)), None);
+}
+
+#[test]
+fn the_newest_of_every_group_stays_though_all_others_are_newer() {
+    let mut records = vec![of_policy(1000, day(0), Some("old")), of_policy(1001, day(0), None)];
+    records.extend((1..200).map(|number| of_policy(number, day(number), Some("etc"))));
+    let account = Account::replay(&records);
+    let decision = decided(&propose([1000]), &account, day(200));
+    assert_eq!(decision.stay[0].1, StayReason::Newest);
+    assert_eq!(decision.hold, [Suspicion::Newest], "nobody lets go of the last one by the rules");
 }

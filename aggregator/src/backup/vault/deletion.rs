@@ -6,7 +6,7 @@ use std::io::Read as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-use campanile_common::backup::{Retention, StoredKind, StoredObject};
+use campanile_common::backup::{StoredKind, StoredObject};
 use campanile_common::id::Digest;
 use campanile_common::time::Timestamp;
 use campanile_common::wire::v1::store::{Decided, NAMED_MAX, StoreFailure};
@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::{State, Vault, failed, remove, sync_folder};
 use crate::backup::note::{Note, reasons_text};
 use crate::backup::record::{Record, Settlement, Suspicion};
-use crate::backup::retention::{Decision, Proposal, decide, staying};
+use crate::backup::retention::{Decision, Proposal, Rules, decide, staying};
 use crate::backup::{Failure, layout};
 use crate::os::file;
 
@@ -42,13 +42,13 @@ impl Vault {
     pub fn propose(
         &self,
         proposal: &Proposal,
-        retention: &Retention,
+        rules: &Rules,
         now: Timestamp,
     ) -> Result<(Decided, Vec<Note>), Failure> {
         let mut state = self.lock();
-        let decision = self.decide(&state, proposal, retention, now, false)?;
+        let decision = self.decide(&state, proposal, rules, now, false)?;
         if decision.hold.is_empty() {
-            return self.carry_out(&mut state, decision, retention, now);
+            return self.carry_out(&mut state, decision, rules, now);
         }
         let is_waiting_already = !state.account.holds.is_empty();
         let reasons = reasons_text(&decision.hold);
@@ -86,11 +86,11 @@ impl Vault {
         &self,
         state: &State,
         proposal: &Proposal,
-        retention: &Retention,
+        rules: &Rules,
         now: Timestamp,
         is_released: bool,
     ) -> Result<Decision, Failure> {
-        let stay = staying(proposal, &state.account, retention, now);
+        let stay = staying(proposal, &state.account, rules, now);
         let going = |id: &Digest| proposal.snapshots.binary_search(id).is_ok() && !stay.contains_key(id);
         let left = state.account.of_kind(StoredKind::Snapshot, None).map(|(id, _)| id);
         let mut needed = BTreeSet::new();
@@ -135,10 +135,10 @@ impl Vault {
         &self,
         state: &mut State,
         decision: Decision,
-        retention: &Retention,
+        rules: &Rules,
         now: Timestamp,
     ) -> Result<(Decided, Vec<Note>), Failure> {
-        let until = Timestamp::from_millis(now.as_millis().saturating_add(retention.floor_ms()));
+        let until = Timestamp::from_millis(now.as_millis().saturating_add(rules.floor_ms()));
         let Decision { delete, stay, hold: _ } = decision;
         if !delete.is_empty() {
             // Said before it is done: what a cut leaves is completed at the next start.
@@ -250,7 +250,7 @@ impl Vault {
         &self,
         id: u64,
         settlement: Settlement,
-        retention: &Retention,
+        rules: &Rules,
         now: Timestamp,
     ) -> Result<(Option<Decided>, Vec<Note>), Failure> {
         let mut state = self.lock();
@@ -262,8 +262,8 @@ impl Vault {
         let mut decided = None;
         if settlement == Settlement::Released && hold.proposed > 0 {
             let proposal = read_waiting(&path)?;
-            let decision = self.decide(&state, &proposal, retention, now, true)?;
-            let (done, more) = self.carry_out(&mut state, decision, retention, now)?;
+            let decision = self.decide(&state, &proposal, rules, now, true)?;
+            let (done, more) = self.carry_out(&mut state, decision, rules, now)?;
             decided = Some(done);
             notes.extend(more);
         }

@@ -13,7 +13,7 @@ use campanile_common::wire::v1::store::StayReason;
 
 use super::super::limits::Limits;
 use super::super::record::{Flaw, Settlement};
-use super::super::retention::Proposal;
+use super::super::retention::{Proposal, Rules};
 use super::super::verify::Step;
 use super::*;
 
@@ -28,8 +28,8 @@ fn limits() -> Limits {
     Limits { quota: ByteCount(1 << 40), free_floor: ByteCount(0), objects_per_hour: 1000 }
 }
 
-fn rules() -> Retention {
-    Retention { keep_last: 3, daily: 7, weekly: 4, monthly: 12, floor_days: 30 }
+fn rules() -> Rules {
+    Rules::usual(Retention { keep_last: 3, weekly: 4, ..Retention::default() })
 }
 
 fn open(folder: &Path, now: Timestamp) -> Arc<Vault> {

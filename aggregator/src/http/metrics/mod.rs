@@ -3,6 +3,7 @@
 //! Written by hand: host series come and go with the nodes and must keep node_exporter's exact names, which
 //! registries with fixed families and OpenMetrics' naming rules do not allow.
 
+mod backups;
 mod exposition;
 mod help;
 mod host;
@@ -54,6 +55,9 @@ pub(super) async fn serve(State(shared): App, caller: Caller, _: Params<NoParams
             is_frozen: shared.services.freezer.is_frozen(),
         },
     );
+    let stored = &shared.services.backups;
+    let nodes = sight.active().map(|view| stored.node_backup(view.node.node_id, &view.node.name));
+    backups::write(&mut out, &nodes.filter(backups::is_shown).collect::<Vec<_>>());
     let left_out = host::write(&mut out, &samples);
     own::write_left_out(&mut out, left_out);
     let text = out.finish();

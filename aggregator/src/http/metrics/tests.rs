@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use axum::http::Method;
-use campanile_common::api::{Node, OrderState, TargetState};
+use campanile_common::api::{BackupState, Node, NodeBackup, OrderState, PolicyBackup, TargetState};
 use campanile_common::sample::Sample;
 use campanile_common::time::Timestamp;
 
@@ -22,6 +22,52 @@ fn host_text(samples: &[(&Node, Sample)]) -> (String, u64) {
     let mut out = Exposition::with_capacity(0);
     let left_out = host::write(&mut out, samples);
     (out.finish(), left_out)
+}
+
+/// A node whose `etc` is late.
+fn backup() -> NodeBackup {
+    let policy = PolicyBackup {
+        policy: "etc".to_owned(),
+        schedule: "@daily".to_owned(),
+        target: "aggregator".to_owned(),
+        max_age_seconds: 129_600,
+        state: BackupState::Late,
+        newest: Some(Timestamp::from_millis(1_500)),
+        snapshots: 3,
+    };
+    NodeBackup {
+        node_id: fixture::id(1),
+        name: "web-1".to_owned(),
+        state: BackupState::Late,
+        reasons: Vec::new(),
+        policies: vec![policy],
+        snapshots: 4,
+        newest: Some(Timestamp::from_millis(1_500)),
+        bytes: 1000,
+        trash_bytes: 10,
+        quota_bytes: 5000,
+        verified: None,
+        verified_bytes: 250,
+        damaged: 1,
+        held: 2,
+    }
+}
+
+#[test]
+fn backups_are_told_by_policy_and_by_node() {
+    let samples = parse(&whole_text());
+    let node = format!("node=\"web-1\",node_id=\"{}\"", fixture::id(1));
+    let value = |name: &str, more: &str| {
+        let series = format!("campanile_backup_{name}{{{node}{more}}}");
+        samples.iter().find(|(known, _)| *known == series).map(|(_, value)| *value)
+    };
+    assert_eq!(value("newest_snapshot_timestamp_seconds", ",policy=\"etc\""), Some(1.5));
+    assert_eq!(value("max_age_seconds", ",policy=\"etc\""), Some(129_600.0));
+    assert_eq!(value("state", ",policy=\"etc\",state=\"late\""), Some(1.0));
+    assert_eq!((value("verified_ratio", ""), value("verified_timestamp_seconds", "")), (Some(0.25), None));
+    let figures = ["snapshots", "stored_bytes", "trash_bytes", "quota_bytes", "damaged_objects", "holds"];
+    let found = figures.map(|name| value(name, ""));
+    assert_eq!(found, [4.0, 1000.0, 10.0, 5000.0, 1.0, 2.0].map(Some));
 }
 
 /// Everything at once, as a scrape gets it.
@@ -67,6 +113,7 @@ fn whole_text() -> String {
     };
     let mut out = Exposition::with_capacity(0);
     own::write(&mut out, &facts);
+    super::backups::write(&mut out, &[backup()]);
     let nodes = [fixture::node("web-1", 1, "role=web,a.b/c=x"), fixture::node("db-1", 3, "role=db")];
     let sample = fixture::sample(&[
         ("node_load1", &[], Some(2)),

@@ -1,5 +1,6 @@
 //! Tests of the site as a whole: what is refused before any part is asked, headers, limits, the document, health.
 
+mod backups;
 mod config;
 pub(in crate::http) mod fixture;
 mod fleet;

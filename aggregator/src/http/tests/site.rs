@@ -7,8 +7,10 @@ use std::sync::{Arc, Mutex};
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, Response, StatusCode};
 use campanile_common::api::Problem;
+use campanile_common::backup::Retention;
 use campanile_common::fleet::{AUTHORITY_DIR, FleetFile, authority_file};
 use campanile_common::id::{AggregatorId, Digest, FleetId, NodeId};
+use campanile_common::unit::ByteCount;
 use campanile_common::wire::codec;
 use campanile_common::wire::v1::config::ConfigReport;
 use serde_json::Value;
@@ -22,6 +24,7 @@ use super::fleet_facts;
 use crate::access::Access;
 use crate::audit::Audit;
 use crate::authority::{Authorities, Catalogues};
+use crate::backup::{BackupSettings, BackupStore, Limits, VerifySettings};
 use crate::config::{Config, ConfigParts, KeepPolicy};
 use crate::event::Events;
 use crate::freeze::Freezer;
@@ -131,6 +134,11 @@ pub(super) async fn site_with(nodes: &[(u8, &str)]) -> Site {
     let (node_events, inbox) = mpsc::channel(16);
     let (view, fleet) = watch::channel(Arc::default());
     let nodes = Nodes::new(registry, node_events, fleet, pins, clock.clone());
+    let limits = Limits { free_floor: ByteCount(0), ..Limits::default() };
+    let (dir, verify) = (folder.path().join("backup"), VerifySettings::default());
+    let settings = BackupSettings { dir, limits, retention: Retention::default(), verify };
+    let (a, e, c) = (audit.clone(), events.clone(), clock.clone());
+    let backups = BackupStore::open(settings, (store.clone(), keys.clone()), c, e, a).await.unwrap();
     let (audit_of_orders, events_of_orders) = (audit.clone(), events.clone());
     let parts =
         OrderTaskParts { parts, audit: audit_of_orders, nodes: nodes.clone(), events: events_of_orders };
@@ -145,6 +153,7 @@ pub(super) async fn site_with(nodes: &[(u8, &str)]) -> Site {
         nodes,
         orders,
         config,
+        backups,
         authorities,
         catalogues,
         freezer,
@@ -232,6 +241,11 @@ const CONTRACT: &[(&str, &str)] = &[
     ("get", "/api/v1/config/generations/{digest}/signed"),
     ("get", "/api/v1/config/nodes"),
     ("get", "/api/v1/config/nodes/{idOrName}"),
+    ("get", "/api/v1/backups"),
+    ("get", "/api/v1/backups/{idOrName}"),
+    ("get", "/api/v1/backups/{idOrName}/snapshots"),
+    ("post", "/api/v1/backups/{idOrName}/undelete"),
+    ("post", "/api/v1/backups/{idOrName}/holds/{id}"),
     ("get", "/api/v1/orders"),
     ("post", "/api/v1/orders"),
     ("get", "/api/v1/orders/{id}"),

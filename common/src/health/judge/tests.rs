@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::health::{Filesystem, Interface};
+use crate::health::{BackupTrouble, Filesystem, Interface};
 
 const HOUR_MS: u64 = 3_600_000;
 
@@ -58,6 +58,29 @@ fn disks(used: &[(&str, f64)]) -> Vitals {
 
 fn disk(percent: f64) -> Vitals {
     disks(&[("/", percent)])
+}
+
+/// A newest snapshot that is so many times as old as it may be.
+fn late_backup(times: f64) -> Vitals {
+    let (age_seconds, max_age_seconds) = (times * 86_400.0, 86_400.0);
+    let late = BackupTrouble::Late { policy: "etc".to_owned(), age_seconds, max_age_seconds };
+    Vitals { backups: vec![late], ..Vitals::default() }
+}
+
+#[test]
+fn a_late_backup_is_named_with_its_age_until_a_new_one_comes() {
+    let mut bench = Bench::new();
+    let verdict = bench.hold(3, &late_backup(3.5));
+    assert_eq!(verdict.breaches[0].summary, "backup late: etc, 3 d old");
+    let waited = BackupTrouble::Missing {
+        policy: "db".to_owned(),
+        waited_seconds: 3.0 * 3600.0,
+        max_age_seconds: 7200.0,
+    };
+    let verdict = bench.hold(3, &Vitals { backups: vec![waited], ..Vitals::default() });
+    assert_eq!((verdict.status, verdict.breaches.len()), (NodeHealth::Warning, 1));
+    assert_eq!(verdict.breaches[0].summary, "backup missing: db, none for 3 h");
+    assert_eq!(bench.hold(3, &Vitals::default()).status, NodeHealth::Healthy);
 }
 
 #[test]
@@ -117,6 +140,16 @@ fn each_rule_fires_at_its_limit() {
         (with(|v| v.settings_errors.push("line 3".into())), "settings", "agent", Severity::Warning),
         (with(|v| v.drifted_resources = 3), "drift", "", Severity::Warning),
         (with(|v| v.reverted_generation = Some("5".into())), "reverted", "generation 5", Severity::Warning),
+        (late_backup(1.5), "backup", "policy etc", Severity::Warning),
+        (late_backup(2.1), "backup", "policy etc", Severity::Critical),
+        (
+            with(|v| v.backups.push(BackupTrouble::Damaged { objects: 2 })),
+            "backup",
+            "damage",
+            Severity::Critical,
+        ),
+        (with(|v| v.backups.push(BackupTrouble::Held { holds: 1 })), "backup", "hold", Severity::Critical),
+        (with(|v| v.backups.push(BackupTrouble::Unusable)), "backup", "store", Severity::Critical),
     ] {
         let verdict = Bench::new().hold(700, &vitals);
         let seen: Vec<_> = verdict

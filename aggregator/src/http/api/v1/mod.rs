@@ -5,6 +5,7 @@ mod api_tokens;
 mod approvals;
 mod audit;
 mod authority;
+mod backups;
 mod catalogue;
 mod config;
 mod connections;
@@ -62,6 +63,11 @@ pub(in crate::http) fn routes() -> OpenApiRouter<Arc<Shared>> {
         .routes(routes!(config::signed))
         .routes(routes!(config::nodes))
         .routes(routes!(config::node))
+        .routes(routes!(backups::list))
+        .routes(routes!(backups::show))
+        .routes(routes!(backups::snapshots))
+        .routes(routes!(backups::undelete))
+        .routes(routes!(backups::settle))
         .routes(routes!(orders::list, orders::submit))
         .routes(routes!(orders::show))
         .routes(routes!(orders::events))

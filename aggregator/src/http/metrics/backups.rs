@@ -1,0 +1,113 @@
+//! What the store knows of the nodes' backups.
+
+use campanile_common::api::{NodeBackup, PolicyBackup};
+
+use super::exposition::{Exposition, Kind, Number, label};
+
+fn node_labels(backup: &NodeBackup) -> String {
+    let mut labels = String::new();
+    label(&mut labels, "node", &backup.name);
+    label(&mut labels, "node_id", &backup.node_id.to_string());
+    labels
+}
+
+fn per_policy(
+    out: &mut Exposition,
+    backups: &[NodeBackup],
+    (name, help): (&str, &str),
+    sample: impl Fn(&PolicyBackup, &mut String) -> Option<f64>,
+) {
+    let Some(mut family) = out.family(name, Kind::Gauge, help) else { return };
+    for backup in backups {
+        for policy in &backup.policies {
+            let mut labels = node_labels(backup);
+            label(&mut labels, "policy", &policy.policy);
+            if let Some(value) = sample(policy, &mut labels) {
+                family.sample(&labels, Number(value));
+            }
+        }
+    }
+}
+
+fn per_node(
+    out: &mut Exposition,
+    backups: &[NodeBackup],
+    (name, help): (&str, &str),
+    value: impl Fn(&NodeBackup) -> Option<f64>,
+) {
+    let Some(mut family) = out.family(name, Kind::Gauge, help) else { return };
+    for backup in backups {
+        if let Some(value) = value(backup) {
+            family.sample(&node_labels(backup), Number(value));
+        }
+    }
+}
+
+/// Writes the figures of these nodes. One without a policy that stored nothing has none.
+#[expect(clippy::cast_precision_loss, reason = "Prometheus values are f64")]
+pub(super) fn write(out: &mut Exposition, backups: &[NodeBackup]) {
+    per_policy(
+        out,
+        backups,
+        (
+            "campanile_backup_newest_snapshot_timestamp_seconds",
+            "When the newest snapshot of a policy was received, in seconds since the epoch.",
+        ),
+        |policy, _| policy.newest.map(|newest| newest.as_millis() as f64 / 1000.0),
+    );
+    per_policy(
+        out,
+        backups,
+        ("campanile_backup_max_age_seconds", "How old the newest snapshot of a policy may be."),
+        |policy, _| Some(policy.max_age_seconds as f64),
+    );
+    per_policy(
+        out,
+        backups,
+        (
+            "campanile_backup_state",
+            "How a policy stands: fresh, waiting, unknown, late or critical; always 1.",
+        ),
+        |policy, labels| {
+            label(labels, "state", policy.state.as_str());
+            Some(1.0)
+        },
+    );
+    let verified =
+        |backup: &NodeBackup| (backup.bytes > 0).then(|| backup.verified_bytes as f64 / backup.bytes as f64);
+    type Figure = dyn Fn(&NodeBackup) -> Option<f64>;
+    let families: [(&str, &str, &Figure); 8] = [
+        ("campanile_backup_snapshots", "Snapshots that are stored.", &|b| Some(b.snapshots as f64)),
+        ("campanile_backup_stored_bytes", "Bytes that are stored.", &|b| Some(b.bytes as f64)),
+        ("campanile_backup_trash_bytes", "Bytes that were let go and can still be brought back.", &|b| {
+            Some(b.trash_bytes as f64)
+        }),
+        (
+            "campanile_backup_quota_bytes",
+            "Most bytes that a node may store, with what can be brought back.",
+            &|b| Some(b.quota_bytes as f64),
+        ),
+        ("campanile_backup_damaged_objects", "Stored objects that are damaged or gone.", &|b| {
+            Some(b.damaged as f64)
+        }),
+        ("campanile_backup_holds", "Alarms and deletions that wait for a person.", &|b| Some(b.held as f64)),
+        (
+            "campanile_backup_verified_timestamp_seconds",
+            "When everything that is stored had been read back once more, in seconds since the epoch.",
+            &|b| b.verified.map(|at| at.as_millis() as f64 / 1000.0),
+        ),
+        (
+            "campanile_backup_verified_ratio",
+            "Share of the stored bytes that was read back within the last two cycles, 0 to 1.",
+            &verified,
+        ),
+    ];
+    for (name, help, value) in families {
+        per_node(out, backups, (name, help), value);
+    }
+}
+
+/// Whether there is anything to tell of a node.
+pub(super) fn is_shown(backup: &NodeBackup) -> bool {
+    !backup.policies.is_empty() || backup.bytes > 0 || backup.trash_bytes > 0 || backup.held > 0
+}
