@@ -76,7 +76,9 @@ fn node_name(settings: &Settings) -> String {
 fn of_cli(work: BackupWork) -> Work {
     match work {
         BackupWork::Run { policy } => Work::Run(policy),
-        BackupWork::List { of } => Work::List(repository(of)),
+        BackupWork::List { files: None, path: _, of } => Work::List(repository(of)),
+        BackupWork::List { files: Some(snapshot), path, of } => Work::Files(repository(of), snapshot, path),
+        BackupWork::Diff { before, after, of } => Work::Diff(repository(of), before, after),
         BackupWork::Restore { snapshot, paths, to, in_place: _, of } => {
             Work::Restore(repository(of), Wanted { snapshot, to, paths })
         }
