@@ -154,7 +154,7 @@ pub enum Begun {
     /// Nothing: it was not sent, waits for signatures, or nobody is to wait for it.
     Over(Exit),
     /// It runs and is to be followed, until a stop is asked for.
-    Running(Order, StopRequest),
+    Running(Box<Order>, StopRequest),
 }
 
 /// Orders it and follows it to its end, as the options say.
@@ -226,7 +226,7 @@ pub fn begin(
             .hint(&format!("accepted for {} nodes; `campanile order watch {id}` follows it", nodes.len()))?;
         return Ok(Begun::Over(Exit::Waiting));
     }
-    Ok(Begun::Running(with_targets(accepted, nodes), stop))
+    Ok(Begun::Running(Box::new(with_targets(accepted, nodes)), stop))
 }
 
 /// What one execution may use. How a backup went is in the last line of its output: all that may be kept is.
