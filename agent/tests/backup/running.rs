@@ -73,7 +73,9 @@ fn the_files_of_a_snapshot_are_named_as_restic_names_them_and_so_is_what_differs
     let diff = node.backup(&["diff", &first, "latest"]);
     diff.fine();
     let differs = |line: &BackupLine| match line {
-        BackupLine::Change(line) if line.change != "details" => Some((line.change.clone(), line.path.clone())),
+        BackupLine::Change(line) if line.change != "details" => {
+            Some((line.change.clone(), line.path.clone()))
+        }
         _ => None,
     };
     let found: Vec<(String, String)> = diff.lines.iter().filter_map(differs).collect();
@@ -83,11 +85,13 @@ fn the_files_of_a_snapshot_are_named_as_restic_names_them_and_so_is_what_differs
 
 /// Paths of the entries that were listed.
 fn paths(lines: &[BackupLine]) -> Vec<&str> {
-    let path = |line| match line {
-        &BackupLine::Entry(ref entry) => Some(entry.path.as_str()),
-        _ => None,
-    };
-    lines.iter().filter_map(path).collect()
+    let mut paths = Vec::new();
+    for line in lines {
+        if let BackupLine::Entry(entry) = line {
+            paths.push(entry.path.as_str());
+        }
+    }
+    paths
 }
 
 #[test]

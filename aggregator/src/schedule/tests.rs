@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use campanile_common::api::{MissedPolicy, OverlapPolicy};
 use campanile_common::authority::{
-    Action, BackupAction, Command, Document, Limits, Operator, OperatorKey, Order, Role, Standing, TargetTree, Targets,
-    Tier,
+    Action, BackupAction, Command, Document, Limits, Operator, OperatorKey, Order, Role, Standing,
+    TargetTree, Targets, Tier,
 };
 use campanile_common::id::{Digest, FleetId, OrderId};
 use tempfile::TempDir;

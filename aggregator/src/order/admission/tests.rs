@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use campanile_common::api::SignatureText;
-use campanile_common::authority::{BackupAction, CatalogueCommand, CatalogueDocument, ServiceRule, ServiceVerb};
+use campanile_common::authority::{
+    BackupAction, CatalogueCommand, CatalogueDocument, ServiceRule, ServiceVerb,
+};
 
 use super::super::fixture::{FLEET, NOW, authority, key, node, order, request, standing};
 use super::*;
