@@ -172,8 +172,10 @@ async fn a_grant_that_nodes_would_refuse_is_refused_at_once() {
 #[tokio::test]
 async fn a_grant_to_back_up_needs_neither_key_nor_catalogue() {
     let world = world().await;
-    let action = BackupAction::Run { policy: "etc".parse().unwrap() };
-    let grant = order(|order| (order.tier, order.action) = (Tier::Routine, Action::Backup(action)));
+    let grant = order(|order| {
+        order.tier = Tier::Routine;
+        order.action = Action::Backup(BackupAction::Run { policy: "etc".parse().unwrap() });
+    });
     world.schedules.create("person:ada", request("nightly", &grant, &[])).await.unwrap();
     assert_eq!(world.schedules.all().len(), 1);
 }
