@@ -72,7 +72,7 @@ fn snapshot(digit: u8, policy: &str, age_hours: u64, is_deleted: bool) -> Stored
         received: now - Duration::from_secs(age_hours * 3600),
         bytes: 4096,
         new_bytes: 1024,
-        deleted_until: is_deleted.then(|| now + Duration::from_secs(10 * 86_400)),
+        deleted_until: is_deleted.then(|| now + Duration::from_secs(10 * 86_400 + 3600)),
     }
 }
 
@@ -317,7 +317,7 @@ fn snapshots_are_listed_oldest_first_and_those_let_go_apart() {
     assert_eq!(names(&["backup", "ls", "node-1", "--policy", "etc"]), name("bb") + &name("aa"));
     assert_eq!(names(&["backup", "ls", "node-1", "--deleted"]), name("dd"));
     let (_, out, _) = campanile(&script, &folder, &["backup", "ls", "node-1", "--deleted"]);
-    assert!(out.contains("dddddddd  ") && out.contains("9d"), "{out}");
+    assert!(out.contains("dddddddd  ") && out.contains("10d"), "{out}");
 }
 
 #[test]
