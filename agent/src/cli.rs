@@ -111,8 +111,24 @@ pub enum BackupWork {
         #[arg(long)]
         policy: Vec<PolicyName>,
     },
-    /// List snapshots, oldest first
+    /// List snapshots, oldest first, or the files of one
     List {
+        /// The files of this snapshot instead: `latest`, a time, or the begin of a name
+        #[arg(long, value_name = "SNAPSHOT")]
+        files: Option<String>,
+        /// Only this file or folder, with all that is below it
+        #[arg(requires = "files")]
+        path: Option<PathBuf>,
+        /// Which repository
+        #[command(flatten)]
+        of: RepositoryArgs,
+    },
+    /// List what differs between two snapshots
+    Diff {
+        /// The first: `latest`, a time, or the begin of a name
+        before: String,
+        /// The second, likewise
+        after: String,
         /// Which repository
         #[command(flatten)]
         of: RepositoryArgs,

@@ -5,9 +5,9 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    api_token, approve, audit, catalogue, config, conn, dev, fleet, freeze, health, key, log_level, login,
-    logs, node, operator, order, people, ping, ps, reference, routine, run, schedule, secret, status, svc,
-    token, top,
+    api_token, approve, audit, backup, catalogue, config, conn, dev, fleet, freeze, health, key, log_level,
+    login, logs, node, operator, order, people, ping, ps, reference, restore, routine, run, schedule, secret,
+    status, svc, token, top,
 };
 
 /// How results are printed.
@@ -34,7 +34,7 @@ pub enum Output {
     subcommand_required = true,
     arg_required_else_help = true,
     after_help = "Exit codes: 0 fine, 1 failed, 2 usage, 3 some targets failed, 4 some targets silent, 5 denied, 6 accepted \
-but waiting, 7 rolled back, 8 frozen, 10 changes pending, 130 interrupted; when several apply 7, 3, 4, 5, 6, 10; `health` has those of monitoring plug-ins.
+but waiting, 7 rolled back, 8 frozen, 10 changes pending, 130 interrupted; when several apply 7, 3, 4, 5, 6, 10; `health` and `backup status` have those of monitoring plug-ins.
 
 Environment: CAMPANILE_URL, CAMPANILE_CA and CAMPANILE_TOKEN say which fleet to speak to and as whom, \
 CAMPANILE_PROFILE which profile, CAMPANILE_CONFIG_DIR where profiles and the operator's key are, \
@@ -79,6 +79,11 @@ pub enum Command {
     Run(run::Run),
     /// Run a command of the signed catalogue, without a key
     Routine(routine::Routine),
+    /// Whether nodes are backed up; have them save, verify and try it
+    #[command(subcommand)]
+    Backup(backup::Verb),
+    /// Restore files of a node's snapshot
+    Restore(restore::Restore),
     /// Look at units and act on them
     #[command(subcommand)]
     Svc(svc::Verb),

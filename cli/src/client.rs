@@ -164,6 +164,14 @@ impl Client {
         Ok(self.send_for_cookie(method, path, body)?.body)
     }
 
+    /// Sends `body`; the answer has nothing of interest.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn tell(&self, method: Method, path: &str, body: &impl Serialize) -> Result<(), ClientError> {
+        self.exchange(method, path, Some(&encode(body)), None).map(drop)
+    }
+
     /// As [`Self::send`], with the cookie that the answer sets.
     ///
     /// # Errors

@@ -3,8 +3,6 @@
 use std::sync::Mutex;
 use std::thread;
 
-use campanile_common::api::Node;
-
 use crate::client::{Client, ClientError};
 use crate::exit::Exit;
 
@@ -12,7 +10,7 @@ use crate::exit::Exit;
 const AT_ONCE: usize = 8;
 
 /// Asks every node; the answers come in the order of the nodes.
-pub fn node<T: Send>(client: &Client, nodes: &[Node], ask: impl Fn(&Client, &Node) -> T + Sync) -> Vec<T> {
+pub fn node<N: Sync, T: Send>(client: &Client, nodes: &[N], ask: impl Fn(&Client, &N) -> T + Sync) -> Vec<T> {
     let next = Mutex::new(nodes.iter().enumerate());
     let answers = Mutex::new(Vec::with_capacity(nodes.len()));
     thread::scope(|scope| {

@@ -6,6 +6,7 @@ pub mod api_token;
 pub mod approve;
 pub mod audit;
 pub mod authority;
+pub mod backup;
 pub mod catalogue;
 pub mod cli;
 pub mod client;
@@ -35,6 +36,7 @@ pub mod profile;
 pub mod ps;
 pub mod reference;
 pub mod render;
+pub mod restore;
 pub mod routine;
 pub mod run;
 pub mod schedule;
@@ -120,6 +122,8 @@ fn dispatch(context: &mut Context<'_>, command: &Command) -> anyhow::Result<Exit
         Command::Health(arguments) => health::run(context, arguments),
         Command::Run(arguments) => run::run(context, arguments),
         Command::Routine(arguments) => routine::run(context, arguments),
+        Command::Backup(verb) => backup::run(context, verb),
+        Command::Restore(arguments) => restore::run(context, arguments),
         Command::Svc(verb) => svc::run(context, verb),
         Command::Order(verb) => order::run(context, verb),
         Command::Approve(verb) => approve::run(context, verb),

@@ -40,7 +40,9 @@ pub(super) fn run(work: BackupWork, settings: &Settings) -> u8 {
         BackupWork::Run { policy, scheduled, if_changed } => {
             Work::Run(policy, Manner { by: started_by(scheduled), only_changes: if_changed })
         }
-        BackupWork::List { of } => Work::List(repository(of)),
+        BackupWork::List { files: None, path: _, of } => Work::List(repository(of)),
+        BackupWork::List { files: Some(snapshot), path, of } => Work::Files(repository(of), snapshot, path),
+        BackupWork::Diff { before, after, of } => Work::Diff(repository(of), before, after),
         BackupWork::Restore { snapshot, paths, to, in_place: _, of } => {
             Work::Restore(repository(of), Wanted { snapshot, to, paths })
         }

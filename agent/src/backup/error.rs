@@ -5,6 +5,7 @@ use std::{error, io};
 
 use campanile_backup::backend::BackendError;
 use campanile_backup::choose::ChooseError;
+use campanile_backup::list::LookupError;
 use campanile_backup::lock::LockError;
 use campanile_backup::repository::{Damage, RepositoryError};
 use campanile_backup::restore::RestoreError;
@@ -79,6 +80,9 @@ pub(super) enum BackupError {
     /// No snapshot is meant.
     #[error(transparent)]
     Choose(#[from] ChooseError),
+    /// A path that is not in the snapshot.
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
     /// The folder to restore to.
     #[error("{path} must be a new or an empty folder, so that nothing that is there is changed: {source}")]
     Folder {

@@ -1,5 +1,6 @@
 //! The program `campanile-agent backup`: does one thing, says how it ended, and what its exit code is.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -20,6 +21,10 @@ pub enum Work {
     Run(String, Manner),
     /// List snapshots.
     List(Of),
+    /// List the files of a snapshot: all of them, or one with what is below it.
+    Files(Of, String, Option<PathBuf>),
+    /// List what differs between two snapshots.
+    Diff(Of, String, String),
     /// Restore files.
     Restore(Of, Wanted),
     /// Verify a repository.
@@ -35,6 +40,8 @@ impl Work {
         match self {
             Self::Run(..) => BackupVerb::Run,
             Self::List(_) => BackupVerb::List,
+            Self::Files(..) => BackupVerb::Files,
+            Self::Diff(..) => BackupVerb::Diff,
             Self::Restore(..) => BackupVerb::Restore,
             Self::Check(..) => BackupVerb::Check,
             Self::Drill(_) => BackupVerb::Drill,
@@ -45,9 +52,12 @@ impl Work {
     fn policy(&self) -> Option<&str> {
         match self {
             Self::Run(policy, _) | Self::Drill(policy) => Some(policy),
-            Self::List(of) | Self::Restore(of, _) | Self::Check(of, _) | Self::Key(of) => {
-                of.policy.as_deref()
-            }
+            Self::List(of)
+            | Self::Files(of, ..)
+            | Self::Diff(of, ..)
+            | Self::Restore(of, _)
+            | Self::Check(of, _)
+            | Self::Key(of) => of.policy.as_deref(),
         }
     }
 
@@ -71,6 +81,8 @@ pub fn run(work: &Work, place: Place) -> u8 {
     let done = match work {
         Work::Run(policy, manner) => program.run(policy, *manner),
         Work::List(of) => program.list(of),
+        Work::Files(of, snapshot, path) => program.files(of, snapshot, path.as_deref()),
+        Work::Diff(of, before, after) => program.diff(of, before, after),
         Work::Restore(of, wanted) => program.restore(of, wanted),
         Work::Check(of, share) => program.check(of, *share),
         Work::Drill(policy) => program.drill(policy),

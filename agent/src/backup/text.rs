@@ -1,6 +1,6 @@
 //! The lines of the program for people. Pure.
 
-use campanile_common::api::{BackupFigures, BackupLine, BackupVerb, KeyLine, SnapshotLine};
+use campanile_common::api::{BackupFigures, BackupLine, BackupVerb, EntryLine, KeyLine, SnapshotLine};
 use campanile_common::unit::ByteCount;
 
 /// Digits of a name that people need.
@@ -24,6 +24,8 @@ pub(super) fn text(line: &BackupLine) -> String {
         BackupLine::Hook { when, command, result } => format!("  {when} `{command}`: {result}"),
         BackupLine::Snapshot(snapshot) => snapshot_text(snapshot),
         BackupLine::Key(key) => key_text(key),
+        BackupLine::Entry(entry) => entry_text(entry),
+        BackupLine::Change(change) => format!("{:<8}  {}", change.change, change.path),
         BackupLine::Finding { what } => format!("  {what}"),
         BackupLine::Problem { message } => format!("  {message}"),
         BackupLine::Finished { verb, result, snapshot, duration_ms, figures, repository, .. } => {
@@ -54,6 +56,12 @@ fn snapshot_text(snapshot: &SnapshotLine) -> String {
     format!("{}  {time}  {node}  {policy}  {count}  {}", short(id), paths.join(" "))
 }
 
+fn entry_text(entry: &EntryLine) -> String {
+    let EntryLine { path, bytes, mode, modified, target, .. } = entry;
+    let target = target.as_deref().map(|target| format!(" -> {target}")).unwrap_or_default();
+    format!("{mode:04o}  {:>10}  {modified}  {path}{target}", ByteCount(*bytes).to_string())
+}
+
 fn key_text(key: &KeyLine) -> String {
     let KeyLine { id, created, ours, recipients } = key;
     let whose = if *ours { "made by this node" } else { "not known to be of this node" };
@@ -82,6 +90,7 @@ fn figures_text(verb: BackupVerb, figures: &BackupFigures) -> String {
             format!(", {stored} of {} verified, {} findings", ByteCount(figures.of_bytes), figures.findings)
         }
         BackupVerb::List => format!(", {files} snapshots"),
+        BackupVerb::Files | BackupVerb::Diff => format!(", {files} entries{unread}"),
         BackupVerb::Key => String::new(),
     }
 }

@@ -51,6 +51,50 @@ fn a_restore_takes_named_paths_and_never_a_folder_in_which_something_is() {
 }
 
 #[test]
+fn the_files_of_a_snapshot_are_named_as_restic_names_them_and_so_is_what_differs_from_the_next() {
+    let node = Node::new();
+    let (_, first, _) = node.run().finished();
+    let first = first.unwrap();
+    let (a, sub, b) = (node.path("files/a"), node.path("files/sub"), node.path("files/sub/b"));
+    let all = node.backup(&["list", "--files=latest"]);
+    all.fine();
+    let named = paths(&all.lines);
+    let listed = node.restic(&["ls", &first]);
+    let theirs: Vec<&str> = listed.lines().filter(|line| line.starts_with('/')).collect();
+    assert_eq!(named, theirs);
+    std::fs::write(&a, "other\n").unwrap();
+    std::fs::remove_file(&b).unwrap();
+    node.run().fine();
+    let of_sub = node.backup(&["list", &format!("--files={first}"), sub.to_str().unwrap()]);
+    assert_eq!(of_sub.fine().files, 2);
+    assert_eq!(paths(&of_sub.lines), [sub.to_str().unwrap(), b.to_str().unwrap()]);
+    let gone = node.backup(&["list", "--files=latest", b.to_str().unwrap()]);
+    assert!(gone.code == 1 && gone.problems().contains("is not in the snapshot"), "{}", gone.problems());
+    let diff = node.backup(&["diff", &first, "latest"]);
+    diff.fine();
+    let differs = |line: &BackupLine| match line {
+        BackupLine::Change(line) if line.change != "details" => {
+            Some((line.change.clone(), line.path.clone()))
+        }
+        _ => None,
+    };
+    let found: Vec<(String, String)> = diff.lines.iter().filter_map(differs).collect();
+    let path = |path: &std::path::Path| path.to_str().unwrap().to_owned();
+    assert_eq!(found, [("content".to_owned(), path(&a)), ("removed".to_owned(), path(&b))]);
+}
+
+/// Paths of the entries that were listed.
+fn paths(lines: &[BackupLine]) -> Vec<&str> {
+    let mut paths = Vec::new();
+    for line in lines {
+        if let BackupLine::Entry(entry) = line {
+            paths.push(entry.path.as_str());
+        }
+    }
+    paths
+}
+
+#[test]
 fn a_restore_in_place_brings_back_what_was() {
     let node = Node::new();
     node.run().fine();

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use campanile_common::api::{MissedPolicy, OverlapPolicy};
 use campanile_common::authority::{
-    Action, Command, Document, Limits, Operator, OperatorKey, Order, Role, Standing, TargetTree, Targets,
-    Tier,
+    Action, BackupAction, Command, Document, Limits, Operator, OperatorKey, Order, Role, Standing,
+    TargetTree, Targets, Tier,
 };
 use campanile_common::id::{Digest, FleetId, OrderId};
 use tempfile::TempDir;
@@ -167,6 +167,17 @@ async fn a_grant_that_nodes_would_refuse_is_refused_at_once() {
     assert!(world.schedules.all().is_empty());
     let entries = world.audit.list(AuditQuery { limit: 9, ..AuditQuery::default() }).await.unwrap();
     assert!(entries.is_empty());
+}
+
+#[tokio::test]
+async fn a_grant_to_back_up_needs_neither_key_nor_catalogue() {
+    let world = world().await;
+    let grant = order(|order| {
+        order.tier = Tier::Routine;
+        order.action = Action::Backup(BackupAction::Run { policy: "etc".parse().unwrap() });
+    });
+    world.schedules.create("person:ada", request("nightly", &grant, &[])).await.unwrap();
+    assert_eq!(world.schedules.all().len(), 1);
 }
 
 #[tokio::test]

@@ -34,6 +34,9 @@ fn help_shows_all_nouns() {
 fn help_of_a_verb_has_examples() {
     insta::assert_snapshot!("node_retire_help", help(&["node", "retire"]));
     insta::assert_snapshot!("token_create_help", help(&["token", "create"]));
+    insta::assert_snapshot!("backup_status_help", help(&["backup", "status"]));
+    insta::assert_snapshot!("backup_run_help", help(&["backup", "run"]));
+    insta::assert_snapshot!("restore_help", help(&["restore"]));
 }
 
 /// Every verb that can be typed, as its words.

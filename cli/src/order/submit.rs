@@ -5,7 +5,8 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow, bail};
 use campanile_common::api::{Node, Order, OrderRequest, OrderState, SignedText};
 use campanile_common::authority::{
-    self, Action, Authority, Limits, Role, Standing, TARGETS_LISTED_MAX, TargetTree, Targets, Tier,
+    self, Action, Authority, Limits, OUTPUT_BYTES_MAX, Role, Standing, TARGETS_LISTED_MAX, TargetTree,
+    Targets, Tier,
 };
 use campanile_common::id::{NodeId, OrderId};
 use campanile_common::time::Timestamp;
@@ -147,6 +148,15 @@ pub fn place(client: &Client, request: &OrderRequest, id: OrderId) -> anyhow::Re
     Ok(accepted)
 }
 
+/// What is left to be done about an order that was asked for.
+#[derive(Debug)]
+pub enum Begun {
+    /// Nothing: it was not sent, waits for signatures, or nobody is to wait for it.
+    Over(Exit),
+    /// It runs and is to be followed, until a stop is asked for.
+    Running(Box<Order>, StopRequest),
+}
+
 /// Orders it and follows it to its end, as the options say.
 ///
 /// # Errors
@@ -155,17 +165,35 @@ pub fn carry_out(
     context: &mut Context<'_>,
     client: &Client,
     authority: &Authority,
-    (tier, action): (Tier, Action),
+    work: (Tier, Action),
     nodes: &[Node],
     options: &Options,
 ) -> anyhow::Result<Exit> {
+    match begin(context, client, authority, work, nodes, options)? {
+        Begun::Over(exit) => Ok(exit),
+        Begun::Running(order, stop) => follow::follow(context, client, &order, &stop),
+    }
+}
+
+/// Orders it, as the options say.
+///
+/// # Errors
+/// When it is refused, or nothing could be sent.
+pub fn begin(
+    context: &mut Context<'_>,
+    client: &Client,
+    authority: &Authority,
+    (tier, action): (Tier, Action),
+    nodes: &[Node],
+    options: &Options,
+) -> anyhow::Result<Begun> {
     confirm::expected(nodes.len(), options.expect)?;
     let ids: Vec<NodeId> = nodes.iter().map(|node| node.node_id).collect();
     let draft = Draft {
         tier,
+        limits: limits(&action, options)?,
         action,
         nodes: &ids,
-        limits: options.limits()?,
         standing: None,
         valid_for: options.validity(nodes.len())?,
         reason: &options.reason,
@@ -174,13 +202,13 @@ pub fn carry_out(
     // Says what is wrong with it before anybody is asked for a passphrase.
     composed.order.to_bytes()?;
     if options.dry_run {
-        return dry_run(context, &composed.order, nodes);
+        return dry_run(context, &composed.order, nodes).map(Begun::Over);
     }
     let names: Vec<&str> = nodes.iter().map(|node| node.name.as_str()).collect();
     let what = format!("order `{}` at tier 3", composed.order.action);
     if tier == Tier::Critical && !confirm::targets(context, &what, &names, options.expect)? {
         context.hint("nothing was ordered")?;
-        return Ok(Exit::Failed);
+        return Ok(Begun::Over(Exit::Failed));
     }
     let order = sign(context, authority, &composed.order, &options.passphrase)?;
     let request = OrderRequest { order, nodes: composed.leaves, dispatch: options.dispatch() };
@@ -189,15 +217,23 @@ pub fn carry_out(
     let id = composed.order.id;
     let accepted = place(client, &request, id)?;
     if accepted.state == OrderState::Proposed {
-        return proposed(context, &accepted, authority, signing_role(tier).unwrap_or(Role::Change));
+        let role = signing_role(tier).unwrap_or(Role::Change);
+        return proposed(context, &accepted, authority, role).map(Begun::Over);
     }
     if options.detach {
         render::object(context, &accepted, &id.to_string(), |context| Ok(writeln!(context.out, "{id}")?))?;
         context
             .hint(&format!("accepted for {} nodes; `campanile order watch {id}` follows it", nodes.len()))?;
-        return Ok(Exit::Waiting);
+        return Ok(Begun::Over(Exit::Waiting));
     }
-    follow::follow(context, client, &with_targets(accepted, nodes), &stop)
+    Ok(Begun::Running(Box::new(with_targets(accepted, nodes)), stop))
+}
+
+/// What one execution may use. How a backup went is in the last line of its output: all that may be kept is.
+fn limits(action: &Action, options: &Options) -> anyhow::Result<Limits> {
+    let limits = options.limits()?;
+    let is_backup = matches!(action, Action::Backup(_));
+    Ok(if is_backup { Limits { output_bytes: OUTPUT_BYTES_MAX, ..limits } } else { limits })
 }
 
 /// The order with its targets, if the aggregator left them out.

@@ -28,6 +28,10 @@ pub enum BackupVerb {
     Drill,
     /// Shows who can open a repository.
     Key,
+    /// Lists the files of a snapshot.
+    Files,
+    /// Compares two snapshots.
+    Diff,
 }
 
 impl BackupVerb {
@@ -40,6 +44,8 @@ impl BackupVerb {
             Self::Check => "check",
             Self::Drill => "drill",
             Self::Key => "key",
+            Self::Files => "files",
+            Self::Diff => "diff",
         }
     }
 }
@@ -99,6 +105,46 @@ pub struct SnapshotLine {
     pub files: Option<u64>,
     /// Bytes of them.
     pub bytes: Option<u64>,
+}
+
+/// An entry of a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct EntryLine {
+    /// Its path; bytes that are no text are replaced.
+    pub path: String,
+    /// `file`, `dir`, `symlink`, `fifo`...
+    pub kind: String,
+    /// Bytes of content.
+    pub bytes: u64,
+    /// Permissions, as `chmod` takes them.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// When its content was changed.
+    pub modified: String,
+    /// Where a symbolic link leads.
+    pub target: Option<String>,
+}
+
+/// An entry that differs between two snapshots.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct ChangeLine {
+    /// Its path; bytes that are no text are replaced.
+    pub path: String,
+    /// `added`, `removed`, `content`, `details` (mode, owner, time...) or `kind` (a file became a folder...).
+    pub change: String,
+    /// What it is in the second snapshot, or was in the first when it is removed.
+    pub kind: String,
+    /// Bytes that it had in the first.
+    pub bytes_before: u64,
+    /// Bytes that it has in the second.
+    pub bytes_after: u64,
 }
 
 /// A way into a repository.
@@ -198,6 +244,10 @@ pub enum BackupLine {
     Snapshot(SnapshotLine),
     /// A way into the repository.
     Key(KeyLine),
+    /// An entry of a snapshot.
+    Entry(EntryLine),
+    /// An entry that differs between two snapshots.
+    Change(ChangeLine),
     /// Something wrong with the repository, and what it hurts.
     Finding {
         /// In a sentence.

@@ -14,6 +14,10 @@ const PATHS_MAX: usize = 256;
 const PATH_BYTES_MAX: usize = 4096;
 /// A whole snapshot's name; `latest` and times are shorter.
 const SNAPSHOT_BYTES_MAX: usize = 64;
+/// Why a snapshot is refused.
+const NO_SNAPSHOT: &str = "that is no snapshot: give `latest`, a time, or the begin of a name";
+/// Why a path is refused.
+const NO_PATH: &str = "a path is absolute, without `..` or NUL";
 
 /// What a node is to do with its backups.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +52,24 @@ pub enum BackupAction {
         /// Where to.
         to: RestorePlace,
     },
+    /// Name the files of a snapshot. Tier 2 at least: names of files are told to nobody without an operator.
+    List {
+        /// Name of the policy whose repository is read.
+        policy: PolicyName,
+        /// As for a restore.
+        snapshot: String,
+        /// One file or folder in the snapshot; all of it when there is none.
+        path: Option<String>,
+    },
+    /// Name what differs between two snapshots. Tier 2 at least, as above.
+    Diff {
+        /// Name of the policy whose repository is read.
+        policy: PolicyName,
+        /// The first, as for a restore.
+        before: String,
+        /// The second.
+        after: String,
+    },
 }
 
 /// Where files are restored to.
@@ -64,7 +86,9 @@ impl BackupAction {
     pub const fn tier_min(&self) -> Tier {
         match self {
             Self::Run { .. } | Self::Check { .. } | Self::Drill { .. } => Tier::Routine,
-            Self::Restore { to: RestorePlace::Folder(_), .. } => Tier::Change,
+            Self::Restore { to: RestorePlace::Folder(_), .. } | Self::List { .. } | Self::Diff { .. } => {
+                Tier::Change
+            }
             Self::Restore { to: RestorePlace::InPlace, .. } => Tier::Critical,
         }
     }
@@ -75,7 +99,9 @@ impl BackupAction {
             Self::Run { policy }
             | Self::Check { policy, .. }
             | Self::Drill { policy }
-            | Self::Restore { policy, .. } => policy,
+            | Self::Restore { policy, .. }
+            | Self::List { policy, .. }
+            | Self::Diff { policy, .. } => policy,
         }
     }
 
@@ -86,14 +112,15 @@ impl BackupAction {
             Self::Check { part, of, .. } => {
                 rule(*part >= 1 && part <= of, "a share is one of so many, counted from 1")
             }
+            Self::List { snapshot, path, .. } => {
+                rule(is_snapshot(snapshot), NO_SNAPSHOT)?;
+                rule(path.as_deref().is_none_or(is_path), NO_PATH)
+            }
+            Self::Diff { before, after, .. } => rule(is_snapshot(before) && is_snapshot(after), NO_SNAPSHOT),
             Self::Restore { snapshot, paths, to, .. } => {
-                let is_text = !snapshot.is_empty()
-                    && snapshot.len() <= SNAPSHOT_BYTES_MAX
-                    && snapshot.chars().all(|c| c.is_ascii_graphic())
-                    && !snapshot.starts_with('-');
-                rule(is_text, "that is no snapshot: give `latest`, a time, or the begin of a name")?;
+                rule(is_snapshot(snapshot), NO_SNAPSHOT)?;
                 rule(paths.len() <= PATHS_MAX, "it names too many paths")?;
-                rule(paths.iter().all(|path| is_path(path)), "a path is absolute, without `..` or NUL")?;
+                rule(paths.iter().all(|path| is_path(path)), NO_PATH)?;
                 match to {
                     RestorePlace::Folder(folder) => {
                         rule(is_path(folder) && folder != "/", "a folder to restore to is absolute and not /")
@@ -103,6 +130,13 @@ impl BackupAction {
             }
         }
     }
+}
+
+fn is_snapshot(text: &str) -> bool {
+    !text.is_empty()
+        && text.len() <= SNAPSHOT_BYTES_MAX
+        && text.chars().all(|c| c.is_ascii_graphic())
+        && !text.starts_with('-')
 }
 
 fn is_path(path: &str) -> bool {
@@ -119,6 +153,13 @@ impl fmt::Display for BackupAction {
             Self::Check { policy, of: 1, .. } => write!(f, "check backup {policy}"),
             Self::Check { policy, part, of } => write!(f, "check backup {policy}, share {part}/{of}"),
             Self::Drill { policy } => write!(f, "drill backup {policy}"),
+            Self::List { policy, snapshot, path } => {
+                write!(f, "list files of {snapshot} of backup {policy}")?;
+                path.iter().try_for_each(|path| write!(f, " {path:?}"))
+            }
+            Self::Diff { policy, before, after } => {
+                write!(f, "compare {before} with {after} of backup {policy}")
+            }
             Self::Restore { policy, snapshot, paths, to } => {
                 write!(f, "restore {snapshot} of backup {policy}")?;
                 paths.iter().try_for_each(|path| write!(f, " {path:?}"))?;
@@ -168,6 +209,22 @@ mod tests {
         ] {
             assert!(action.check().is_err(), "{action}");
         }
+        let list = |snapshot: &str, path: &str| BackupAction::List {
+            policy: policy(),
+            snapshot: snapshot.to_owned(),
+            path: Some(path.to_owned()),
+        };
+        assert_eq!(
+            (list("latest", "/etc").check(), list("latest", "/etc").tier_min()),
+            (Ok(()), Tier::Change)
+        );
+        assert!(list("--all", "/etc").check().is_err() && list("latest", "etc/..").check().is_err());
+        let diff = |before: &str, after: &str| {
+            let (before, after) = (before.to_owned(), after.to_owned());
+            BackupAction::Diff { policy: policy(), before, after }
+        };
+        assert_eq!((diff("4f0c", "latest").check(), diff("a", "b").tier_min()), (Ok(()), Tier::Change));
+        assert!(diff("-x", "latest").check().is_err() && diff("latest", "").check().is_err());
         let check = |part, of| BackupAction::Check { policy: policy(), part, of }.check();
         assert!(check(0, 1).is_err() && check(3, 2).is_err() && check(0, 0).is_err());
         assert_eq!(check(2, 2), Ok(()));

@@ -88,6 +88,8 @@ pub(crate) fn backups() -> Vec<Order> {
         BackupAction::Drill { policy: policy() },
         restore(RestorePlace::Folder("/srv/restored".to_owned())),
         restore(RestorePlace::InPlace),
+        BackupAction::List { policy: policy(), snapshot: "latest".to_owned(), path: Some("/etc".to_owned()) },
+        BackupAction::Diff { policy: policy(), before: "4f0c2a91".to_owned(), after: "latest".to_owned() },
     ];
     actions.into_iter().map(|action| order(action.tier_min(), Action::Backup(action))).collect()
 }

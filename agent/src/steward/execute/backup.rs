@@ -14,6 +14,15 @@ pub(in crate::steward) fn arguments(action: &BackupAction, settings: Vec<String>
         BackupAction::Check { part, of, .. } => {
             arguments.extend(["check".to_owned(), "--share".to_owned(), format!("{part}/{of}")]);
         }
+        BackupAction::List { snapshot, path, .. } => {
+            // One word, so that it is no flag whatever it looks like.
+            arguments.extend(["list".to_owned(), format!("--files={snapshot}")]);
+            operands.extend(path.iter().cloned());
+        }
+        BackupAction::Diff { before, after, .. } => {
+            arguments.push("diff".to_owned());
+            operands.extend([before.clone(), after.clone()]);
+        }
         BackupAction::Restore { snapshot, paths, to, .. } => {
             arguments.push("restore".to_owned());
             match to {
@@ -50,6 +59,15 @@ mod tests {
         assert_eq!(line(&action), "backup run --policy files --config /etc/agent.toml");
         let action = BackupAction::Check { policy: policy.clone(), part: 2, of: 7 };
         assert_eq!(line(&action), "backup check --share 2/7 --policy files --config /etc/agent.toml");
+        let (snapshot, path) = ("latest".to_owned(), Some("/etc".to_owned()));
+        let action = BackupAction::List { policy: policy.clone(), snapshot, path };
+        assert_eq!(
+            line(&action),
+            "backup list --files=latest --policy files --config /etc/agent.toml -- /etc"
+        );
+        let (before, after) = ("4f0c".to_owned(), "latest".to_owned());
+        let action = BackupAction::Diff { policy: policy.clone(), before, after };
+        assert_eq!(line(&action), "backup diff --policy files --config /etc/agent.toml -- 4f0c latest");
         let (snapshot, paths) = ("latest".to_owned(), vec!["/etc".to_owned()]);
         let to = RestorePlace::Folder("/srv/r".to_owned());
         let action = BackupAction::Restore { policy, snapshot, paths, to };

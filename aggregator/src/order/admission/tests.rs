@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use campanile_common::api::SignatureText;
-use campanile_common::authority::{CatalogueCommand, CatalogueDocument, ServiceRule, ServiceVerb};
+use campanile_common::authority::{
+    BackupAction, CatalogueCommand, CatalogueDocument, ServiceRule, ServiceVerb,
+};
 
 use super::super::fixture::{FLEET, NOW, authority, key, node, order, request, standing};
 use super::*;
@@ -153,4 +155,16 @@ fn batches_are_a_number_or_a_share_and_never_none() {
     let mut none = request(&order(1, &[1]), &[1]);
     none.dispatch.parallel = Some(0);
     assert!(admit_now(&none).is_err());
+}
+
+#[test]
+fn a_backup_needs_neither_key_nor_catalogue_and_naming_its_files_does() {
+    let policy = || "etc".parse().unwrap();
+    let backup = |tier, action| Order { tier, action: Action::Backup(action), ..order(1, &[1]) };
+    let run = backup(Tier::Routine, BackupAction::Run { policy: policy() });
+    assert!(admit_now(&request(&run, &[])).is_ok());
+    let files = BackupAction::List { policy: policy(), snapshot: "latest".to_owned(), path: None };
+    let files = backup(Tier::Change, files);
+    assert!(admit_now(&request(&files, &[])).is_err());
+    assert!(admit_now(&request(&files, &[1])).is_ok());
 }
