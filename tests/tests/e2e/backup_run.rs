@@ -80,7 +80,7 @@ impl Backups {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let arguments: Vec<&str> = [&["backup"], arguments].concat();
+        let arguments: Vec<&str> = [&["backup"][..], arguments].concat();
         self.configured.fleet.agent_command(NODE, &arguments)
     }
 
