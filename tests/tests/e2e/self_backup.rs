@@ -274,7 +274,7 @@ fn receipts_without_their_objects_are_told_and_taken_again() {
     let stored = Object::new(ObjectKind::Pack, ObjectId::of(pack));
     let backend = connect(&fleet);
     backend.put(stored, pack).unwrap();
-    backend.append(ObjectId::of(snapshot), snapshot, &BTreeSet::from([stored.id])).unwrap();
+    backend.append(ObjectId::of(snapshot), snapshot, &BTreeSet::from([stored.id]), None).unwrap();
     drop(backend);
     let file = back_up(&fleet);
     lose(&mut fleet);

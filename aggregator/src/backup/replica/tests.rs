@@ -81,15 +81,22 @@ async fn open_store(dir: &Path, time: &Arc<Mutex<Timestamp>>) -> BackupStore {
     let number = STORES.fetch_add(1, Ordering::Relaxed);
     let state: Store = Arc::new(SqliteStore::open(&dir.with_extension(format!("{number}.db"))).unwrap());
     let keys = Keys::new(FleetId::from_bytes([1; 16]));
-    let audit = Audit::open(state, keys, clock.clone(), [1; 32]).await.unwrap();
+    let audit = Audit::open(state.clone(), keys.clone(), clock.clone(), [1; 32]).await.unwrap();
     let settings = BackupSettings {
         dir: dir.to_owned(),
         limits: Limits { free_floor: ByteCount(0), ..Limits::default() },
-        retention: Retention { keep_last: 1, daily: 0, weekly: 0, monthly: 0, floor_days: 10, ..Retention::default() },
+        retention: Retention {
+            keep_last: 1,
+            daily: 0,
+            weekly: 0,
+            monthly: 0,
+            floor_days: 10,
+            ..Retention::default()
+        },
         verify: VerifySettings::default(),
         replica: None,
     };
-    BackupStore::open(settings, clock, Events::default(), audit).await.unwrap()
+    BackupStore::open(settings, (state, keys), clock, Events::default(), audit).await.unwrap()
 }
 
 async fn store_object(

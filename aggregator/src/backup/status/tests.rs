@@ -47,6 +47,7 @@ impl Bench {
             limits: Limits { free_floor: ByteCount(0), quota: ByteCount(1 << 30), objects_per_hour: 1000 },
             retention: Retention { keep_last: 1, daily: 0, weekly: 0, monthly: 0, ..Retention::default() },
             verify: VerifySettings::default(),
+            replica: None,
         };
         let events = Events::default();
         let store = BackupStore::open(settings, (state, keys), clock, events.clone(), audit).await.unwrap();

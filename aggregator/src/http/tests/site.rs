@@ -136,7 +136,7 @@ pub(super) async fn site_with(nodes: &[(u8, &str)]) -> Site {
     let nodes = Nodes::new(registry, node_events, fleet, pins, clock.clone());
     let limits = Limits { free_floor: ByteCount(0), ..Limits::default() };
     let (dir, verify) = (folder.path().join("backup"), VerifySettings::default());
-    let settings = BackupSettings { dir, limits, retention: Retention::default(), verify };
+    let settings = BackupSettings { dir, limits, retention: Retention::default(), verify, replica: None };
     let (a, e, c) = (audit.clone(), events.clone(), clock.clone());
     let backups = BackupStore::open(settings, (store.clone(), keys.clone()), c, e, a).await.unwrap();
     let (audit_of_orders, events_of_orders) = (audit.clone(), events.clone());
