@@ -49,7 +49,7 @@ pub enum Command {
 Example:
   campanile-aggregator backup --to /mnt/usb")]
     Backup {
-        /// Folder, or file that does not exist [default: `dir` of [self_backup]]
+        /// Folder, or file that does not exist [default: the setting `self_backup.dir`]
         #[arg(long, value_name = "FILE|DIR")]
         to: Option<PathBuf>,
     },
