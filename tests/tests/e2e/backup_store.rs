@@ -114,6 +114,76 @@ fn an_aggregator_that_is_killed_again_and_again_loses_nothing_that_it_acknowledg
     }
 }
 
+/// Appends a snapshot with a pack of its own.
+fn append(backend: &StoreBackend, number: usize) -> (Object, Object) {
+    let pack = pack(number, 4_000);
+    let stored = object(ObjectKind::Pack, &pack);
+    backend.put(stored, &pack).unwrap();
+    let text = format!("snapshot {number}");
+    let snapshot = object(ObjectKind::Snapshot, text.as_bytes());
+    backend.append(snapshot.id, text.as_bytes(), &BTreeSet::from([stored.id]), Some("etc")).unwrap();
+    (snapshot, stored)
+}
+
+#[test]
+fn a_thief_with_all_that_a_node_has_destroys_no_backup_and_is_told_of() {
+    let options = FleetOptions {
+        aggregator_settings: format!("{SETTINGS}\nobjects_per_hour = 200"),
+        ..FleetOptions::default()
+    };
+    let fleet = LocalFleet::with(options);
+    let token = fleet.enrollment_token(&json!({}), 2);
+    for node in ["a", "b"] {
+        fleet.write_agent_settings(node, "");
+        fleet.enroll(node, &token).ok();
+    }
+    let honest = backend(&fleet, "a", PATIENCE);
+    honest.put(Object::CONFIG, b"config").unwrap();
+    let kept: Vec<(Object, Object)> = (0..6).map(|number| append(&honest, number)).collect();
+    let other = append(&backend(&fleet, "b", PATIENCE), 77);
+
+    // The same identity in other hands.
+    let thief = backend(&fleet, "a", Duration::from_secs(5));
+    let (snapshots, packs): (Vec<Object>, Vec<Object>) = kept.iter().copied().unzip();
+    for wanted in [&snapshots[..], &packs[..], &snapshots[..1], &[Object::CONFIG][..]] {
+        match thief.remove_all(wanted) {
+            Ok(stays) => assert_eq!(stays.len(), wanted.len(), "{stays:?}"),
+            Err(error) => assert!(matches!(error, BackendError::Refused { .. }), "{error}"),
+        }
+    }
+    let overwritten = thief.put(packs[0], b"nothing of value").map(|()| honest.get(packs[0], None).unwrap());
+    assert!(overwritten.is_ok_and(|bytes| bytes == pack(0, 4_000)), "put once, never replaced");
+    let foreign = thief.put(object(ObjectKind::Pack, b"one"), b"two").unwrap_err();
+    assert!(matches!(foreign, BackendError::Refused { .. }), "{foreign}");
+    assert!(matches!(thief.get(other.1, None), Err(BackendError::Missing(_))), "another node's");
+    let flood = (1000..2000).find_map(|number| {
+        let junk = pack(number, 100);
+        thief.put(object(ObjectKind::Pack, &junk), &junk).err()
+    });
+    assert!(flood.is_some(), "an hour takes so many objects and no more");
+    assert!(thief.remove_all(&snapshots).is_err(), "while a person has not looked, nothing is decided");
+
+    for (number, (snapshot, stored)) in kept.iter().enumerate() {
+        assert_eq!(honest.get(*snapshot, None).unwrap(), format!("snapshot {number}").as_bytes());
+        assert_eq!(honest.get(*stored, None).unwrap(), pack(number, 4_000));
+    }
+    let told = fleet.api.get("/api/v1/backups/a").json();
+    assert_eq!(told["state"], "critical", "{told}");
+    let reasons: BTreeSet<String> = told["holds"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|hold| hold["reasons"].as_array().unwrap())
+        .map(|reason| reason.as_str().unwrap().to_owned())
+        .collect();
+    for reason in ["newest", "wrong-hash", "flood"] {
+        assert!(reasons.contains(reason), "{reason} in {reasons:?}");
+    }
+    let own = fleet.api.get("/api/v1/backups/b").json();
+    assert_eq!(own["held"], 0, "{own}");
+    fleet.campanile(&["backup", "status", "a"]).expect_code(2);
+}
+
 #[test]
 fn a_retired_node_stores_nothing_more() {
     let fleet = fleet(&["a"]);
