@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use campanile_common::api::AuditOutcome;
+use campanile_common::api::{AuditOutcome, SecondPlace};
 use campanile_common::backup::{StoredKind, StoredObject};
 use campanile_common::id::{Digest, NodeId};
 use campanile_common::time::Timestamp;
@@ -17,7 +17,6 @@ use super::ledger::Ledger;
 use super::note::{Note, reasons_text};
 use super::policies::PolicyBook;
 use super::record::{Settlement, Suspicion};
-use super::replica::ReplicaState;
 use super::status::{Last, Troubles};
 use super::vault::{LoadError, Reading, Vault};
 use super::{BackupSettings, Failure, Proposal};
@@ -59,7 +58,7 @@ pub(super) struct Shared {
     pub(super) places: Arc<Semaphore>,
     pub(super) events: Events,
     audit: Audit,
-    pub(super) replica_states: Mutex<BTreeMap<NodeId, ReplicaState>>,
+    pub(super) replica_states: Mutex<BTreeMap<NodeId, SecondPlace>>,
     vaults: Mutex<BTreeMap<NodeId, Slot>>,
     pub(super) book: PolicyBook,
     pub(super) ledger: Ledger,

@@ -44,7 +44,7 @@ pub use journal::JournalError;
 pub use limits::Limits;
 pub use note::Note;
 pub use record::{Bound, Closure, Flaw, Settlement, Suspicion};
-pub use replica::{Replica, ReplicaSettings, ReplicaState, Replicated};
+pub use replica::{Replica, ReplicaSettings, Replicated};
 pub use retention::{Decision, Proposal, Rules, decide, staying, unusual_snapshot};
 pub use standing::{Standing, Standings};
 pub use status::Troubles;

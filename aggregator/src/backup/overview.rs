@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use campanile_common::api::{
-    BackupFinding, BackupHold, BackupState, NodeBackup, PolicyBackup, StoredSnapshot,
+    BackupFinding, BackupHold, BackupState, NodeBackup, PolicyBackup, SecondPlace, StoredSnapshot,
 };
 use campanile_common::backup::{PolicyName, StoredKind, Target};
 use campanile_common::health::BackupTrouble;
@@ -197,11 +197,17 @@ pub(super) struct Shown<'a> {
     pub(super) quota: ByteCount,
     /// Bytes that were read back lately.
     pub(super) verified_bytes: u64,
+    /// How it stands in the second place.
+    pub(super) second: Option<SecondPlace>,
 }
 
 /// A node as the API shows it.
 pub(super) fn node_backup(shown: &Shown<'_>, known: &Known<'_>) -> NodeBackup {
-    let Judged { state, reasons, policies, troubles: _ } = judge_node(known);
+    let Judged { mut state, mut reasons, policies, troubles: _ } = judge_node(known);
+    if let Some(SecondPlace { lost: lost @ 1.., .. }) = shown.second {
+        state = BackupState::Critical;
+        reasons.push(format!("the second place has {lost} snapshots that the first does not know any more"));
+    }
     let of = |figure: fn(&Account) -> u64| known.account.map_or(0, figure);
     let count = |length: usize| u64::try_from(length).unwrap_or(u64::MAX);
     let stored = stored_by_policy(known.account);
@@ -218,6 +224,7 @@ pub(super) fn node_backup(shown: &Shown<'_>, known: &Known<'_>) -> NodeBackup {
         trash_bytes: of(Account::trash_bytes),
         quota_bytes: shown.quota.0,
         verified: known.account.and_then(|account| account.progress.ended),
+        second: shown.second,
         verified_bytes: shown.verified_bytes.min(bytes),
         damaged: known.account.map_or(0, |account| count(account.findings.len())),
         held: known.account.map_or(0, |account| count(account.holds.len())),

@@ -13,9 +13,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use campanile_common::api::SecondPlace;
 use campanile_common::backup::StoredObject;
 use campanile_common::id::NodeId;
-use campanile_common::time::Timestamp;
 use campanile_common::unit::ByteCount;
 use campanile_common::wire::v1::store::StoreFailure;
 use serde_json::json;
@@ -43,19 +43,6 @@ pub struct ReplicaSettings {
     pub interval: Duration,
     /// Most bytes that are copied in a second; without it as fast as the disks are.
     pub rate: Option<ByteCount>,
-}
-
-/// How a node stands in the second place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct ReplicaState {
-    /// When everything was there that the first place had then.
-    pub complete: Option<Timestamp>,
-    /// Objects that were lacking at the last comparison and could not be copied.
-    pub missing: u64,
-    /// Objects in the second place that are damaged or gone.
-    pub damaged: u64,
-    /// Snapshots that the first place does not know any more.
-    pub lost: u64,
 }
 
 /// Handle of the second place; cloning shares it.
@@ -277,7 +264,7 @@ impl Carried {
 
 impl BackupStore {
     /// How each node stood in the second place when the places were compared last; empty without a second place.
-    pub fn replica_states(&self) -> BTreeMap<NodeId, ReplicaState> {
+    pub fn replica_states(&self) -> BTreeMap<NodeId, SecondPlace> {
         self.shared.replica_states.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

@@ -131,7 +131,8 @@ impl BackupStore {
     fn shown<'a>(&self, node: NodeId, name: &'a str) -> Shown<'a> {
         let last = self.shared.last.lock().unwrap_or_else(PoisonError::into_inner);
         let verified_bytes = last.get(&node).map_or(0, |last| last.verified_bytes);
-        Shown { node, name, quota: self.quota(node), verified_bytes }
+        let second = self.replica_states().get(&node).copied();
+        Shown { node, name, quota: self.quota(node), verified_bytes, second }
     }
 
     /// Judges every node; counts what was read back lately, too, which takes a look at every object.

@@ -8,8 +8,8 @@ use super::state::{self, PolicyRow};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::node::Selection;
+use crate::profile;
 use crate::render::{self, Cell, Column, column, wide};
-use crate::{duration, profile};
 
 /// Verbs of `backup policy`.
 #[derive(Debug, Subcommand)]
@@ -43,7 +43,7 @@ const COLUMNS: [Column<PolicyRow>; 8] = [
 ];
 
 fn max_age(row: &PolicyRow) -> String {
-    duration::short(std::time::Duration::from_secs(row.policy.max_age_seconds))
+    super::slo::precise(std::time::Duration::from_secs(row.policy.max_age_seconds))
 }
 
 /// Carries out a verb.

@@ -57,6 +57,14 @@ fn print(context: &mut Context<'_>, detail: &NodeBackupDetail) -> anyhow::Result
         ("held", Cell::new(node.held)),
     ];
     render::fields(context, &fields)?;
+    if let Some(second) = node.second {
+        let complete = ("second place", Cell::maybe(second.complete));
+        let lacking =
+            [("missing", second.missing), ("damaged", second.damaged), ("lost in the first", second.lost)];
+        let lacking = lacking.into_iter().filter(|(_, count)| *count > 0);
+        let fields: Vec<_> = lacking.map(|(name, count)| (name, Cell::new(count))).collect();
+        render::fields(context, &[vec![complete], fields].concat())?;
+    }
     let rows: Vec<PolicyRow> = policy::rows(node);
     if !rows.is_empty() {
         writeln!(context.out)?;

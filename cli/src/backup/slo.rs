@@ -82,7 +82,7 @@ fn seconds(seconds: Option<u64>) -> Cell {
 }
 
 /// `1d12h`: two units, since `1d` may be nearly twice as long as promised.
-fn precise(time: Duration) -> String {
+pub(super) fn precise(time: Duration) -> String {
     let largest = duration::short(time);
     let unit = match largest.chars().last() {
         Some('d') => 86_400,

@@ -61,6 +61,7 @@ fn backup(number: usize, state: BackupState) -> NodeBackup {
         verified_bytes: 1 << 29,
         damaged: 0,
         held: 1,
+        second: None,
     }
 }
 

@@ -90,6 +90,24 @@ pub struct NodeBackup {
     pub damaged: u64,
     /// How many deletions or alarms wait for a person.
     pub held: u64,
+    /// How it stands in the second place; none without one, and before the places were compared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub second: Option<SecondPlace>,
+}
+
+/// How a node's part of the store stands in the second place, by the last comparison.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct SecondPlace {
+    /// When everything was there that the first place had then.
+    pub complete: Option<Timestamp>,
+    /// Objects that were lacking and could not be copied.
+    pub missing: u64,
+    /// Objects there that are damaged or gone.
+    pub damaged: u64,
+    /// Snapshots there that the first place does not know any more.
+    pub lost: u64,
 }
 
 /// A snapshot, by its receipt.

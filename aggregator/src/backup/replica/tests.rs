@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use campanile_common::authority::sha256;
 use campanile_common::backup::{Retention, StoredKind};
 use campanile_common::id::FleetId;
+use campanile_common::time::Timestamp;
 
 use super::*;
 use crate::audit::Audit;
@@ -152,7 +153,7 @@ async fn a_second_place_takes_the_first_ones_part_with_the_times_of_its_receipts
     assert_eq!(files(&site.path("second")), files(&site.path("first")));
     assert_eq!(site.replicate().await, Replicated::default(), "nothing is copied twice");
     let state = site.store.replica_states()[&NODE];
-    assert_eq!(state, ReplicaState { complete: Some(day(5)), ..ReplicaState::default() });
+    assert_eq!(state, SecondPlace { complete: Some(day(5)), ..SecondPlace::default() });
 
     // The first place is gone: the second serves in its place, and goes on.
     let facts = site.store.vault(NODE).await.unwrap().with(|account| account.history());

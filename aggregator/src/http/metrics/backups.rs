@@ -76,7 +76,7 @@ pub(super) fn write(out: &mut Exposition, backups: &[NodeBackup]) {
     let verified =
         |backup: &NodeBackup| (backup.bytes > 0).then(|| backup.verified_bytes as f64 / backup.bytes as f64);
     type Figure = dyn Fn(&NodeBackup) -> Option<f64>;
-    let families: [(&str, &str, &Figure); 8] = [
+    let families: [(&str, &str, &Figure); 12] = [
         ("campanile_backup_snapshots", "Snapshots that are stored.", &|b| Some(b.snapshots as f64)),
         ("campanile_backup_stored_bytes", "Bytes that are stored.", &|b| Some(b.bytes as f64)),
         ("campanile_backup_trash_bytes", "Bytes that were let go and can still be brought back.", &|b| {
@@ -100,6 +100,26 @@ pub(super) fn write(out: &mut Exposition, backups: &[NodeBackup]) {
             "campanile_backup_verified_ratio",
             "Share of the stored bytes that was read back within the last two cycles, 0 to 1.",
             &verified,
+        ),
+        (
+            "campanile_backup_second_complete_timestamp_seconds",
+            "When the second place had everything that the first had, in seconds since the epoch.",
+            &|b| b.second?.complete.map(|at| at.as_millis() as f64 / 1000.0),
+        ),
+        (
+            "campanile_backup_second_missing_objects",
+            "Objects that the second place lacked and that could not be copied.",
+            &|b| Some(b.second?.missing as f64),
+        ),
+        (
+            "campanile_backup_second_damaged_objects",
+            "Objects in the second place that are damaged or gone.",
+            &|b| Some(b.second?.damaged as f64),
+        ),
+        (
+            "campanile_backup_second_lost_snapshots",
+            "Snapshots in the second place that the first does not know any more.",
+            &|b| Some(b.second?.lost as f64),
         ),
     ];
     for (name, help, value) in families {

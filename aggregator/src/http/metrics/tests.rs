@@ -8,7 +8,9 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use axum::http::Method;
-use campanile_common::api::{BackupState, Node, NodeBackup, OrderState, PolicyBackup, TargetState};
+use campanile_common::api::{
+    BackupState, Node, NodeBackup, OrderState, PolicyBackup, SecondPlace, TargetState,
+};
 use campanile_common::sample::Sample;
 use campanile_common::time::Timestamp;
 
@@ -50,6 +52,7 @@ fn backup() -> NodeBackup {
         verified_bytes: 250,
         damaged: 1,
         held: 2,
+        second: Some(SecondPlace { complete: None, missing: 3, damaged: 4, lost: 5 }),
     }
 }
 
@@ -66,6 +69,9 @@ fn backups_are_told_by_policy_and_by_node() {
     assert_eq!(value("state", ",policy=\"etc\",state=\"late\""), Some(1.0));
     assert_eq!((value("verified_ratio", ""), value("verified_timestamp_seconds", "")), (Some(0.25), None));
     let figures = ["snapshots", "stored_bytes", "trash_bytes", "quota_bytes", "damaged_objects", "holds"];
+    let seconds = ["second_missing_objects", "second_damaged_objects", "second_lost_snapshots"];
+    assert_eq!(seconds.map(|name| value(name, "")), [3.0, 4.0, 5.0].map(Some));
+    assert_eq!(value("second_complete_timestamp_seconds", ""), None);
     let found = figures.map(|name| value(name, ""));
     assert_eq!(found, [4.0, 1000.0, 10.0, 5000.0, 1.0, 2.0].map(Some));
 }
