@@ -68,6 +68,8 @@ fn a_run_that_is_told_to_stop_ends_cleanly_and_is_gone_on_with() {
 #[test]
 fn a_node_saves_once_at_a_time() {
     let node = slow_node();
+    // Longer than a second one waits.
+    node.policy("files", json!({ "read_limit": "4 MiB/s" }));
     let mut child = begun(&node);
     let refused = node.run();
     assert!(
