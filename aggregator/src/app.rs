@@ -146,27 +146,26 @@ impl Parts {
         let ca = Arc::new(Ca::load(&settings.state_dir, fleet.fleet_id, settings.certificate_lifetime)?);
         let (events, series) = (Events::default(), RecentSeries::default());
         let in_force = in_force::open(settings, &fleet, (&store, &keys), &audit, &events, &clock).await?;
-        let (agents, people) = certificate::issue(&ca, &fleet, settings, &clock)?;
-        let (socket, endpoint) = bind(settings, &agents)?;
+        let ((agents, people), (socket, endpoint)) = bind(settings, &ca, &fleet, &clock)?;
         let (ingest_task, ingest) = open_journal(&settings.state_dir, &series, &clock)?;
-        let registry = Registry::open(Arc::clone(&store), keys.clone(), audit.clone(), clock.clone()).await?;
         let (followed, term, pin) = in_force::followed(&in_force);
-        let (nodes, node_task) = node_parts((settings, &fleet), registry, &series, &events, &clock, &ca, pin);
+        let (nodes, node_task) =
+            node_parts((settings, &fleet), (&store, &keys, &audit), &series, &events, &clock, &ca, pin)
+                .await?;
         let opened = config::open(settings, (&store, &keys), &audit, &events, &clock, &in_force).await?;
         let (config, reach) = (opened.config.clone(), (&nodes, node_task.sessions()));
         let (files, readiness) = ((open_outputs(settings)?, opened), Readiness::waiting("starting"));
         let kept = backups::open(settings, (&store, &keys), &config, &nodes, &clock, &events, &audit).await?;
         let work = due_runs::open((store, keys), files, &audit, reach, &events, &clock, &in_force).await?;
-        let (copier, copies) = self_backup::open(settings, &own, (&fleet, &clock), (&audit, &events));
-        let in_force::Parts { authorities, catalogues, freezer, schedules } = in_force;
+        let own_copies = self_backup::open(settings, &own, (&fleet, &clock), (&audit, &events));
         let services = Services {
             access: access.clone(),
             audit: audit.clone(),
             nodes: nodes.clone(),
-            authorities: authorities.clone(),
-            catalogues: catalogues.clone(),
-            freezer: freezer.clone(),
-            schedules,
+            authorities: in_force.authorities.clone(),
+            catalogues: in_force.catalogues.clone(),
+            freezer: in_force.freezer.clone(),
+            schedules: in_force.schedules,
             orders: work.orders,
             config: config.clone(),
             backups: kept.store.clone(),
@@ -176,20 +175,20 @@ impl Parts {
             log_level: own.log_level,
             settings_error: own.settings_error,
             readiness: readiness.clone(),
-            self_backup: copies,
+            self_backup: own_copies.1,
             clock: clock.clone(),
         };
         let context = Context::new(
             fleet.clone(),
             Arc::clone(&ca),
-            authorities,
-            freezer,
+            in_force.authorities,
+            in_force.freezer,
             nodes.clone(),
             series,
             ingest,
             clock.clone(),
             settings.liveness.interval,
-            catalogues.subscribe_signed(),
+            in_force.catalogues.subscribe_signed(),
             config,
             kept.store,
         );
@@ -208,19 +207,29 @@ impl Parts {
             listener: ListenerTask::new(endpoint, Arc::new(context), receiver),
             https: Https { socket, tls, services },
             follower: followed.with(nodes),
-            self_backup: copier,
+            self_backup: own_copies.0,
             backups: kept.tasks,
         })
     }
 }
 
-/// The two sockets, both before anything runs, so that a port in use is an error and not a half-started daemon.
-fn bind(settings: &Settings, agents: &Arc<rustls::ServerConfig>) -> anyhow::Result<(TcpListener, Endpoint)> {
+/// Certificates for agents and for people.
+type Leaves = (Arc<rustls::ServerConfig>, Arc<rustls::ServerConfig>);
+
+/// The two sockets, both before anything runs, so that a port in use is an error and not a half-started daemon; and what
+/// they serve with.
+fn bind(
+    settings: &Settings,
+    ca: &Ca,
+    fleet: &FleetFile,
+    clock: &Clock,
+) -> anyhow::Result<(Leaves, (TcpListener, Endpoint))> {
+    let leaves = certificate::issue(ca, fleet, settings, clock)?;
     let socket = TcpListener::bind(settings.listen)
         .with_context(|| format!("cannot listen on TCP {}", settings.listen))?;
     let reset_key = secret(&settings.state_dir, "reset.key")?;
-    let endpoint = Endpoint::bind(socket.local_addr()?, Arc::clone(agents), &reset_key)?;
-    Ok((socket, endpoint))
+    let endpoint = Endpoint::bind(socket.local_addr()?, Arc::clone(&leaves.0), &reset_key)?;
+    Ok((leaves, (socket, endpoint)))
 }
 
 fn fleet_info(fleet: &FleetFile, clock: &Clock, authority: watch::Receiver<AuthorityTerm>) -> FleetInfo {
@@ -251,15 +260,16 @@ fn open_journal(
     Ok((task, ingest))
 }
 
-fn node_parts(
+async fn node_parts(
     (settings, fleet): (&Settings, &FleetFile),
-    registry: Registry,
+    (store, keys, audit): (&Store, &Keys, &Audit),
     series: &RecentSeries,
     events: &Events,
     clock: &Clock,
     ca: &Ca,
     authority: watch::Receiver<Digest>,
-) -> (Nodes, NodeTask) {
+) -> anyhow::Result<(Nodes, NodeTask)> {
+    let registry = Registry::open(Arc::clone(store), keys.clone(), audit.clone(), clock.clone()).await?;
     let (sender, inbox) = mpsc::channel(NODE_EVENTS_MAX);
     let task_settings =
         NodeTaskSettings { liveness: settings.liveness, thresholds: Arc::new(settings.thresholds.clone()) };
@@ -271,7 +281,7 @@ fn node_parts(
         ca_key: ca.key_digest(),
         authority,
     };
-    (Nodes::new(registry, sender, view, pins, clock.clone()), task)
+    Ok((Nodes::new(registry, sender, view, pins, clock.clone()), task))
 }
 
 async fn serve(settings: Settings, config: Option<&Path>, log: LogControl) -> anyhow::Result<()> {

@@ -4,6 +4,8 @@ use campanile_common::api::{NodeBackup, PolicyBackup};
 
 use super::exposition::{Exposition, Kind, Number, label};
 
+type Figure = dyn Fn(&NodeBackup) -> Option<f64>;
+
 fn node_labels(backup: &NodeBackup) -> String {
     let mut labels = String::new();
     label(&mut labels, "node", &backup.name);
@@ -75,8 +77,7 @@ pub(super) fn write(out: &mut Exposition, backups: &[NodeBackup]) {
     );
     let verified =
         |backup: &NodeBackup| (backup.bytes > 0).then(|| backup.verified_bytes as f64 / backup.bytes as f64);
-    type Figure = dyn Fn(&NodeBackup) -> Option<f64>;
-    let families: [(&str, &str, &Figure); 12] = [
+    let families: [(&str, &str, &Figure); 8] = [
         ("campanile_backup_snapshots", "Snapshots that are stored.", &|b| Some(b.snapshots as f64)),
         ("campanile_backup_stored_bytes", "Bytes that are stored.", &|b| Some(b.bytes as f64)),
         ("campanile_backup_trash_bytes", "Bytes that were let go and can still be brought back.", &|b| {
@@ -101,6 +102,17 @@ pub(super) fn write(out: &mut Exposition, backups: &[NodeBackup]) {
             "Share of the stored bytes that was read back within the last two cycles, 0 to 1.",
             &verified,
         ),
+    ];
+    for (name, help, value) in families {
+        per_node(out, backups, (name, help), value);
+    }
+    write_second(out, backups);
+}
+
+/// How nodes stand in the second place, where there is one.
+#[expect(clippy::cast_precision_loss, reason = "Prometheus values are f64")]
+fn write_second(out: &mut Exposition, backups: &[NodeBackup]) {
+    let families: [(&str, &str, &Figure); 4] = [
         (
             "campanile_backup_second_complete_timestamp_seconds",
             "When the second place had everything that the first had, in seconds since the epoch.",
