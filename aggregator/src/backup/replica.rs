@@ -28,9 +28,6 @@ use super::vault::Vault;
 use super::verify::{Step, rest};
 use plan::{Work, compare};
 
-/// A step of reading back, as in the first place.
-const STEP_OBJECTS_MAX: usize = 256;
-const STEP_BYTES_MAX: u64 = 32 << 20;
 /// Wait when nothing is to be read back.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -213,7 +210,7 @@ impl Replica {
 
     async fn verify(&self, stop: &CancellationToken) {
         let settings = self.store.shared.settings.verify;
-        let step = Step { cycle: settings.cycle, objects_max: STEP_OBJECTS_MAX, bytes_max: STEP_BYTES_MAX };
+        let step = Step::of(&settings);
         loop {
             let copies: Vec<Arc<Vault>> =
                 self.copies.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();

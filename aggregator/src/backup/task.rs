@@ -13,9 +13,6 @@ use super::verify::{Step, rest};
 
 /// How often the trash is looked through.
 const EXPIRE_STEP: Duration = Duration::from_secs(600);
-/// A step of reading back: so much, that its line in the journal is nothing beside it, and a stop waits for little.
-const STEP_OBJECTS_MAX: usize = 256;
-const STEP_BYTES_MAX: u64 = 32 << 20;
 /// How often every node is judged.
 const JUDGE_STEP: Duration = Duration::from_secs(60);
 /// Wait when nothing is due.
@@ -109,7 +106,7 @@ impl BackupStore {
     /// Reads some objects of a node back; gives how long to rest, or none when nothing was due.
     pub async fn verify_step(&self, vault: &Arc<Vault>) -> Option<Duration> {
         let settings = self.shared.settings.verify;
-        let step = Step { cycle: settings.cycle, objects_max: STEP_OBJECTS_MAX, bytes_max: STEP_BYTES_MAX };
+        let step = Step::of(&settings);
         let (node, now) = (vault.node(), self.shared.clock.now());
         let worker = Arc::clone(vault);
         match blocking(move || worker.verify_step(&step, now)).await {

@@ -12,6 +12,9 @@ use campanile_common::unit::ByteCount;
 
 use super::account::Account;
 
+const STEP_OBJECTS_MAX: usize = 256;
+const STEP_BYTES_MAX: u64 = 32 << 20;
+
 /// How objects are read back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VerifySettings {
@@ -36,6 +39,13 @@ pub struct Step {
     pub objects_max: usize,
     /// No more objects follow once these bytes are reached.
     pub bytes_max: u64,
+}
+
+impl Step {
+    /// One that a stop waits little for, and beside which its line in the journal is nothing.
+    pub(super) fn of(settings: &VerifySettings) -> Self {
+        Self { cycle: settings.cycle, objects_max: STEP_OBJECTS_MAX, bytes_max: STEP_BYTES_MAX }
+    }
 }
 
 /// The next objects; an empty list ends the cycle, none says that nothing is due.

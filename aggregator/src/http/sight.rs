@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use campanile_common::api::{FleetCause, Node, NodeState};
+use campanile_common::api::{FleetCause, Node, NodeState, Page};
 use campanile_common::id::NodeId;
-use campanile_common::selector::Subject;
+use campanile_common::selector::{Selector, SelectorError, Subject};
 
 use super::Shared;
 use super::auth::Caller;
 use super::failure::{Failure, Outcome};
+use super::paging::{self, Place};
 use crate::access::{Actor, Permission};
 use crate::node::{FleetView, NodeView};
 
@@ -24,6 +25,11 @@ pub(super) struct Sight {
 pub(super) fn may(actor: &Actor, permission: Permission, node: &Node) -> bool {
     let id = node.node_id.to_string();
     actor.may(permission, Some(&Subject { id: &id, name: &node.name, labels: &node.labels }))
+}
+
+/// Reads the selector of a request.
+pub(super) fn selector(text: &str) -> Outcome<Selector> {
+    text.parse().map_err(|error: SelectorError| Failure::invalid(error.to_string()))
 }
 
 impl Sight {
@@ -54,6 +60,25 @@ impl Sight {
     /// Every visible node that is not retired.
     pub(super) fn active(&self) -> impl Iterator<Item = &NodeView> {
         self.nodes().filter(|view| view.node.state == NodeState::Active)
+    }
+
+    /// A page of the active nodes that a selector names, in order of their names.
+    ///
+    /// # Errors
+    /// When the selector, the limit or the cursor cannot be read.
+    pub(super) fn selected_page(
+        &self,
+        text: &str,
+        limit: Option<usize>,
+        cursor: Option<&str>,
+    ) -> Outcome<Page<&NodeView>> {
+        let selector = selector(text)?;
+        let selects = |view: &&NodeView| {
+            let id = view.node.node_id.to_string();
+            selector.matches(&Subject { id: &id, name: &view.node.name, labels: &view.node.labels })
+        };
+        let place = |view: &&NodeView| Place::new(view.node.name.clone(), view.node.node_id.to_string());
+        paging::page(self.active().filter(selects), place, paging::limit(limit)?, cursor)
     }
 
     /// The visible node with this id.

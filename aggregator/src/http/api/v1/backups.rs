@@ -8,7 +8,6 @@ use campanile_common::api::{
     HoldSettlement, NodeBackup, NodeBackupDetail, Page, Problem, SettleHold, StoredSnapshot, UndeleteBackup,
 };
 use campanile_common::id::NodeId;
-use campanile_common::selector::{Selector, Subject};
 use serde::Deserialize;
 
 use crate::access::Permission;
@@ -59,17 +58,7 @@ pub(super) async fn list(
     Params(params): Params<ListParams>,
 ) -> Outcome<Json<Page<NodeBackup>>> {
     let sight = caller.sight(&shared, "backup.list").await?;
-    let selector: Selector = params
-        .selector
-        .parse()
-        .map_err(|error: campanile_common::selector::SelectorError| Failure::invalid(error.to_string()))?;
-    let selects = |view: &&NodeView| {
-        let id = view.node.node_id.to_string();
-        selector.matches(&Subject { id: &id, name: &view.node.name, labels: &view.node.labels })
-    };
-    let place = |view: &&NodeView| Place::new(view.node.name.clone(), view.node.node_id.to_string());
-    let chosen = sight.active().filter(selects);
-    let page = paging::page(chosen, place, paging::limit(params.limit)?, params.cursor.as_deref())?;
+    let page = sight.selected_page(&params.selector, params.limit, params.cursor.as_deref())?;
     let backups = &shared.services.backups;
     let items = page.items.into_iter().map(|view| backups.node_backup(view.node.node_id, &view.node.name));
     Ok(Json(Page { items: items.collect(), next_cursor: page.next_cursor }))

@@ -11,18 +11,17 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use campanile_common::api::{
-    ConfigHead, GenerationSummary, NodeConfig, NodeState, Page, PartsMissing, PartsQuery, Problem,
+    ConfigHead, GenerationSummary, NodeConfig, Page, PartsMissing, PartsQuery, Problem,
 };
 use campanile_common::config::{GENERATION_BYTES_MAX, PART_BYTES_MAX};
 use campanile_common::id::Digest;
-use campanile_common::selector::{Selector, Subject};
 use serde::Deserialize;
 
 use crate::access::Permission;
 use crate::config::{ConfigError, Expected};
 use crate::http::auth::Caller;
 use crate::http::failure::{Failure, Outcome};
-use crate::http::paging::{self, PageParams, Place};
+use crate::http::paging::{self, PageParams};
 use crate::http::request::{NoParams, Params, Segment};
 use crate::http::{App, Shared};
 use crate::node::NodeView;
@@ -259,17 +258,7 @@ pub(super) async fn nodes(
     Params(params): Params<NodesParams>,
 ) -> Outcome<Json<Page<NodeConfig>>> {
     let sight = caller.sight(&shared, "config.nodes").await?;
-    let selector: Selector = params
-        .selector
-        .parse()
-        .map_err(|error: campanile_common::selector::SelectorError| Failure::invalid(error.to_string()))?;
-    let selects = |view: &&NodeView| {
-        let id = view.node.node_id.to_string();
-        selector.matches(&Subject { id: &id, name: &view.node.name, labels: &view.node.labels })
-    };
-    let chosen = sight.nodes().filter(|view| view.node.state == NodeState::Active).filter(selects);
-    let place = |view: &&NodeView| Place::new(view.node.name.clone(), view.node.node_id.to_string());
-    let page = paging::page(chosen, place, paging::limit(params.limit)?, params.cursor.as_deref())?;
+    let page = sight.selected_page(&params.selector, params.limit, params.cursor.as_deref())?;
     let items = page.items.into_iter().map(|view| node_config(&shared, view)).collect();
     Ok(Json(Page { items, next_cursor: page.next_cursor }))
 }

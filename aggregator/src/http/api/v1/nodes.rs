@@ -15,7 +15,7 @@ use crate::http::auth::Caller;
 use crate::http::failure::{Failure, Outcome};
 use crate::http::paging::{self, Place};
 use crate::http::request::{Body, NoParams, Params, Segment};
-use crate::http::sight::Sight;
+use crate::http::sight::{self, Sight};
 use crate::node::NodeView;
 
 /// Processes listed when the caller does not say how many.
@@ -73,10 +73,7 @@ fn selects(selector: &Selector, node: &Node) -> bool {
 }
 
 fn page_of(sight: &Sight, params: &ListParams) -> Outcome<Page<Node>> {
-    let selector: Selector = params
-        .selector
-        .parse()
-        .map_err(|error: campanile_common::selector::SelectorError| Failure::invalid(error.to_string()))?;
+    let selector = sight::selector(&params.selector)?;
     let chosen = sight.nodes().filter(|view| match params.state {
         StateFilter::Active => view.node.state == NodeState::Active,
         StateFilter::Retired => view.node.state == NodeState::Retired,

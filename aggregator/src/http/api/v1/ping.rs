@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use campanile_common::api::{Pong, Problem};
-use campanile_common::selector::{Selector, SelectorError, Subject};
+use campanile_common::selector::Subject;
 use campanile_common::wire::v1::request::{Reply, Request};
 use serde::Deserialize;
 use tokio::task::JoinSet;
@@ -41,8 +41,7 @@ pub(super) async fn ping(
     Params(params): Params<PingParams>,
 ) -> Outcome<Json<Vec<Pong>>> {
     let sight = caller.sight(&shared, "node.ping").await?;
-    let selector: Selector =
-        params.selector.parse().map_err(|error: SelectorError| Failure::invalid(error.to_string()))?;
+    let selector = crate::http::sight::selector(&params.selector)?;
     let mut pongs = Vec::new();
     let mut asked = JoinSet::new();
     for view in sight.active() {
