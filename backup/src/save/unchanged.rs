@@ -1,5 +1,6 @@
 //! Whether anything changed below the roots of a save. The folders that lead to them change with whatever is beside a
-//! root, and do not count.
+//! root, and do not count; nor does when an entry's details were last changed: it is told by the details themselves, and
+//! a file that was read in the moment of its change is recorded as older than it is.
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path};
@@ -22,9 +23,43 @@ pub(super) fn is_same<'p>(
     // What was just stored is in no index that was read before.
     let index = repository.load_index()?;
     for root in roots {
-        let node = found(repository, &index, before, root)?;
-        if node.is_none() || node != found(repository, &index, after, root)? {
+        let (Some(old), Some(new)) =
+            (found(repository, &index, before, root)?, found(repository, &index, after, root)?)
+        else {
             return Ok(false);
+        };
+        if !is_same_entry(repository, &index, old, new)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Whether two entries are the same, with all that is in them.
+fn is_same_entry(
+    repository: &Repository,
+    index: &Index,
+    before: Node,
+    after: Node,
+) -> Result<bool, RepositoryError> {
+    let mut pairs = vec![(before, after)];
+    while let Some((mut old, new)) = pairs.pop() {
+        let trees = (old.subtree, new.subtree);
+        (old.ctime, old.subtree) = (new.ctime, new.subtree);
+        if old != new {
+            return Ok(false);
+        }
+        match trees {
+            (Some(old), Some(new)) if old != new => {
+                let (old, new) =
+                    (repository.read_tree(index, old)?.nodes, repository.read_tree(index, new)?.nodes);
+                if old.len() != new.len() {
+                    return Ok(false);
+                }
+                pairs.extend(old.into_iter().zip(new));
+            }
+            (old, new) if old != new => return Ok(false),
+            _ => {}
         }
     }
     Ok(true)
