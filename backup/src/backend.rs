@@ -3,6 +3,7 @@
 //! A backend stores whole objects under their kind and name and knows nothing of what is in them. It is used by several
 //! threads at once.
 
+mod cached;
 mod directory;
 mod memory;
 
@@ -11,6 +12,7 @@ use std::fmt;
 use std::io;
 use std::ops::Range;
 
+pub use cached::Cached;
 pub use directory::Directory;
 pub use memory::Memory;
 
@@ -197,5 +199,13 @@ pub trait Backend: Send + Sync + fmt::Debug {
     fn remove_all(&self, objects: &[Object]) -> Result<Vec<(Object, String)>, BackendError> {
         objects.iter().try_for_each(|object| self.remove(*object))?;
         Ok(Vec::new())
+    }
+
+    /// Removes what writes that were cut left behind, where that lies among the objects: how much there was.
+    ///
+    /// # Errors
+    /// When it cannot be listed or removed.
+    fn remove_leftovers(&self) -> Result<u64, BackendError> {
+        Ok(0)
     }
 }

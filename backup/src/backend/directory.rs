@@ -7,11 +7,17 @@ use std::io::{self, Read as _, Write as _};
 use std::ops::Range;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use data_encoding::HEXLOWER;
 
 use super::{Backend, BackendError, Listed, Object, ObjectKind};
 use crate::random;
+
+/// What the name of a file begins with while it is written.
+const UNFINISHED: &str = ".new-";
+/// A file that was written to within this time may still be finished.
+const UNFINISHED_AGE: Duration = Duration::from_secs(24 * 3600);
 
 /// A folder of the file system.
 #[derive(Debug)]
@@ -60,7 +66,7 @@ impl Directory {
 
     fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         let folder = path.parent().unwrap_or(&self.root);
-        let temporary = folder.join(format!(".new-{}", HEXLOWER.encode(&random::bytes::<8>())));
+        let temporary = folder.join(format!("{UNFINISHED}{}", HEXLOWER.encode(&random::bytes::<8>())));
         let written = write_synced(&temporary, bytes).and_then(|()| fs::rename(&temporary, path));
         if let Err(error) = written {
             // What is left is no object; that it could not be removed changes nothing about the error.
@@ -154,6 +160,54 @@ impl Backend for Directory {
             _ => Ok(()),
         }
     }
+
+    fn remove_leftovers(&self) -> Result<u64, BackendError> {
+        let failed = failed("remove what a cut write left beside", Object::CONFIG);
+        let mut removed = remove_unfinished(&self.root).map_err(&failed)?;
+        for kind in ObjectKind::ALL.into_iter().filter(|kind| *kind != ObjectKind::Config) {
+            let folder = self.root.join(kind.folder());
+            removed += remove_unfinished(&folder).map_err(&failed)?;
+            if kind == ObjectKind::Pack {
+                for byte in 0..=u8::MAX {
+                    removed += remove_unfinished(&folder.join(HEXLOWER.encode(&[byte]))).map_err(&failed)?;
+                }
+            }
+        }
+        Ok(removed)
+    }
+}
+
+/// Of one folder; of one that is not there, nothing.
+fn remove_unfinished(folder: &Path) -> io::Result<u64> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        entries => entries?,
+    };
+    let mut removed = 0;
+    for entry in entries {
+        let entry = entry?;
+        if !entry.file_name().as_encoded_bytes().starts_with(UNFINISHED.as_bytes()) {
+            continue;
+        }
+        match remove_if_old(&entry) {
+            Ok(is_removed) => removed += u64::from(is_removed),
+            // Gone since it was listed: it was finished.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(removed)
+}
+
+/// By the clock that the file's own time is from. One of the future is not old.
+fn remove_if_old(entry: &fs::DirEntry) -> io::Result<bool> {
+    let metadata = entry.metadata()?;
+    let age = SystemTime::now().duration_since(metadata.modified()?).unwrap_or_default();
+    let is_old = metadata.is_file() && age >= UNFINISHED_AGE;
+    if is_old {
+        fs::remove_file(entry.path())?;
+    }
+    Ok(is_old)
 }
 
 /// Files whose name is an object's; what a cut write left has another.
@@ -205,6 +259,26 @@ mod tests {
         let directory = Directory::create(folder.path()).unwrap();
         fs::write(folder.path().join("index/.new-0011223344556677"), b"half").unwrap();
         assert!(directory.list(ObjectKind::Index).unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_cut_writes_left_goes_after_a_day_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = Directory::create(folder.path()).unwrap();
+        let object = Object::new(ObjectKind::Pack, ObjectId::of(b"a pack"));
+        directory.put(object, b"a pack").unwrap();
+        let make = |name: &str, hours: u64| {
+            let path = folder.path().join(name);
+            fs::write(&path, b"half").unwrap();
+            let time = SystemTime::now() - Duration::from_secs(hours * 3600);
+            File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
+            path
+        };
+        let old = [".new-00", "index/.new-0011223344556677", "data/ff/.new-01"].map(|name| make(name, 25));
+        let kept = [make("data/ff/.new-02", 23), make("snapshots/notes", 25), directory.path(object)];
+        assert_eq!(directory.remove_leftovers().unwrap(), 3);
+        assert!(old.iter().all(|path| !path.exists()) && kept.iter().all(|path| path.exists()));
+        assert_eq!(directory.remove_leftovers().unwrap(), 0);
     }
 
     #[test]

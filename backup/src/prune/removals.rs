@@ -32,7 +32,7 @@ impl Removals {
     }
 }
 
-/// Removes everything, in order. `keep_on` is asked before each object; with `false` the rest stays, which a later prune
+/// Removes everything, in order, and what cut writes have left. `keep_on` is asked before each object; with `false` the rest stays, which a later prune
 /// finds. How many objects were removed.
 ///
 /// # Errors
@@ -45,10 +45,11 @@ pub fn apply(
     let mut removed = 0;
     for object in removals.objects() {
         if !keep_on(object) {
-            break;
+            return Ok(removed);
         }
         backend.remove(object)?;
         removed += 1;
     }
+    backend.remove_leftovers()?;
     Ok(removed)
 }
