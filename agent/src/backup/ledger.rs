@@ -12,7 +12,6 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::runs::Runs;
-use crate::os::stopwatch::{Stopwatch, pause};
 use crate::os::{file, folder};
 
 const FILE: &str = "runs.json";
@@ -23,7 +22,6 @@ const FORMAT: u16 = 1;
 const BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Whoever has the lock writes one small file.
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
-const LOCK_INTERVAL: Duration = Duration::from_millis(10);
 
 /// The record cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -113,16 +111,8 @@ impl Ledger {
     }
 
     fn lock(&self) -> io::Result<folder::Held> {
-        let watch = Stopwatch::start();
-        loop {
-            if let Some(held) = folder::try_lock(&self.folder.join(LOCK_FILE))? {
-                return Ok(held);
-            }
-            if watch.elapsed() >= LOCK_PATIENCE {
-                return Err(io::Error::new(io::ErrorKind::TimedOut, "another process keeps it locked"));
-            }
-            pause(LOCK_INTERVAL);
-        }
+        let held = folder::lock_within(&self.folder.join(LOCK_FILE), LOCK_PATIENCE)?;
+        held.ok_or_else(|| io::Error::new(io::ErrorKind::TimedOut, "another process keeps it locked"))
     }
 }
 

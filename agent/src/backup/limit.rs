@@ -79,6 +79,10 @@ impl Backend for Limited {
     fn remove_all(&self, objects: &[Object]) -> Result<Vec<(Object, String)>, BackendError> {
         self.inner.remove_all(objects)
     }
+
+    fn remove_leftovers(&self) -> Result<u64, BackendError> {
+        self.inner.remove_leftovers()
+    }
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 //! Invariants: the key is durable before the repository is; whoever the policy names can open the repository before
 //! the first file is saved; hooks that follow a save run whatever became of it.
 
+mod cache;
 mod check;
 mod drill;
 mod entries;

@@ -121,6 +121,16 @@ impl Program {
             let job = self.job(policy)?;
             return Ok((job.target.clone(), Some(job)));
         }
+        let mut targets = self.targets()?;
+        let count = targets.len();
+        match targets.pop() {
+            Some(target) if count == 1 => Ok((target, None)),
+            _ => Err(BackupError::Ambiguous(count)),
+        }
+    }
+
+    /// Where the policies of this node save to.
+    pub(super) fn targets(&self) -> Result<Vec<Target>, BackupError> {
         let path = self.policies();
         let names = folder::names(&path).map_err(|source| BackupError::Read { path, source })?;
         let mut targets = Vec::new();
@@ -130,11 +140,7 @@ impl Program {
                 targets.push(target);
             }
         }
-        let count = targets.len();
-        match targets.pop() {
-            Some(target) if count == 1 => Ok((target, None)),
-            _ => Err(BackupError::Ambiguous(count)),
-        }
+        Ok(targets)
     }
 
     pub(super) fn keys(&self) -> Result<Keys, KeyError> {
@@ -153,7 +159,8 @@ impl Program {
         Repository::open(backend, key).map_err(|error| BackupError::of_opening(error, target))
     }
 
-    /// The repository that is saved to, made when it is not there. Its key is durable first.
+    /// The repository that is saved to, made when it is not there. Its key is durable first. Whoever proves what is there
+    /// uses [`Program::open`], which reads no copies.
     pub(super) fn open_or_make(
         &self,
         target: &Target,
@@ -165,6 +172,7 @@ impl Program {
             Some(limit) => Arc::new(Limited::new(backend, limit)),
             None => backend,
         };
+        let backend = self.with_copies(backend, target)?;
         let key = match keys.load(target)? {
             Some(key) => key,
             None if backend.list(ObjectKind::Config)?.is_empty() => keys.load_or_make(target)?,
@@ -206,10 +214,17 @@ impl Program {
 
     /// Takes one of this node's own locks; held until it is dropped.
     pub(super) fn hold(&self, name: &str) -> Result<folder::Held, BackupError> {
+        self.hold_within(name, Duration::ZERO)
+    }
+
+    /// The same, after waiting so long at most for whoever has it.
+    pub(super) fn hold_within(&self, name: &str, patience: Duration) -> Result<folder::Held, BackupError> {
         let failed = |doing| move |source| BackupError::Io { doing, source };
         folder::make_private(&self.place.folder).map_err(failed("make the folder of backups"))?;
         let path: &Path = &self.place.folder.join(name);
-        folder::try_lock(path).map_err(failed("lock the folder of backups"))?.ok_or(BackupError::Busy)
+        folder::lock_within(path, patience)
+            .map_err(failed("lock the folder of backups"))?
+            .ok_or(BackupError::Busy)
     }
 }
 

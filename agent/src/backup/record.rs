@@ -11,14 +11,12 @@ use super::ledger::{Ledger, LedgerError};
 use super::place::{Done, Program};
 use super::runs::{RunEnd, StartedBy};
 use crate::os::clock;
-use crate::os::folder::Held;
-use crate::os::stopwatch::{Stopwatch, pause};
+use crate::os::stopwatch::Stopwatch;
 
 /// Held while files are saved: a node saves one policy at a time.
 pub const RUN_LOCK_FILE: &str = "run.lock";
 /// The steward takes the lock for a moment to see whether somebody has it.
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
-const LOCK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// How a run is made.
 #[derive(Debug, Clone, Copy)]
@@ -32,7 +30,7 @@ pub struct Manner {
 impl Program {
     /// Saves what a policy says, and records that. One that finds another at work leaves no record.
     pub(super) fn run(&self, policy: &str, manner: Manner) -> Result<Done, BackupError> {
-        let _held = self.hold_run_lock()?;
+        let _held = self.hold_within(RUN_LOCK_FILE, LOCK_PATIENCE)?;
         // A file that is none of this node's policies has no schedule and no record.
         let name: Option<PolicyName> = policy.parse().ok().filter(|_| !policy.ends_with(".json"));
         let (ledger, watch) = (Ledger::new(&self.place.folder), Stopwatch::start());
@@ -47,16 +45,6 @@ impl Program {
             self.note(ledger.update(|runs| runs.finish(name, started, end)).map(drop));
         }
         done
-    }
-
-    fn hold_run_lock(&self) -> Result<Held, BackupError> {
-        let watch = Stopwatch::start();
-        loop {
-            match self.hold(RUN_LOCK_FILE) {
-                Err(BackupError::Busy) if watch.elapsed() < LOCK_PATIENCE => pause(LOCK_INTERVAL),
-                held => return held,
-            }
-        }
     }
 
     /// What was saved counts, whether there is a record of it or not.

@@ -5,8 +5,14 @@ use std::fs::{DirBuilder, File};
 use std::io::{self, Read as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
+
+use super::stopwatch::{Stopwatch, pause};
+
+/// How often a lock is tried that another process has.
+const LOCK_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Makes a folder and those above it where they are missing.
 ///
@@ -104,6 +110,20 @@ pub fn try_lock(path: &Path) -> io::Result<Option<Held>> {
     }
 }
 
+/// The same, after waiting no longer than `patience` for another process.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn lock_within(path: &Path, patience: Duration) -> io::Result<Option<Held>> {
+    let watch = Stopwatch::start();
+    loop {
+        match try_lock(path)? {
+            None if watch.elapsed() < patience => pause(LOCK_INTERVAL),
+            held => return Ok(held),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -133,7 +153,21 @@ mod tests {
         let path = folder.path().join("lock");
         let held = try_lock(&path).unwrap();
         assert!(held.is_some() && try_lock(&path).unwrap().is_none());
+        assert!(lock_within(&path, Duration::ZERO).unwrap().is_none());
         drop(held);
         assert!(try_lock(&path).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_lock_that_is_given_back_meanwhile_is_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let held = try_lock(&path).unwrap();
+        let waiting = std::thread::spawn({
+            let path = path.clone();
+            move || lock_within(&path, Duration::from_secs(600)).unwrap().is_some()
+        });
+        drop(held);
+        assert!(waiting.join().unwrap());
     }
 }
