@@ -1,4 +1,4 @@
-"""What backups cost: one tree saved, saved again, changed, read back, restored; restic beside it where there is one."""
+"""What backups cost: one tree saved, saved again, changed, read back, restored; restic and borg beside it where they are."""
 
 import hashlib
 import json
@@ -31,13 +31,14 @@ def backup(options):
     yield from measured(options, "own", Own)
 
 
-def peer(options):
-    """Stock restic on the same tree."""
-    if not shutil.which("restic"):
-        for key in figures_of("restic"):
-            yield Figure(key, missing="no restic on PATH", is_skipped=True)
-        return
-    yield from measured(options, "restic", Restic)
+def peers(options):
+    """Stock restic and borg on the same tree, each where it is installed."""
+    for name, tool in PEERS.items():
+        if shutil.which(name):
+            yield from measured(options, name, tool)
+        else:
+            for key in figures_of(name):
+                yield Figure(key, missing=f"no {name} on PATH", is_skipped=True)
 
 
 def measured(options, name, tool):
@@ -119,6 +120,35 @@ class Restic:
 
     def restored(self):
         return self.out + self.tree
+
+
+class Borg:
+    """With zstd at the level of restic's default, so that repositories can be compared; its own default does less."""
+
+    def __init__(self, _options, folder, tree):
+        self.repository, self.out, self.tree = os.path.join(folder, "repository"), os.path.join(folder, "out"), tree
+        self.base = os.path.join(folder, "base")
+        os.makedirs(self.base)
+        os.makedirs(self.out)
+        run(["borg", "init", "--encryption", "repokey-blake2", self.repository], self.environment())
+
+    def environment(self):
+        # Its keys, its cache and what it remembers of repositories lie there.
+        return {"BORG_PASSPHRASE": PASSWORD, "BORG_BASE_DIR": self.base}
+
+    def command(self, step):
+        archive = f"{self.repository}::{step}"
+        create = ["borg", "create", "--compression", "zstd,3", archive, self.tree]
+        # It restores into the folder in which it is started.
+        extract = ["env", "--chdir", self.out, "borg", "extract", f"{self.repository}::changed"]
+        line = {"check": ["borg", "check", "--verify-data", self.repository], "restore": extract}.get(step, create)
+        return line, self.environment()
+
+    def restored(self):
+        return self.out + self.tree
+
+
+PEERS = {"restic": Restic, "borg": Borg}
 
 
 def run(command, environment):

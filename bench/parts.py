@@ -9,6 +9,7 @@ import time
 
 import backup
 import config
+import continuous
 import machine
 import orders
 from figures import Figure, median, percentile, spread
@@ -250,7 +251,8 @@ PARTS = {
     "config-peers": (config.peers, ("config.push_ansible", "config.push_salt")),
     "config-files": (config.files, ("config.files", "config.files_same")),
     "backup": (backup.backup, tuple(backup.figures_of("own"))),
-    "backup-peer": (backup.peer, tuple(backup.figures_of("restic"))),
+    "backup-peer": (backup.peers, tuple(key for peer in backup.PEERS for key in backup.figures_of(peer))),
+    "backup-continuous": (continuous.continuous, ("backup.continuous",)),
     "orders-1000": (orders.swarm_orders, ("order.swarm_cpu", "order.swarm_time")),
     "swarm-1000": (lambda options: swarm(options, 1000), ("swarm.1000.memory", "swarm.1000.cpu")),
     "swarm-5000": (lambda options: swarm(options, 5000), ("swarm.5000.memory", "swarm.5000.cpu")),
