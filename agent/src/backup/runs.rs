@@ -77,6 +77,9 @@ pub struct History {
     /// Why it cannot run; empty when it can.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub problem: String,
+    /// Why a run that is due has not begun; empty when none waits.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub waits: String,
     /// Its last runs, oldest first.
     pub runs: Vec<Run>,
 }
@@ -108,7 +111,7 @@ impl Run {
 impl History {
     /// Of a policy that is new.
     pub fn new(since: Timestamp) -> Self {
-        Self { since, next: None, problem: String::new(), runs: Vec::new() }
+        Self { since, next: None, problem: String::new(), waits: String::new(), runs: Vec::new() }
     }
 
     /// When the last run began that was more than a look which found nothing changed.
@@ -169,6 +172,7 @@ impl Runs {
     /// A run begins.
     pub fn begin(&mut self, policy: &PolicyName, by: StartedBy, now: Timestamp) {
         let history = self.policies.entry(policy.clone()).or_insert_with(|| History::new(now));
+        history.waits.clear();
         history.push(Run { started: now, by, end: None });
     }
 

@@ -66,6 +66,9 @@ fn reason(history: &History) -> Option<String> {
     if !history.problem.is_empty() {
         return Some(history.problem.clone());
     }
+    if !history.waits.is_empty() {
+        return Some(history.waits.clone());
+    }
     let end = history.last()?.end.as_ref().filter(|end| !end.detail.is_empty())?;
     Some(end.detail.clone())
 }
@@ -94,11 +97,15 @@ mod tests {
         if let Some(history) = runs.policies.get_mut(&work) {
             history.next = Some(noon);
         }
+        if let Some(history) = runs.policies.get_mut(&etc) {
+            "the machine waits for its disks".clone_into(&mut history.waits);
+        }
         let expected = "\
 POLICY  LAST                      BY        RESULT  TOOK   SNAPSHOT  NEXT
 etc     2027-01-15T08:00:00.000Z  order     runs    -      -         -
 new     -                         -         -       -      -         -
 work    2027-01-15T08:00:00.000Z  schedule  failed  1.2 s  -         2027-01-15T08:00:00.000Z
+etc: the machine waits for its disks
 work: the disk is full
 ";
         assert_eq!(table(&runs), expected);

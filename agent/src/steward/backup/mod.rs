@@ -27,7 +27,7 @@ use crate::backup::ledger::Ledger;
 use crate::backup::runs::{RunEnd, Runs, StartedBy};
 use crate::os::stopwatch::Stopwatch;
 use crate::os::{folder, proc_fs};
-use plan::Attention;
+use plan::{Attention, Standing};
 use policies::Entry;
 use program::{Running, Untraced, Watcher};
 
@@ -37,8 +37,6 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(30);
 const BUSY_INTERVAL: Duration = Duration::from_secs(5);
 /// The same while runs leave no record, at most.
 const BUSY_MAX: Duration = Duration::from_secs(300);
-/// How long a run stands back from a machine under pressure before that is looked at again.
-const PRESSURE_INTERVAL: Duration = Duration::from_secs(30);
 /// How soon the end of a guard is looked for once it has closed its socket.
 const ENDING_INTERVAL: Duration = Duration::from_millis(10);
 /// A clock that shows less than it did was set back.
@@ -227,15 +225,28 @@ impl Backups {
         let pressure = self.pressure();
         let Some(entry) = self.entries.get_mut(&policy) else { return };
         let Ok(schedule) = entry.schedule else { return };
-        if let Some(later) = waits(&schedule, &seat, entry.due, pressure, now) {
-            entry.held = Some(later);
-            return;
+        if let Some(standing) = waits(&schedule, &seat, entry.due, pressure, now) {
+            entry.held = Some(standing.until);
+            return self.tell_waits(&policy, &standing.reason);
         }
         entry.held = None;
         if let Attention::Watched { touched } = &mut entry.attention {
             *touched = None;
         }
         self.start(around, policy, only_changes);
+    }
+
+    /// Puts on record why a run that is due does not begin.
+    fn tell_waits(&mut self, policy: &PolicyName, reason: &str) {
+        let told = self.runs.policies.get(policy).is_none_or(|history| history.waits.is_empty());
+        if told && !reason.is_empty() {
+            tracing::info!(%policy, reason, "a backup that is due waits");
+            self.record(|runs| {
+                if let Some(history) = runs.policies.get_mut(policy) {
+                    history.waits = reason.to_owned();
+                }
+            });
+        }
     }
 
     /// Whether no other program of backups is at work. What it did is known then.
@@ -325,21 +336,20 @@ impl Backups {
     }
 }
 
-/// Until when a run waits that would begin now: for its window, or for a machine that is under pressure.
+/// What a run waits for that would begin now: its window, or a machine that is under pressure.
 fn waits(
     schedule: &Schedule,
     seat: &Seat,
     due: Option<Timestamp>,
     pressure: [Option<f64>; 2],
     now: Timestamp,
-) -> Option<Timestamp> {
+) -> Option<Standing> {
     let opens = schedule.in_window(now, seat);
     if opens > now {
-        return Some(opens);
+        return Some(Standing { until: opens, reason: String::new() });
     }
     let is_patient = schedule.when != When::Continuous;
-    let due = due.filter(|_| is_patient)?;
-    plan::stands_back(due, now, pressure).then(|| now + PRESSURE_INTERVAL)
+    plan::stands_back(schedule, due.filter(|_| is_patient)?, now, pressure)
 }
 
 #[cfg(test)]

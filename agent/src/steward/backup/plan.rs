@@ -21,6 +21,10 @@ const CHANGES_APART: Duration = Duration::from_secs(30);
 const SCAN_INTERVAL: Duration = Duration::from_secs(60);
 /// A start waits at most so long for the machine to have time.
 const PRESSURE_PATIENCE: Duration = Duration::from_secs(3600);
+/// And no longer than this part of the interval, so that what is saved often is not late for it.
+const PRESSURE_SHARE: u32 = 4;
+/// How long a run stands back before the machine is looked at again.
+const PRESSURE_INTERVAL: Duration = Duration::from_secs(30);
 /// Per cent of the last ten seconds in which something waited for a processor: above it the machine has work enough.
 const CPU_PRESSURE_MAX: f64 = 80.0;
 /// The same for its disks.
@@ -86,11 +90,30 @@ pub(super) fn by_change(
     [begun, rested, retry].into_iter().flatten().chain([wanted]).max()
 }
 
+/// A run that stands back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Standing {
+    /// Until when.
+    pub(super) until: Timestamp,
+    /// Why, for people.
+    pub(super) reason: String,
+}
+
 /// Whether a run that has been due since `due` stands back, for `[cpu, io]` are under such pressure.
-pub(super) fn stands_back(due: Timestamp, now: Timestamp, pressure: [Option<f64>; 2]) -> bool {
-    let limits = [CPU_PRESSURE_MAX, IO_PRESSURE_MAX];
-    let is_pressed = pressure.iter().zip(limits).any(|(found, most)| found.is_some_and(|found| found > most));
-    is_pressed && now.since(due) < PRESSURE_PATIENCE
+pub(super) fn stands_back(
+    schedule: &Schedule,
+    due: Timestamp,
+    now: Timestamp,
+    pressure: [Option<f64>; 2],
+) -> Option<Standing> {
+    let limits = [("processors", CPU_PRESSURE_MAX), ("disks", IO_PRESSURE_MAX)];
+    let mut pressed = pressure.iter().zip(limits);
+    let (found, what) = pressed.find_map(|(found, (what, most))| Some((found.filter(|it| *it > most)?, what)))?;
+    let last = due + PRESSURE_PATIENCE.min(schedule.interval() / PRESSURE_SHARE);
+    (now < last).then(|| Standing {
+        until: last.min(now + PRESSURE_INTERVAL),
+        reason: format!("the machine waits for its {what} ({found:.0} %); this run begins by {last} all the same"),
+    })
 }
 
 /// The share of the last ten seconds, in per cent, that a file of `/proc/pressure` tells of.

@@ -154,9 +154,22 @@ fn looks_that_found_nothing_do_not_put_off_the_hourly_snapshot() {
 #[test]
 fn a_machine_under_pressure_is_let_be_for_an_hour_at_most() {
     let text = "some avg10=61.50 avg60=2.00 avg300=0.00 total=1\nfull avg10=99.00 avg60=0 avg300=0 total=1\n";
-    let (io, noon) = (pressure(text), at(NOON));
+    let (io, noon, daily) = (pressure(text), at(NOON), schedule("@daily", None));
     assert_eq!((io, pressure("")), (Some(61.5), None));
-    assert!(stands_back(noon, noon + seconds(3599), [None, io]));
-    assert!(!stands_back(noon, noon + seconds(3600), [None, io]));
-    assert!(!stands_back(noon, noon, [Some(61.5), Some(1.0)]) && !stands_back(noon, noon, [None, None]));
+    let stands = |now, pressure| stands_back(&daily, noon, now, pressure);
+    let standing = stands(noon, [None, io]).unwrap();
+    assert_eq!(standing.until, noon + seconds(30));
+    let last = noon + seconds(3600);
+    assert!(standing.reason.contains("disks (62 %)") && standing.reason.contains(&last.to_string()), "{standing:?}");
+    assert_eq!(stands(noon + seconds(3599), [None, io]).unwrap().until, last);
+    assert_eq!(stands(last, [None, io]), None);
+    assert!(stands(noon, [Some(61.5), Some(1.0)]).is_none() && stands(noon, [None, None]).is_none());
+}
+
+#[test]
+fn what_is_saved_often_is_not_late_for_a_machine_under_pressure() {
+    let (noon, often) = (at(NOON), schedule("@every 2m", None));
+    let busy = [Some(99.0), None];
+    assert_eq!(stands_back(&often, noon, noon + seconds(20), busy).unwrap().until, noon + seconds(30));
+    assert_eq!(stands_back(&often, noon, noon + seconds(30), busy), None);
 }
