@@ -188,7 +188,7 @@ pub struct RepositoryArgs {
     /// That of this policy: its name, or its file
     #[arg(long, conflicts_with = "target")]
     pub policy: Option<String>,
-    /// The one there: `aggregator`, or `dir:/path`
+    /// The one there: `aggregator`, `dir:/path`, or `s3:...` and `sftp:...` as a policy of this node has it
     #[arg(long)]
     pub target: Option<String>,
 }

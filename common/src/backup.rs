@@ -9,9 +9,11 @@ mod policy;
 mod read;
 mod schedule;
 mod stored;
+mod target;
 
 pub use file::{POLICY_BYTES_MAX, PolicyFileError, policy_from_file, policy_to_file};
-pub use policy::{Drill, Files, Hooks, Keep, Policy, PolicyName, PolicyNameError, Source, Target};
+pub use policy::{Drill, Files, Hooks, Keep, Policy, PolicyName, PolicyNameError, Source};
 pub use read::PolicyError;
 pub use schedule::{Past, Schedule, Seat, UtcOffset, When, Window};
 pub use stored::{Retention, StoredKind, StoredObject};
+pub use target::{Access, PlaceError, S3Place, SftpLogin, SftpPlace, Target};

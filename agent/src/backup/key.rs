@@ -87,7 +87,7 @@ impl Keys {
     pub(super) fn path(&self, target: &Target, ending: &str) -> PathBuf {
         self.folder.join(match target {
             Target::Aggregator => format!("repository.{ending}"),
-            Target::Folder(_) => {
+            Target::Folder(_) | Target::S3 { .. } | Target::Sftp { .. } => {
                 let id = ObjectId::of(target.to_string().as_bytes());
                 format!("repository-{}.{ending}", id.short())
             }

@@ -24,6 +24,7 @@ mod output;
 mod pace;
 mod place;
 mod record;
+mod remote;
 mod restore;
 pub mod runs;
 mod runs_text;

@@ -18,6 +18,7 @@ use super::job::Job;
 use super::key::{KeyError, Keys};
 use super::limit::Limited;
 use super::output::Output;
+use super::remote::Patience;
 use super::target::{Connect, Target};
 use crate::os::stopwatch::Stopwatch;
 use crate::os::{clock, file, folder, user};
@@ -57,7 +58,7 @@ pub struct Of {
 /// The program at work.
 pub(super) struct Program {
     pub(super) place: Place,
-    pub(super) output: Output,
+    pub(super) output: Arc<Output>,
     pub(super) watch: Stopwatch,
     stop: Arc<AtomicBool>,
 }
@@ -73,7 +74,7 @@ pub(super) struct Done {
 
 impl Program {
     pub(super) fn new(place: Place, output: Output, stop: Arc<AtomicBool>) -> Self {
-        Self { place, output, watch: Stopwatch::start(), stop }
+        Self { place, output: Arc::new(output), watch: Stopwatch::start(), stop }
     }
 
     /// Whether it was told to stop.
@@ -115,7 +116,7 @@ impl Program {
     /// this node have.
     pub(super) fn target(&self, of: &Of) -> Result<(Target, Option<Job>), BackupError> {
         if let Some(target) = &of.target {
-            return Ok((target.parse()?, None));
+            return Ok((self.named(target)?, None));
         }
         if let Some(policy) = &of.policy {
             let job = self.job(policy)?;
@@ -143,6 +144,23 @@ impl Program {
         Ok(targets)
     }
 
+    /// The place of this name, entered as a policy of this node has it where there is one.
+    fn named(&self, text: &str) -> Result<Target, BackupError> {
+        let path = self.policies();
+        let names = folder::names(&path).map_err(|source| BackupError::Read { path, source })?;
+        let jobs = names.iter().filter_map(|name| self.job(name.strip_suffix(POLICY_ENDING)?).ok());
+        match jobs.map(|job| job.target).find(|target| target.to_string() == text) {
+            Some(target) => Ok(target),
+            None => Ok(Target::read(text)?),
+        }
+    }
+
+    /// How long places on other machines are waited for.
+    fn patience(&self) -> Patience {
+        let output = Arc::clone(&self.output);
+        Patience::new(Arc::new(move |text| output.problem(text)), Arc::clone(&self.stop))
+    }
+
     pub(super) fn keys(&self) -> Result<Keys, KeyError> {
         Keys::open(&self.place.folder, &self.place.sealing_key)
     }
@@ -150,7 +168,7 @@ impl Program {
     /// A repository that is there.
     pub(super) fn open(&self, target: &Target) -> Result<Repository, BackupError> {
         let keys = self.keys()?;
-        let backend = target.open(&*self.place.connect, false)?;
+        let backend = target.open(&*self.place.connect, self.patience(), false)?;
         if backend.list(ObjectKind::Config)?.is_empty() {
             return Err(RepositoryError::NoRepository.into());
         }
@@ -167,7 +185,7 @@ impl Program {
         write_limit: Option<NonZeroU64>,
     ) -> Result<Repository, BackupError> {
         let keys = self.keys()?;
-        let backend = target.open(&*self.place.connect, true)?;
+        let backend = target.open(&*self.place.connect, self.patience(), true)?;
         let backend: Arc<dyn Backend> = match write_limit {
             Some(limit) => Arc::new(Limited::new(backend, limit)),
             None => backend,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::schedule::Schedule;
+use super::target::Target;
 use crate::unit::ByteCount;
 
 /// Longest name: it is part of a tag of snapshots, and of a file's name.
@@ -166,24 +167,6 @@ pub struct Keep {
     pub yearly: u32,
     /// All that are at most so much older than the newest.
     pub within: Option<Duration>,
-}
-
-/// Where a policy's snapshots go.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Target {
-    /// The store of the aggregator.
-    Aggregator,
-    /// A repository in a folder of the node.
-    Folder(String),
-}
-
-impl fmt::Display for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Aggregator => f.write_str("aggregator"),
-            Self::Folder(path) => write!(f, "dir:{path}"),
-        }
-    }
 }
 
 /// How restoring is tried.

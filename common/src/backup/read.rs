@@ -6,8 +6,9 @@ use std::time::Duration;
 use bech32::Bech32;
 use bech32::primitives::decode::CheckedHrpstring;
 
-use super::policy::{Drill, Files, Hooks, Keep, Policy, PolicyName, Source, Target};
+use super::policy::{Drill, Files, Hooks, Keep, Policy, PolicyName, Source};
 use super::schedule::{Schedule, When, Window};
+use super::target::{Access, Target};
 use crate::config::{Backup, DrillKeys, KeepKeys};
 use crate::recurrence::Recurrence;
 use crate::unit::{ByteCount, format_duration, parse_duration};
@@ -44,11 +45,11 @@ pub struct PolicyError {
     pub problem: String,
 }
 
-fn wrong<T>(key: &'static str, problem: impl Into<String>) -> Result<T, PolicyError> {
+pub(super) fn wrong<T>(key: &'static str, problem: impl Into<String>) -> Result<T, PolicyError> {
     Err(PolicyError { key, problem: problem.into() })
 }
 
-fn rule(holds: bool, key: &'static str, problem: &str) -> Result<(), PolicyError> {
+pub(super) fn rule(holds: bool, key: &'static str, problem: &str) -> Result<(), PolicyError> {
     if holds { Ok(()) } else { wrong(key, problem) }
 }
 
@@ -68,18 +69,20 @@ impl Policy {
                 "`continuous` follows changes of `paths`; give times for a command",
             )?;
         }
-        let target = read_target(said.target.as_deref())?;
+        let target = read_target(said)?;
         let escrow = read_escrow(&said.escrow)?;
-        if target == Target::Aggregator && escrow.is_empty() {
+        if !matches!(target, Target::Folder(_)) && escrow.is_empty() {
             return wrong(
                 "escrow",
-                "give at least one age recipient: without one nobody can restore what is on the aggregator once this \
-                 node is lost",
+                format!(
+                    "give at least one age recipient: without one nobody can restore what is in `{target}` once this \
+                     node is lost"
+                ),
             );
         }
         let quota = size("quota", said.quota.as_deref())?;
         let counts = target == Target::Aggregator || quota.is_none();
-        rule(counts, "quota", "only the aggregator's store has quotas; leave it out for a folder")?;
+        rule(counts, "quota", "only the aggregator's store has quotas; leave it out for other targets")?;
         Ok(Self {
             name,
             source,
@@ -98,12 +101,12 @@ impl Policy {
 }
 
 /// Without control characters, and not too long.
-fn is_text(text: &str) -> bool {
+pub(super) fn is_text(text: &str) -> bool {
     (1..=TEXT_BYTES_MAX).contains(&text.len()) && !text.contains(|c: char| c.is_control())
 }
 
 /// Absolute, without `.`, `..`, empty parts and a slash at the end, or `/` itself.
-fn is_plain_path(path: &str) -> bool {
+pub(super) fn is_plain_path(path: &str) -> bool {
     let is_plain = |part: &str| !part.is_empty() && part != "." && part != "..";
     is_text(path) && (path == "/" || path.strip_prefix('/').is_some_and(|rest| rest.split('/').all(is_plain)))
 }
@@ -258,14 +261,13 @@ fn read_max_age(text: Option<&str>, schedule: &Schedule) -> Result<Duration, Pol
     Ok(max_age)
 }
 
-fn read_target(text: Option<&str>) -> Result<Target, PolicyError> {
-    match text {
-        None | Some("aggregator") => Ok(Target::Aggregator),
-        Some(text) => match text.strip_prefix("dir:").filter(|path| is_plain_path(path) && *path != "/") {
-            Some(path) => Ok(Target::Folder(path.to_owned())),
-            None => wrong("target", format!("`{text}` is neither `aggregator` nor a folder as `dir:/PATH`")),
-        },
-    }
+fn read_target(said: &Backup) -> Result<Target, PolicyError> {
+    let access = Access {
+        credentials: said.credentials.as_deref(),
+        identity: said.identity.as_deref(),
+        known_hosts: said.known_hosts.as_deref(),
+    };
+    Target::read(said.target.as_deref().unwrap_or("aggregator"), access)
 }
 
 /// Recipients in order: who can read a repository does not depend on how a bundle lists them.

@@ -312,7 +312,7 @@ pub struct Backup {
     pub keep: KeepKeys,
     /// Older than this the newest snapshot is late; without it one and a half intervals.
     pub max_age: Option<String>,
-    /// Where to: `aggregator`, which is the default, or `dir:/PATH`.
+    /// Where to: `aggregator`, which is the default, `dir:/PATH`, `s3:https://HOST/BUCKET` or `sftp:USER@HOST:/PATH`.
     pub target: Option<String>,
     /// Age recipients who can restore without the node.
     pub escrow: Vec<String>,
@@ -324,6 +324,12 @@ pub struct Backup {
     pub drill: Option<DrillKeys>,
     /// Most that the aggregator's store takes for this node, e.g. `50 GiB`.
     pub quota: Option<String>,
+    /// File on the node with the credentials for S3.
+    pub credentials: Option<String>,
+    /// File on the node with the private key for SFTP.
+    pub identity: Option<String>,
+    /// File on the node with the keys of machines that SFTP knows.
+    pub known_hosts: Option<String>,
 }
 
 /// Which snapshots of a policy are kept: all that any of these keeps.
