@@ -24,6 +24,7 @@ mod pace;
 mod place;
 mod record;
 mod restore;
+pub mod rounds;
 pub mod runs;
 mod runs_text;
 mod save;

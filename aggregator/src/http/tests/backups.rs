@@ -177,3 +177,39 @@ async fn figures_of_backups_are_in_the_metrics_of_nodes_that_have_any() {
     assert!(lines.contains(&format!("campanile_backup_stored_bytes{labels} 142").as_str()), "{lines:?}");
     assert!(lines.iter().all(|line| line.contains("web-1")), "{lines:?}");
 }
+
+#[tokio::test]
+async fn the_floor_is_shown_and_no_token_alone_lowers_it() {
+    use campanile_common::api::SignedText;
+    use campanile_common::authority::{FloorDocument, OperatorKey, SignedFloor};
+
+    let desk = Desk::open().await;
+    let standing = desk.get("/api/v1/backups/floor").await;
+    assert_eq!((&standing["days"], &standing["nextNumber"]), (&json!(30), &json!(1)));
+    let authority = desk.site.services.authorities.current();
+    let issued = authority.document().issued;
+    let document = FloorDocument {
+        format: FloorDocument::FORMAT,
+        fleet: authority.document().fleet,
+        number: 1,
+        authority_version: 1,
+        from_days: 30,
+        days: 1,
+        issued,
+        expires: issued + campanile_common::authority::FLOOR_VALIDITY_MAX,
+    };
+    let bytes = document.to_bytes().unwrap();
+    let unsigned = serde_json::to_value(SignedText::new(&bytes, &[])).unwrap();
+    let (status, _) = desk.post(&desk.admin, "/api/v1/backups/floor", unsigned.clone()).await;
+    assert!((400..500).contains(&status), "{status}");
+    let mut forged = SignedFloor { bytes, signatures: Vec::new() };
+    forged.add_signature(&OperatorKey::from_seed([77; 32].into()).unwrap());
+    let forged = serde_json::to_value(SignedText::new(&forged.bytes, &forged.signatures)).unwrap();
+    let (status, _) = desk.post(&desk.admin, "/api/v1/backups/floor", forged).await;
+    assert!((400..500).contains(&status), "{status}");
+    let viewer = desk.token(AccessRole::Viewer, "").await;
+    assert_eq!(desk.post(&viewer, "/api/v1/backups/floor", unsigned).await.0, 403);
+    let withdrawn = desk.site.answer(request("DELETE", "/api/v1/backups/floor", &desk.admin, None)).await;
+    assert_eq!(withdrawn.status(), StatusCode::NOT_FOUND);
+    assert_eq!(desk.get("/api/v1/backups/floor").await["days"], json!(30));
+}

@@ -324,6 +324,8 @@ pub struct Backup {
     pub drill: Option<DrillKeys>,
     /// Most that the aggregator's store takes for this node, e.g. `50 GiB`.
     pub quota: Option<String>,
+    /// Within this time the node decrypts everything that is in the repository once; 30 days without it.
+    pub check_cycle: Option<String>,
 }
 
 /// Which snapshots of a policy are kept: all that any of these keeps.
