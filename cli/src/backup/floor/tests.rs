@@ -29,7 +29,7 @@ fn aggregator(
 ) -> (Script, Arc<Mutex<Vec<String>>>) {
     let kept = Arc::new(Mutex::new(Vec::new()));
     let (taken, chain) = (Arc::clone(&kept), authority_answer(folder.path()));
-    let script = Script::start(move |line, body| {
+    let script = Script::choosing(Box::new(move |line, body| {
         let json = |value: String| answer("200 OK", &value);
         if line.starts_with("GET /api/v1/authority") {
             return chain.clone();
@@ -43,7 +43,7 @@ fn aggregator(
             }
         }
         json(serde_json::to_string(&floor).unwrap())
-    });
+    }));
     (script, kept)
 }
 
