@@ -155,15 +155,22 @@ pub enum BackupWork {
         /// A share of the packs only, e.g. 2/7: the second of seven
         #[arg(long, value_name = "N/M", value_parser = parse_share, default_value = "1/1")]
         share: Share,
+        /// The steward started it, because it was due
+        #[arg(long, hide = true)]
+        scheduled: bool,
         /// Which repository
         #[command(flatten)]
         of: RepositoryArgs,
     },
-    /// Restore a policy's newest snapshot into a private folder, have the policy's command look at it, and remove it
+    /// Restore a policy's newest snapshot into a private folder, compare it, have the policy's command look at it, and
+    /// remove it
     Drill {
         /// Name of the policy, or its file
         #[arg(long)]
         policy: String,
+        /// The steward started it, because it was due
+        #[arg(long, hide = true)]
+        scheduled: bool,
     },
     /// Show the repository's identity and who can open it; never a key
     Key {

@@ -155,7 +155,8 @@ impl Parts {
         let opened = config::open(settings, (&store, &keys), &audit, &events, &clock, &in_force).await?;
         let (config, reach) = (opened.config.clone(), (&nodes, node_task.sessions()));
         let (files, readiness) = ((open_outputs(settings)?, opened), Readiness::waiting("starting"));
-        let kept = backups::open(settings, (&store, &keys), &config, &nodes, &clock, &events, &audit).await?;
+        let (told, authority) = ((&events, &audit), in_force.authorities.subscribe());
+        let kept = backups::open(settings, (&store, &keys), &config, &nodes, &clock, told, authority).await?;
         let work = due_runs::open((store, keys), files, &audit, reach, &events, &clock, &in_force).await?;
         let own_copies = self_backup::open(settings, &own, (&fleet, &clock), (&audit, &events));
         let services = Services {

@@ -14,6 +14,7 @@ pub mod check;
 pub mod choose;
 pub mod chunker;
 pub mod closure;
+pub mod compare;
 pub mod config;
 pub mod copy;
 pub mod diff;

@@ -14,7 +14,7 @@ use serde::Serialize;
 use ureq::http::Method;
 
 pub(crate) use self::content::generation_id;
-use self::content::{Content, print_order};
+use self::content::{Content, print_floor, print_order};
 use self::generation::Part;
 use crate::client::{Client, ClientError, segment};
 use crate::context::Context;
@@ -42,7 +42,7 @@ differs from the head, and what that comes to on each node, from parts that are 
 What is printed comes from the bytes that are signed, not from what the aggregator says of them; where the two differ
 there is a warning.")]
     Show {
-        /// The order's id, or authority-N, catalogue-N, generation-DIGITS
+        /// The order's id, or authority-N, catalogue-N, floor-N, generation-DIGITS
         id: String,
     },
     /// Show it, ask, and add this operator's signature
@@ -60,7 +60,7 @@ Exit code 6 when further signatures are needed.")]
 /// What to sign.
 #[derive(Debug, Args)]
 pub struct Sign {
-    /// The order's id, or authority-N, catalogue-N, generation-DIGITS
+    /// The order's id, or authority-N, catalogue-N, floor-N, generation-DIGITS
     id: String,
     #[command(flatten)]
     passphrase: Passphrase,
@@ -84,6 +84,7 @@ const fn kind_name(kind: ProposalKind) -> &'static str {
         ProposalKind::Authority => "authority",
         ProposalKind::Catalogue => "catalogue",
         ProposalKind::Generation => "generation",
+        ProposalKind::Floor => "floor",
     }
 }
 
@@ -152,6 +153,7 @@ fn show(
         Content::Catalogue(document, _) => serde_json::to_value(document)?,
         Content::Authority(document, _) => serde_json::to_value(document)?,
         Content::Generation(generation, _) => serde_json::to_value(generation)?,
+        Content::Floor(document, _) => serde_json::to_value(document)?,
     };
     let shown = Shown {
         id: content.id(),
@@ -180,6 +182,7 @@ fn show(
                 operator::print_change(context, authority.document(), document)
             }
             Content::Generation(..) => Ok(()),
+            Content::Floor(document, _) => print_floor(context, document),
         }?;
         part.map_or(Ok(()), |part| part.review.print(context))
     })?;
@@ -223,6 +226,10 @@ fn sign(context: &mut Context<'_>, client: &Client, arguments: &Sign) -> anyhow:
         submitted => submitted?,
     };
     let exit = report(context, &submitted, &arguments.id)?;
+    if submitted.in_force && matches!(content, Content::Floor(..)) {
+        context
+            .hint("a lower floor counts once the old one has passed: `campanile backup floor` says when")?;
+    }
     if submitted.in_force && part.is_some() && matches!(content, Content::Order(..)) {
         context.hint(&format!("`campanile order watch {}` follows it", arguments.id))?;
     }

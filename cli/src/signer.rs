@@ -1,13 +1,13 @@
 //! Signing what operators sign: with the key in this process, or through the key agent that holds it.
 //!
-//! Nothing is signed that cannot be read as an order, a catalogue, an authority or a generation: whoever reaches the agent's socket
+//! Nothing is signed that cannot be read as an order, a catalogue, an authority, a generation or a floor of backups: whoever reaches the agent's socket
 //! gets no signature over anything else.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use campanile_common::authority::{
-    OperatorKey, PublicKey, Signature, SignedAuthority, SignedCatalogue, SignedOrder,
+    OperatorKey, PublicKey, Signature, SignedAuthority, SignedCatalogue, SignedFloor, SignedOrder,
 };
 use campanile_common::config::SignedGeneration;
 use clap::Args;
@@ -30,6 +30,8 @@ pub enum Subject {
     Authority,
     /// A generation of the configuration.
     Generation,
+    /// A floor of backups.
+    Floor,
 }
 
 /// Bytes that are not what they are said to be.
@@ -59,6 +61,12 @@ pub fn sign_with(key: &OperatorKey, subject: Subject, bytes: &[u8]) -> Result<Si
         }
         Subject::Authority => {
             let mut signed = SignedAuthority { bytes, signatures: Vec::new() };
+            signed.read().map_err(|error| refuse(&error))?;
+            signed.add_signature(key);
+            signed.signatures
+        }
+        Subject::Floor => {
+            let mut signed = SignedFloor { bytes, signatures: Vec::new() };
             signed.read().map_err(|error| refuse(&error))?;
             signed.add_signature(key);
             signed.signatures

@@ -17,6 +17,7 @@ use crate::config::sealing;
 use crate::config::state::{self, State};
 use crate::identity::{Identity, tls};
 use crate::link::{LinkIdentity, StoreBackend};
+use crate::os::clock;
 use crate::settings::Settings;
 
 /// Policies, keys and locks, in the steward's state folder.
@@ -46,8 +47,10 @@ pub(super) fn run(work: BackupWork, settings: &Settings) -> u8 {
         BackupWork::Restore { snapshot, paths, to, in_place: _, of } => {
             Work::Restore(repository(of), Wanted { snapshot, to, paths })
         }
-        BackupWork::Check { share, of } => Work::Check(repository(of), share),
-        BackupWork::Drill { policy } => Work::Drill(policy),
+        BackupWork::Check { share, scheduled, of } => {
+            Work::Check(repository(of), share, started_by(scheduled))
+        }
+        BackupWork::Drill { policy, scheduled } => Work::Drill(policy, started_by(scheduled)),
         BackupWork::Key { of } => Work::Key(repository(of)),
     };
     task::run(&work, place)
@@ -65,7 +68,7 @@ fn started_by(is_scheduled: bool) -> StartedBy {
 /// What ran on this node; the exit code.
 fn show_runs(folder: &Path, output: RunsOutput) -> u8 {
     match (Ledger::new(folder).read(), output) {
-        (Ok(runs), RunsOutput::Text) => print!("{}", table(&runs)),
+        (Ok(runs), RunsOutput::Text) => print!("{}", table(&runs, clock::now())),
         (Ok(runs), RunsOutput::Json) => {
             println!("{}", serde_json::to_string_pretty(&runs).expect("a record has no odd keys"));
         }

@@ -116,6 +116,9 @@ impl Hub {
         if let Some(report) = told.report {
             drop(self.commands.send(LinkCommand::Config(report)).await);
         }
+        if let Some(report) = told.proof {
+            drop(self.commands.send(LinkCommand::Proof(report)).await);
+        }
         match proof {
             Some(proof) if dialled > proof.asked => self.orders.reached(proof.number),
             // It was being dialled when the question came.

@@ -4,20 +4,28 @@ use campanile_backup::check::{self, Report, Share};
 use campanile_common::api::{BackupFigures, BackupLine, BackupResult, BackupVerb};
 
 use super::error::BackupError;
+use super::job::Job;
 use super::pace::Pace;
 use super::place::{Done, Of, Program};
+use super::record::Checked;
+use super::runs::StartedBy;
+use super::target::Target;
 use crate::os::background;
 
 /// Findings that are told; the others are counted.
 const FINDINGS_SHOWN_MAX: usize = 200;
 
 impl Program {
-    pub(super) fn check(&self, of: &Of, share: Share) -> Result<Done, BackupError> {
+    pub(super) fn check(&self, of: &Of, share: Share, by: StartedBy) -> Result<Done, BackupError> {
         let (target, job) = self.target(of)?;
+        self.recorded_check(&target, share, by, || self.read_back(&target, job.as_ref(), share))
+    }
+
+    fn read_back(&self, target: &Target, job: Option<&Job>, share: Share) -> Result<Checked, BackupError> {
         background::stand_back();
-        self.started(BackupVerb::Check, job.as_ref().map(|job| &job.name), &target);
-        let repository = self.open(&target)?;
-        let lock = self.lock(&repository, &target)?;
+        self.started(BackupVerb::Check, job.map(|job| &job.name), target);
+        let repository = self.open(target)?;
+        let lock = self.lock(&repository, target)?;
         let pace = Pace::new(self, lock.as_ref());
         let structure = check::structure(&repository)?;
         let content = check::content(&repository, share, &|bytes| pace.verified(bytes))?;
@@ -25,6 +33,7 @@ impl Program {
             return Err(campanile_backup::lock::LockError::Lost.into());
         }
         let findings = self.tell(&structure) + self.tell(&content);
+        let first = structure.findings.first().or_else(|| content.findings.first());
         let figures = BackupFigures {
             findings,
             stored_bytes: content.coverage.bytes,
@@ -32,7 +41,9 @@ impl Program {
             ..BackupFigures::default()
         };
         let result = if findings == 0 { BackupResult::Ok } else { BackupResult::Failed };
-        Ok(Done { result, repository: repository.config().id.to_string(), snapshot: None, figures })
+        let repository = repository.config().id.to_string();
+        let done = Done { result, repository, snapshot: None, figures };
+        Ok(Checked { done, finding: first.map(ToString::to_string) })
     }
 
     fn tell(&self, report: &Report) -> u64 {

@@ -5,6 +5,7 @@ use std::{error, io};
 
 use campanile_backup::backend::BackendError;
 use campanile_backup::choose::ChooseError;
+use campanile_backup::compare::CompareError;
 use campanile_backup::list::LookupError;
 use campanile_backup::lock::LockError;
 use campanile_backup::repository::{Damage, RepositoryError};
@@ -94,6 +95,9 @@ pub(super) enum BackupError {
     /// Files were not restored.
     #[error(transparent)]
     Restore(#[from] RestoreError),
+    /// What was restored was not compared to its end.
+    #[error(transparent)]
+    Compare(#[from] CompareError),
     /// This machine.
     #[error("cannot {doing}: {source}")]
     Io {
@@ -113,7 +117,12 @@ impl From<BackendError> for BackupError {
 impl BackupError {
     /// Whether it was told to stop.
     pub(super) fn is_stop(&self) -> bool {
-        matches!(self, Self::Save(SaveError::Stopped) | Self::Restore(RestoreError::Cancelled))
+        matches!(
+            self,
+            Self::Save(SaveError::Stopped)
+                | Self::Restore(RestoreError::Cancelled)
+                | Self::Compare(CompareError::Cancelled)
+        )
     }
 
     /// What failing to open a repository with this node's key means.

@@ -1,4 +1,4 @@
-//! No more than so many bytes a second are stored.
+//! No more than so many bytes a second are stored, or read.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU64;
@@ -18,18 +18,31 @@ const BURST: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Limited {
     inner: Arc<dyn Backend>,
-    bytes_per_second: NonZeroU64,
-    watch: Stopwatch,
-    /// When all that was stored so far is paid for.
-    paid: Mutex<Duration>,
+    rate: Rate,
 }
 
 impl Limited {
     pub(super) fn new(inner: Arc<dyn Backend>, bytes_per_second: NonZeroU64) -> Self {
-        Self { inner, bytes_per_second, watch: Stopwatch::start(), paid: Mutex::default() }
+        Self { inner, rate: Rate::new(bytes_per_second) }
+    }
+}
+
+/// So many bytes a second.
+#[derive(Debug)]
+pub(super) struct Rate {
+    bytes_per_second: NonZeroU64,
+    watch: Stopwatch,
+    /// When all that went through so far is paid for.
+    paid: Mutex<Duration>,
+}
+
+impl Rate {
+    pub(super) fn new(bytes_per_second: NonZeroU64) -> Self {
+        Self { bytes_per_second, watch: Stopwatch::start(), paid: Mutex::default() }
     }
 
-    fn wait(&self, bytes: u64) {
+    /// Waits until so many bytes more are within it.
+    pub(super) fn wait(&self, bytes: u64) {
         let wait = {
             let mut paid = self.paid.lock().unwrap_or_else(PoisonError::into_inner);
             let now = self.watch.elapsed();
@@ -48,7 +61,7 @@ fn pay(paid: Duration, now: Duration, bytes: u64, bytes_per_second: NonZeroU64) 
 
 impl Backend for Limited {
     fn put(&self, object: Object, bytes: &[u8]) -> Result<(), BackendError> {
-        self.wait(bytes.len() as u64);
+        self.rate.wait(bytes.len() as u64);
         self.inner.put(object, bytes)
     }
 
@@ -72,7 +85,7 @@ impl Backend for Limited {
         packs: &BTreeSet<ObjectId>,
         label: Option<&str>,
     ) -> Result<(), BackendError> {
-        self.wait(bytes.len() as u64);
+        self.rate.wait(bytes.len() as u64);
         self.inner.append(snapshot, bytes, packs, label)
     }
 

@@ -26,6 +26,7 @@ mod place;
 mod record;
 mod remote;
 mod restore;
+pub mod rounds;
 pub mod runs;
 mod runs_text;
 mod save;

@@ -48,7 +48,12 @@ impl<'a> Pace<'a> {
         self.is_lost.load(Ordering::Relaxed)
     }
 
-    /// So many bytes more were verified. A check is not stopped: it changes nothing, and the signal ends it.
+    /// Whether the work is to end: it is told to, or others may be at the repository.
+    pub(super) fn has_ended(&self) -> bool {
+        self.program.is_stopping() || self.is_lost()
+    }
+
+    /// So many bytes more were read, or verified. A check is not stopped: it changes nothing, and the signal ends it.
     pub(super) fn verified(&self, bytes: u64) {
         let (files, bytes) = (0, self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes);
         self.goes_on(|| line(files, bytes, bytes, 0, String::new()));
@@ -56,7 +61,7 @@ impl<'a> Pace<'a> {
 
     /// Whether the work goes on.
     fn goes_on(&self, line: impl FnOnce() -> BackupLine) -> bool {
-        if self.program.is_stopping() || self.is_lost() {
+        if self.has_ended() {
             return false;
         }
         // Another thread sees to it.
@@ -106,6 +111,6 @@ impl restore::Progress for Pace<'_> {
     }
 
     fn is_cancelled(&self) -> bool {
-        self.program.is_stopping() || self.is_lost()
+        self.has_ended()
     }
 }

@@ -1,4 +1,5 @@
-//! What ran of each policy, when, and how it ended. Pure: the file of it is in `ledger`.
+//! What ran of each policy, when, and how it ended: saves, drills, and checks of repositories. Pure: the file of it is in
+//! `ledger`.
 //!
 //! Written by the program (that it began, how it ended) and by the steward (since when a policy is there, when it runs
 //! next, what was cut), each change under one lock.
@@ -11,10 +12,12 @@ use campanile_common::backup::PolicyName;
 use campanile_common::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::rounds::Rounds;
+
 /// Runs of a policy that are kept; the oldest go.
 pub const RUNS_KEPT: usize = 20;
 /// First pause before a run that failed is tried again; it doubles with each failure.
-const RETRY_FIRST: Duration = Duration::from_secs(5 * 60);
+pub(super) const RETRY_FIRST: Duration = Duration::from_secs(5 * 60);
 /// The same after one that was stopped or killed: nothing says that it would fail again.
 const RETRY_CUT: Duration = Duration::from_secs(60);
 const RETRY_MAX: Duration = Duration::from_secs(3600);
@@ -92,8 +95,28 @@ pub struct Runs {
     /// Why nothing is started by its schedule; empty when it is.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub denied: String,
-    /// By policy.
+    /// Saves, by policy.
     pub policies: BTreeMap<PolicyName, History>,
+    /// Drills, by policy.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub drills: BTreeMap<PolicyName, History>,
+    /// Checks that decrypt, by the place of the repository.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub checks: BTreeMap<String, Rounds>,
+}
+
+/// The pause after so many failures in a row.
+pub(super) fn doubled(first: Duration, failures: usize) -> Duration {
+    let failures = u32::try_from(failures).unwrap_or(u32::MAX);
+    first.saturating_mul(1 << failures.saturating_sub(1).min(10)).min(RETRY_MAX)
+}
+
+impl RunEnd {
+    /// With a reason of one line, and not too long.
+    pub(super) fn cut(self) -> Self {
+        let line = self.detail.lines().collect::<Vec<_>>().join(" ");
+        Self { detail: line.chars().take(DETAIL_CHARS_MAX).collect(), ..self }
+    }
 }
 
 impl Run {
@@ -112,6 +135,22 @@ impl History {
     /// Of a policy that is new.
     pub fn new(since: Timestamp) -> Self {
         Self { since, next: None, problem: String::new(), waits: String::new(), runs: Vec::new() }
+    }
+
+    /// The last run that went well.
+    pub fn last_success(&self) -> Option<&RunEnd> {
+        let mut ends = self.runs.iter().rev().filter_map(|run| run.end.as_ref());
+        ends.find(|end| end.result == BackupResult::Ok)
+    }
+
+    /// The last run that has ended.
+    pub fn last_end(&self) -> Option<&RunEnd> {
+        self.runs.iter().rev().find_map(|run| run.end.as_ref())
+    }
+
+    /// Whether something was saved once, as far as is remembered.
+    pub fn has_snapshot(&self) -> bool {
+        self.runs.iter().filter_map(|run| run.end.as_ref()).any(|end| end.snapshot.is_some())
     }
 
     /// When the last run began that was more than a look which found nothing changed.
@@ -138,10 +177,8 @@ impl History {
     pub fn retry(&self, now: Timestamp) -> Option<Timestamp> {
         let last = self.failure()?;
         let first = if last.result == BackupResult::Stopped { RETRY_CUT } else { RETRY_FIRST };
-        let times = u32::try_from(self.failures().count()).unwrap_or(u32::MAX);
-        let pause = first.saturating_mul(1 << times.saturating_sub(1).min(10)).min(RETRY_MAX);
         // A clock that was ahead when it ended must not put it off.
-        Some(last.time.min(now) + pause)
+        Some(last.time.min(now) + doubled(first, self.failures().count()))
     }
 
     /// Failures of the schedule's runs since one went well, newest first.
@@ -158,9 +195,7 @@ impl History {
     }
 
     fn end(&mut self, index: usize, end: RunEnd) {
-        let detail =
-            end.detail.lines().collect::<Vec<_>>().join(" ").chars().take(DETAIL_CHARS_MAX).collect();
-        self.runs[index].end = Some(RunEnd { detail, ..end });
+        self.runs[index].end = Some(end.cut());
         // Looks that find nothing come each minute: the last of a row says it all.
         if index > 0 && self.runs[index].is_idle() && self.runs[index - 1].is_idle() {
             self.runs.remove(index - 1);
@@ -171,23 +206,36 @@ impl History {
 impl Runs {
     /// A run begins.
     pub fn begin(&mut self, policy: &PolicyName, by: StartedBy, now: Timestamp) {
-        let history = self.policies.entry(policy.clone()).or_insert_with(|| History::new(now));
-        history.waits.clear();
-        history.push(Run { started: now, by, end: None });
+        begin(&mut self.policies, policy, by, now);
     }
 
     /// The run that began then has ended.
     pub fn finish(&mut self, policy: &PolicyName, started: Timestamp, end: RunEnd) {
-        let Some(history) = self.policies.get_mut(policy) else { return };
-        let open = history.runs.iter().rposition(|run| run.started == started && run.end.is_none());
-        if let Some(index) = open {
-            history.end(index, end);
-        }
+        finish(&mut self.policies, policy, started, end);
+    }
+
+    /// A drill begins.
+    pub fn begin_drill(&mut self, policy: &PolicyName, by: StartedBy, now: Timestamp) {
+        begin(&mut self.drills, policy, by, now);
+    }
+
+    /// The drill that began then has ended.
+    pub fn finish_drill(&mut self, policy: &PolicyName, started: Timestamp, end: RunEnd) {
+        finish(&mut self.drills, policy, started, end);
+    }
+
+    /// Whether anything has begun of which nobody knows the end.
+    pub fn is_open(&self) -> bool {
+        self.policies.values().chain(self.drills.values()).any(History::is_open)
+            || self.checks.values().any(Rounds::is_open)
     }
 
     /// Nothing runs: what has no end was cut. `detail` says how, where that is known.
     pub fn settle(&mut self, detail: Option<&str>, now: Timestamp) {
-        for history in self.policies.values_mut() {
+        for rounds in self.checks.values_mut() {
+            rounds.settle(detail.unwrap_or(CUT), now);
+        }
+        for history in self.policies.values_mut().chain(self.drills.values_mut()) {
             while let Some(index) = history.runs.iter().position(|run| run.end.is_none()) {
                 let duration = now.since(history.runs[index].started).as_millis();
                 let end = RunEnd {
@@ -204,110 +252,57 @@ impl Runs {
 
     /// These policies are on the node now: of others nothing is remembered.
     pub fn keep(&mut self, present: &BTreeSet<PolicyName>, now: Timestamp) {
-        self.policies.retain(|name, _| present.contains(name));
-        for name in present {
-            self.policies.entry(name.clone()).or_insert_with(|| History::new(now));
+        keep(&mut self.policies, present, now);
+    }
+
+    /// These policies have drills by schedule now.
+    pub fn keep_drills(
+        &mut self,
+        present: &BTreeSet<PolicyName>,
+        drilled: &BTreeSet<PolicyName>,
+        now: Timestamp,
+    ) {
+        // What was ordered without a schedule is remembered as long as the policy is there.
+        self.drills.retain(|name, _| present.contains(name));
+        for (name, history) in &mut self.drills {
+            if !drilled.contains(name) {
+                history.next = None;
+            }
         }
+        for name in drilled {
+            self.drills.entry(name.clone()).or_insert_with(|| History::new(now));
+        }
+    }
+
+    /// These repositories are to be read within these cycles now.
+    pub fn keep_checks(&mut self, cycles: &BTreeMap<String, Duration>, now: Timestamp) {
+        self.checks.retain(|target, _| cycles.contains_key(target));
+        for (target, cycle) in cycles {
+            self.checks.entry(target.clone()).or_insert_with(|| Rounds::new(now, *cycle)).fit(*cycle);
+        }
+    }
+}
+
+fn begin(of: &mut BTreeMap<PolicyName, History>, policy: &PolicyName, by: StartedBy, now: Timestamp) {
+    let history = of.entry(policy.clone()).or_insert_with(|| History::new(now));
+    history.waits.clear();
+    history.push(Run { started: now, by, end: None });
+}
+
+fn finish(of: &mut BTreeMap<PolicyName, History>, policy: &PolicyName, started: Timestamp, end: RunEnd) {
+    let Some(history) = of.get_mut(policy) else { return };
+    let open = history.runs.iter().rposition(|run| run.started == started && run.end.is_none());
+    if let Some(index) = open {
+        history.end(index, end);
+    }
+}
+
+fn keep(of: &mut BTreeMap<PolicyName, History>, present: &BTreeSet<PolicyName>, now: Timestamp) {
+    of.retain(|name, _| present.contains(name));
+    for name in present {
+        of.entry(name.clone()).or_insert_with(|| History::new(now));
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NOON: Timestamp = Timestamp::from_millis(1_800_000_000_000);
-
-    fn minutes(count: u64) -> Duration {
-        Duration::from_secs(60 * count)
-    }
-
-    fn name() -> PolicyName {
-        "etc".parse().unwrap()
-    }
-
-    fn end(time: Timestamp, result: BackupResult, snapshot: Option<&str>) -> RunEnd {
-        let snapshot = snapshot.map(str::to_owned);
-        RunEnd { time, result, snapshot, duration_ms: 1, detail: String::new() }
-    }
-
-    /// Runs that began a minute apart and took no time.
-    fn of(results: &[(StartedBy, BackupResult, Option<&str>)]) -> Runs {
-        let mut runs = Runs::default();
-        for ((by, result, snapshot), time) in results.iter().zip((0..).map(|count| NOON + minutes(count))) {
-            runs.begin(&name(), *by, time);
-            runs.finish(&name(), time, end(time, *result, *snapshot));
-        }
-        runs
-    }
-
-    fn failed(count: usize) -> Runs {
-        of(&vec![(StartedBy::Schedule, BackupResult::Failed, None); count])
-    }
-
-    fn retry(runs: &Runs) -> Option<Duration> {
-        let history = &runs.policies[&name()];
-        let now = NOON + minutes(60 * 24);
-        history.retry(now).map(|retry| retry.since(history.last().unwrap().started))
-    }
-
-    #[test]
-    fn failures_are_tried_again_later_each_time_and_an_hour_apart_at_most() {
-        let pauses: Vec<_> = (1..7).map(|count| retry(&failed(count)).unwrap().as_secs() / 60).collect();
-        assert_eq!(pauses, [5, 10, 20, 40, 60, 60]);
-        let cut = of(&[(StartedBy::Schedule, BackupResult::Stopped, None)]);
-        assert_eq!(retry(&cut), Some(minutes(1)));
-    }
-
-    #[test]
-    fn what_went_well_since_ends_the_failures_and_those_of_orders_are_not_tried_again() {
-        let (ok, failed) = (BackupResult::Ok, BackupResult::Failed);
-        let by_order = of(&[(StartedBy::Order, failed, None)]);
-        assert_eq!((retry(&by_order), by_order.policies[&name()].failure()), (None, None));
-        let mended = of(&[(StartedBy::Schedule, failed, None), (StartedBy::Order, ok, Some("s"))]);
-        assert_eq!(retry(&mended), None);
-        let still = of(&[(StartedBy::Schedule, failed, None), (StartedBy::Order, failed, None)]);
-        assert!(retry(&still).is_some());
-    }
-
-    #[test]
-    fn a_clock_that_was_set_back_does_not_put_a_retry_off() {
-        let runs = failed(1);
-        let now = NOON - minutes(60 * 24 * 365);
-        assert_eq!(runs.policies[&name()].retry(now), Some(now + minutes(5)));
-    }
-
-    #[test]
-    fn looks_that_found_nothing_are_one_entry_and_put_no_run_off() {
-        let idle = (StartedBy::Schedule, BackupResult::Ok, None);
-        let runs = of(&[(StartedBy::Schedule, BackupResult::Ok, Some("s")), idle, idle, idle]);
-        let history = &runs.policies[&name()];
-        assert_eq!((history.runs.len(), history.last().unwrap().started), (2, NOON + minutes(3)));
-        assert_eq!(history.last_started(), Some(NOON));
-    }
-
-    #[test]
-    fn the_last_runs_are_kept_and_those_of_policies_that_are_gone_are_not() {
-        let mut runs = failed(RUNS_KEPT + 7);
-        assert_eq!(runs.policies[&name()].runs.len(), RUNS_KEPT);
-        assert_eq!(runs.policies[&name()].runs[0].started, NOON + minutes(7));
-        let other: PolicyName = "home".parse().unwrap();
-        runs.keep(&[other.clone()].into(), NOON);
-        assert_eq!(runs.policies, [(other, History::new(NOON))].into());
-    }
-
-    #[test]
-    fn a_run_without_an_end_was_cut_once_nothing_runs() {
-        let mut runs = Runs::default();
-        runs.begin(&name(), StartedBy::Schedule, NOON);
-        assert!(runs.policies[&name()].is_open());
-        runs.settle(None, NOON + minutes(3));
-        let history = &runs.policies[&name()];
-        let end = history.failure().unwrap();
-        assert_eq!((end.result, end.duration_ms), (BackupResult::Stopped, 180_000));
-        assert!(end.detail.contains("killed") && !history.is_open());
-        // Whoever tells of its end afterwards comes too late.
-        let told = runs.clone();
-        runs.finish(&name(), NOON, self::end(NOON, BackupResult::Ok, Some("s")));
-        assert_eq!(runs, told);
-    }
-}
+mod tests;

@@ -2,15 +2,48 @@
 
 use campanile_common::time::Timestamp;
 
-use super::runs::{History, Run, Runs, StartedBy};
+use super::rounds::{CheckRun, Rounds};
+use super::runs::{History, Run, RunEnd, Runs, StartedBy};
 
 /// Digits of a snapshot's name that people need.
 const SHORT: usize = 8;
 
-/// A line for each policy, with the reason below it where something is wrong.
-pub fn table(runs: &Runs) -> String {
-    let mut rows = vec![["POLICY", "LAST", "BY", "RESULT", "TOOK", "SNAPSHOT", "NEXT"].map(str::to_owned)];
-    rows.extend(runs.policies.iter().map(|(name, history)| row(name.as_str(), history)));
+/// A line for each policy, each drill and each repository, with the reason below it where something is wrong.
+pub fn table(runs: &Runs, now: Timestamp) -> String {
+    let mut text =
+        lines("POLICY", "SNAPSHOT", runs.policies.iter().map(|(name, history)| row(name.as_str(), history)));
+    let drills: Vec<_> = runs.drills.iter().map(|(name, history)| row(name.as_str(), history)).collect();
+    if !drills.is_empty() {
+        text.push('\n');
+        text.push_str(&lines("DRILL", "SNAPSHOT", drills.into_iter()));
+    }
+    if !runs.checks.is_empty() {
+        text.push('\n');
+        let checks = runs.checks.iter().map(|(target, rounds)| check_row(target, rounds, now));
+        text.push_str(&lines("CHECK", "READ", checks));
+    }
+    let of_policies =
+        runs.policies.iter().filter_map(|(name, history)| Some((name.to_string(), reason(history)?)));
+    let of_drills =
+        runs.drills.iter().filter_map(|(name, history)| Some((format!("drill of {name}"), reason(history)?)));
+    let of_checks = runs
+        .checks
+        .iter()
+        .filter_map(|(target, rounds)| Some((format!("check of {target}"), check_reason(rounds)?)));
+    for (name, reason) in of_policies.chain(of_drills).chain(of_checks) {
+        text.push_str(&format!("{name}: {reason}\n"));
+    }
+    if !runs.denied.is_empty() {
+        text.push_str(&format!("nothing runs by its schedule: {}\n", runs.denied));
+    }
+    text
+}
+
+/// Rows in columns that are as wide as they must be.
+fn lines(what: &str, made: &str, rows: impl Iterator<Item = [String; 7]>) -> String {
+    let mut all = vec![[what, "LAST", "BY", "RESULT", "TOOK", made, "NEXT"].map(str::to_owned)];
+    all.extend(rows);
+    let rows = all;
     let mut widths = [0; 7];
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
@@ -24,40 +57,70 @@ pub fn table(runs: &Runs) -> String {
         text.push_str(cells.join("  ").trim_end());
         text.push('\n');
     }
-    let reasons = runs.policies.iter().filter_map(|(name, history)| Some((name, reason(history)?)));
-    for (name, reason) in reasons {
-        text.push_str(&format!("{name}: {reason}\n"));
-    }
-    if !runs.denied.is_empty() {
-        text.push_str(&format!("nothing runs by its schedule: {}\n", runs.denied));
-    }
     text
 }
 
-fn row(name: &str, history: &History) -> [String; 7] {
-    let none = || "-".to_owned();
-    let time = |time: Option<Timestamp>| time.map_or_else(none, |time| time.to_string());
-    let last = history.last();
-    let end = last.and_then(|run| run.end.as_ref());
-    let by = last.map_or("-", |run: &Run| match run.by {
+const NONE: &str = "-";
+
+const fn by(by: StartedBy) -> &'static str {
+    match by {
         StartedBy::Schedule => "schedule",
         StartedBy::Order => "order",
         StartedBy::Hand => "hand",
+    }
+}
+
+fn shown(time: Option<Timestamp>) -> String {
+    time.map_or_else(|| NONE.to_owned(), |time| time.to_string())
+}
+
+fn took(end: Option<&RunEnd>) -> String {
+    let seconds = |end: &RunEnd| format!("{}.{} s", end.duration_ms / 1000, end.duration_ms % 1000 / 100);
+    end.map_or_else(|| NONE.to_owned(), seconds)
+}
+
+fn result(is_there: bool, end: Option<&RunEnd>) -> String {
+    match (is_there, end) {
+        (false, _) => NONE.to_owned(),
+        (true, None) => "runs".to_owned(),
+        (true, Some(end)) => end.result.as_str().to_owned(),
+    }
+}
+
+/// How a repository is read: how many of its shares were within the cycle.
+fn check_row(target: &str, rounds: &Rounds, now: Timestamp) -> [String; 7] {
+    let (last, coverage) = (rounds.runs.last(), rounds.coverage(now));
+    let end = last.and_then(|run| run.end.as_ref());
+    [
+        target.to_owned(),
+        shown(last.map(|run| run.started)),
+        last.map_or(NONE, |run: &CheckRun| by(run.by)).to_owned(),
+        result(last.is_some(), end),
+        took(end),
+        format!("{}/{}", coverage.read, coverage.shares),
+        shown(rounds.next),
+    ]
+}
+
+fn check_reason(rounds: &Rounds) -> Option<String> {
+    let wrong = rounds.damage().map(|end| {
+        format!("{}; when it is mended, `campanile-agent backup check` looks at everything", end.detail)
     });
-    let result = match (last, end) {
-        (None, _) => none(),
-        (Some(_), None) => "runs".to_owned(),
-        (Some(_), Some(end)) => end.result.as_str().to_owned(),
-    };
+    wrong.or_else(|| rounds.failure().map(|end| end.detail.clone()))
+}
+
+fn row(name: &str, history: &History) -> [String; 7] {
+    let last = history.last();
+    let end = last.and_then(|run| run.end.as_ref());
     let snapshot = end.and_then(|end| end.snapshot.as_deref());
     [
         name.to_owned(),
-        time(last.map(|run| run.started)),
-        by.to_owned(),
-        result,
-        end.map_or_else(none, |end| format!("{}.{} s", end.duration_ms / 1000, end.duration_ms % 1000 / 100)),
-        snapshot.map_or_else(none, |id| id.get(..SHORT).unwrap_or(id).to_owned()),
-        time(history.next),
+        shown(last.map(|run| run.started)),
+        last.map_or(NONE, |run: &Run| by(run.by)).to_owned(),
+        result(last.is_some(), end),
+        took(end),
+        snapshot.map_or_else(|| NONE.to_owned(), |id| id.get(..SHORT).unwrap_or(id).to_owned()),
+        shown(history.next),
     ]
 }
 
@@ -108,6 +171,41 @@ work    2027-01-15T08:00:00.000Z  schedule  failed  1.2 s  -         2027-01-15T
 etc: the machine waits for its disks
 work: the disk is full
 ";
-        assert_eq!(table(&runs), expected);
+        assert_eq!(table(&runs, noon), expected);
+    }
+    #[test]
+    fn drills_and_the_reading_of_repositories_have_tables_of_their_own() {
+        let (noon, mut runs) = (Timestamp::from_millis(1_800_000_000_000), Runs::default());
+        let etc = "etc".parse().unwrap();
+        runs.keep(&[etc].into(), noon);
+        let (etc, by) = ("etc".parse().unwrap(), StartedBy::Schedule);
+        runs.begin_drill(&etc, by, noon);
+        let end = |result, detail: &str| RunEnd {
+            time: noon,
+            result,
+            snapshot: None,
+            duration_ms: 2000,
+            detail: detail.to_owned(),
+        };
+        runs.finish_drill(&etc, noon, end(BackupResult::Failed, "no room"));
+        let cycle = std::time::Duration::from_secs(7 * 86_400);
+        runs.keep_checks(&[("aggregator".to_owned(), cycle)].into(), noon);
+        let rounds = runs.checks.get_mut("aggregator").unwrap();
+        rounds.begin(1, 7, by, noon);
+        let run = rounds.runs[0].clone();
+        rounds.finish(&run, end(BackupResult::Failed, "pack 4f0c is damaged"), Some(1));
+        let expected = "\
+POLICY  LAST  BY  RESULT  TOOK  SNAPSHOT  NEXT
+etc     -     -   -       -     -         -
+
+DRILL  LAST                      BY        RESULT  TOOK   SNAPSHOT  NEXT
+etc    2027-01-15T08:00:00.000Z  schedule  failed  2.0 s  -         -
+
+CHECK       LAST                      BY        RESULT  TOOK   READ  NEXT
+aggregator  2027-01-15T08:00:00.000Z  schedule  failed  2.0 s  1/7   -
+drill of etc: no room
+check of aggregator: pack 4f0c is damaged; when it is mended, `campanile-agent backup check` looks at everything
+";
+        assert_eq!(table(&runs, noon), expected);
     }
 }

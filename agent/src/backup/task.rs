@@ -12,6 +12,7 @@ use super::output::Output;
 use super::place::{Done, Of, Place, Program};
 use super::record::Manner;
 use super::restore::Wanted;
+use super::runs::StartedBy;
 use crate::os::termination;
 
 /// What is to be done.
@@ -28,9 +29,9 @@ pub enum Work {
     /// Restore files.
     Restore(Of, Wanted),
     /// Verify a repository.
-    Check(Of, Share),
+    Check(Of, Share, StartedBy),
     /// Restore a policy's newest snapshot on trial.
-    Drill(String),
+    Drill(String, StartedBy),
     /// Show who can open a repository.
     Key(Of),
 }
@@ -44,26 +45,26 @@ impl Work {
             Self::Diff(..) => BackupVerb::Diff,
             Self::Restore(..) => BackupVerb::Restore,
             Self::Check(..) => BackupVerb::Check,
-            Self::Drill(_) => BackupVerb::Drill,
+            Self::Drill(..) => BackupVerb::Drill,
             Self::Key(_) => BackupVerb::Key,
         }
     }
 
     fn policy(&self) -> Option<&str> {
         match self {
-            Self::Run(policy, _) | Self::Drill(policy) => Some(policy),
+            Self::Run(policy, _) | Self::Drill(policy, _) => Some(policy),
             Self::List(of)
             | Self::Files(of, ..)
             | Self::Diff(of, ..)
             | Self::Restore(of, _)
-            | Self::Check(of, _)
+            | Self::Check(of, ..)
             | Self::Key(of) => of.policy.as_deref(),
         }
     }
 
     /// Whether it ends by itself when it is to stop. Others change nothing, and the signal ends them.
     const fn is_cleaned_up(&self) -> bool {
-        matches!(self, Self::Run(..) | Self::Restore(..) | Self::Drill(_))
+        matches!(self, Self::Run(..) | Self::Restore(..) | Self::Drill(..))
     }
 }
 
@@ -84,8 +85,8 @@ pub fn run(work: &Work, place: Place) -> u8 {
         Work::Files(of, snapshot, path) => program.files(of, snapshot, path.as_deref()),
         Work::Diff(of, before, after) => program.diff(of, before, after),
         Work::Restore(of, wanted) => program.restore(of, wanted),
-        Work::Check(of, share) => program.check(of, *share),
-        Work::Drill(policy) => program.drill(policy),
+        Work::Check(of, share, by) => program.check(of, *share, *by),
+        Work::Drill(policy, by) => program.drill(policy, *by),
         Work::Key(of) => program.key(of),
     };
     let done = done.map_err(|error| program.failed(&error));

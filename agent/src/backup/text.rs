@@ -85,7 +85,14 @@ fn figures_text(verb: BackupVerb, figures: &BackupFigures) -> String {
                 ", {files} files ({new} new, {changed} changed), {bytes}, {stored} stored{unread}{let_go}"
             )
         }
-        BackupVerb::Restore | BackupVerb::Drill => format!(", {files} files, {bytes}{unread}"),
+        BackupVerb::Restore => format!(", {files} files, {bytes}{unread}"),
+        BackupVerb::Drill => {
+            let (same, changed) = (figures.live_same, figures.live_changed);
+            let findings = figures.findings;
+            format!(
+                ", {files} files, {bytes}{unread}, {same} the same on the node, {changed} changed since, {findings} findings"
+            )
+        }
         BackupVerb::Check => {
             format!(", {stored} of {} verified, {} findings", ByteCount(figures.of_bytes), figures.findings)
         }

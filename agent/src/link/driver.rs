@@ -166,6 +166,7 @@ impl Driver<'_> {
                 command = channels.commands.recv() => match command {
                     Some(LinkCommand::Renew(request)) => AgentEvent::Renew(request),
                     Some(LinkCommand::Config(report)) => AgentEvent::Config(report),
+                    Some(LinkCommand::Proof(report)) => AgentEvent::Proof(report),
                     Some(LinkCommand::Goodbye(reason)) => AgentEvent::Stop(reason),
                     None => AgentEvent::Stop(GoodbyeReason::Stopping),
                 },

@@ -23,6 +23,7 @@ use campanile_common::time::Timestamp;
 use campanile_common::wire::v1::config::{ConfigOffer, ConfigReport, ConfigUp, PartPiece};
 use campanile_common::wire::v1::control::{Ack, Checkpoint, Facts, GoodbyeReason};
 use campanile_common::wire::v1::order::{Deliver, OrderReply};
+use campanile_common::wire::v1::proof::ProofReport;
 use campanile_common::wire::v1::request::{Reply, Request};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
@@ -101,6 +102,8 @@ pub enum LinkCommand {
     Renew(Vec<u8>),
     /// Tell how this node stands to its configuration; lost without a session.
     Config(Box<ConfigReport>),
+    /// Tell how this node proved that its backups restore; lost without a session.
+    Proof(Box<ProofReport>),
     /// End the session in order; unless stopping, dial again at once.
     Goodbye(GoodbyeReason),
 }

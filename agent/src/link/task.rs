@@ -91,7 +91,12 @@ async fn pause(wait: Duration, channels: &mut LinkChannels, stop: &CancellationT
             _ = channels.identity.changed() => return,
             command = channels.commands.recv() => match command {
                 // Asked again when a session stands.
-                Some(LinkCommand::Renew(_) | LinkCommand::Config(_) | LinkCommand::Goodbye(_)) => {}
+                Some(
+                    LinkCommand::Renew(_)
+                    | LinkCommand::Config(_)
+                    | LinkCommand::Proof(_)
+                    | LinkCommand::Goodbye(_),
+                ) => {}
                 None => return,
             },
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use campanile_common::authority::{RunId, SignedAuthority, SignedCatalogue};
 use campanile_common::wire::v1::config::{ConfigOffer, ConfigReport, ConfigUp, PartPiece};
 use campanile_common::wire::v1::order::{Deliver, OrderReply};
+use campanile_common::wire::v1::proof::ProofReport;
 use campanile_common::wire::v1::request::{Reply, Request};
 use tokio::sync::{mpsc, watch};
 
@@ -56,6 +57,8 @@ pub enum Offer {
 pub struct Told {
     /// How this node stands to its configuration.
     pub report: Option<Box<ConfigReport>>,
+    /// How this node proved that its backups restore.
+    pub proof: Option<Box<ProofReport>>,
     /// It wants to know whether a new session comes about, and calls the question by this number.
     pub reach: Option<u64>,
 }

@@ -332,7 +332,7 @@ impl Relay {
             },
             StewardEvent::Ready(tag) => self.generation_ends(tag, ConfigUp::Ready),
             // Of no request: the task passes them on.
-            StewardEvent::Config(_) | StewardEvent::Reach(_) => None,
+            StewardEvent::Config(_) | StewardEvent::Reach(_) | StewardEvent::Proof(_) => None,
         }
     }
 

@@ -305,6 +305,10 @@ impl OrderTask {
                 self.told.send_modify(|told| told.report = Some(report));
                 return None;
             }
+            StewardEvent::Proof(report) => {
+                self.told.send_modify(|told| told.proof = Some(report));
+                return None;
+            }
             StewardEvent::Reach(number) => {
                 self.told.send_modify(|told| told.reach = Some(number));
                 return None;
@@ -384,7 +388,7 @@ pub async fn ask_once(
             let packet = packet.ok_or_else(|| StewardError::Closed { socket: path() })?;
             match StewardEvent::from_packet(&packet)? {
                 // Told to everybody.
-                StewardEvent::Config(_) | StewardEvent::Reach(_) => {}
+                StewardEvent::Config(_) | StewardEvent::Reach(_) | StewardEvent::Proof(_) => {}
                 answer => return Ok(answer),
             }
         }

@@ -11,6 +11,7 @@ use campanile_common::wire::codec::{self, CodecError};
 use campanile_common::wire::frame::{self, Frame, FrameDecoder, FrameError};
 use campanile_common::wire::v1::config::{ConfigOffer, ConfigReport, PartPiece};
 use campanile_common::wire::v1::order::{Deliver, JournalPosition, Outcome, OutputChunk};
+use campanile_common::wire::v1::proof::ProofReport;
 use campanile_common::wire::v1::request::{StewardDescription, UnitState};
 use serde::{Deserialize, Serialize};
 
@@ -103,6 +104,8 @@ pub enum StewardEvent {
     Config(Box<ConfigReport>),
     /// End the session and begin a new one; answer with `Reached` and this number once it stands.
     Reach(u64),
+    /// How this node proved that its backups restore: told to every connection when it begins and when it changes.
+    Proof(Box<ProofReport>),
 }
 
 /// A packet that is none of this protocol.

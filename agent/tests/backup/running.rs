@@ -176,6 +176,23 @@ fn a_drill_restores_tries_and_leaves_nothing() {
 }
 
 #[test]
+fn a_drill_compares_with_the_files_that_were_not_touched_since() {
+    let node = Node::new();
+    node.run().fine();
+    std::fs::write(node.path("files/a"), "changed since\n").unwrap();
+    let drilled = node.backup(&["drill", "--policy", "files"]);
+    let figures = drilled.fine();
+    assert_eq!((figures.live_same, figures.live_changed, figures.findings), (1, 1, 0), "{:?}", drilled.lines);
+    let text = std::fs::read_to_string(node.path("steward/backup/runs.json")).unwrap();
+    let runs: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let drills = runs["drills"]["files"]["runs"].as_array().unwrap();
+    assert_eq!(
+        (drills.len(), &drills[0]["by"], &drills[0]["end"]["result"]),
+        (1, &json!("hand"), &json!("ok"))
+    );
+}
+
+#[test]
 fn what_cannot_be_done_says_why_and_what_to_do() {
     let node = Node::new();
     let said = |arguments: &[&str]| {

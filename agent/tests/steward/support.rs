@@ -274,7 +274,7 @@ impl Client {
     pub(crate) fn next(&mut self) -> Option<StewardEvent> {
         loop {
             match self.next_event()? {
-                StewardEvent::Config(_) | StewardEvent::Reach(_) => {}
+                StewardEvent::Config(_) | StewardEvent::Reach(_) | StewardEvent::Proof(_) => {}
                 answer => return Some(answer),
             }
         }

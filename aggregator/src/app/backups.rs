@@ -2,13 +2,16 @@
 //! with a node's backups goes to the node's health.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use campanile_common::api::NodeState;
+use campanile_common::authority::Authority;
 use campanile_common::id::{Digest, NodeId};
 use campanile_common::label::Labels;
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::audit::Audit;
@@ -45,8 +48,8 @@ pub(super) async fn open(
     config: &Config,
     nodes: &Nodes,
     clock: &Clock,
-    events: &Events,
-    audit: &Audit,
+    (events, audit): (&Events, &Audit),
+    authority: watch::Receiver<Arc<Authority>>,
 ) -> anyhow::Result<Opened> {
     let (settings, stored) = (settings.backup.clone(), (store.clone(), keys.clone()));
     let store = BackupStore::open(settings, stored, clock.clone(), events.clone(), audit.clone()).await?;
@@ -58,6 +61,8 @@ pub(super) async fn open(
         events: events.clone(),
         seen: None,
         told: BTreeSet::new(),
+        authority,
+        passed: Instant::now(),
     };
     let task = BackupTask::new(store.clone());
     Ok(Opened { store, tasks: Tasks { task, follower } })
@@ -90,6 +95,9 @@ struct Follower {
     seen: Option<(Digest, Vec<Member>)>,
     /// Nodes that were told of something.
     told: BTreeSet<NodeId>,
+    authority: watch::Receiver<Arc<Authority>>,
+    /// Until when the store knows that time has passed.
+    passed: Instant,
 }
 
 impl Follower {
@@ -101,7 +109,10 @@ impl Follower {
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                _ = look.tick() => self.turn().await,
+                _ = look.tick() => {
+                    self.turn().await;
+                    self.pass().await;
+                }
                 event = events.recv() => if self.concerns(event, &mut events) { self.turn().await },
                 Ok(()) = self.troubles.changed() => self.tell().await,
             }
@@ -154,6 +165,14 @@ impl Follower {
                 tracing::warn!(%error, "what is known of backup policies cannot be stored; tried again");
             }
         }
+    }
+
+    /// Tells the store how long this program ran, by a clock that nobody sets: a lower floor waits for it.
+    async fn pass(&mut self) {
+        let now = Instant::now();
+        let time = now.duration_since(std::mem::replace(&mut self.passed, now));
+        let authority = Arc::clone(&self.authority.borrow());
+        self.store.pass_floor(time, &authority).await;
     }
 
     /// Tells the nodes' health what is wrong, and what is no more.

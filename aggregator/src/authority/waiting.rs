@@ -84,8 +84,8 @@ impl Waiting {
         match self.kind {
             ProposalKind::Authority => "authority",
             ProposalKind::Catalogue => "catalogue",
-            ProposalKind::Order | ProposalKind::Generation => {
-                unreachable!("orders and generations keep their own proposals")
+            ProposalKind::Order | ProposalKind::Generation | ProposalKind::Floor => {
+                unreachable!("orders, generations and floors keep their own proposals")
             }
         }
     }

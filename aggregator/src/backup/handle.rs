@@ -13,6 +13,7 @@ use campanile_common::wire::v1::store::{Decided, StoreFailure};
 use serde_json::json;
 use tokio::sync::{Semaphore, watch};
 
+use super::floor::ledger::Floor;
 use super::ledger::Ledger;
 use super::note::{Note, reasons_text};
 use super::policies::PolicyBook;
@@ -57,7 +58,8 @@ pub(super) struct Shared {
     pub(super) clock: Clock,
     pub(super) places: Arc<Semaphore>,
     pub(super) events: Events,
-    audit: Audit,
+    pub(super) audit: Audit,
+    pub(super) floor: Floor,
     pub(super) replica_states: Mutex<BTreeMap<NodeId, SecondPlace>>,
     vaults: Mutex<BTreeMap<NodeId, Slot>>,
     pub(super) book: PolicyBook,
@@ -104,12 +106,15 @@ impl BackupStore {
         let names = tokio::task::spawn_blocking(move || folder::open_private(&path)).await;
         let names = names.map_err(io::Error::other).and_then(|names| names).map_err(error)?;
         let places = Arc::new(Semaphore::new(INTAKES_MAX));
+        let floor_days = settings.retention.floor_days;
+        let floor = Floor::open((&stored.0, &stored.1), floor_days, clock.now()).await?;
         let shared = Shared {
             settings,
             clock,
             places,
             events,
             audit,
+            floor,
             replica_states: Mutex::default(),
             vaults: Mutex::default(),
             book: PolicyBook::default(),
@@ -326,12 +331,18 @@ impl BackupStore {
                 outcome: AuditOutcome::Ok,
                 detail: body.to_string(),
             };
-            if let Err(error) = self.shared.audit.record(record).await {
-                tracing::error!(%node, action, %error, "not in the audit log");
-            }
+            self.note(record).await;
         }
         if is_told {
             self.judge(node, false);
+        }
+    }
+
+    /// Puts something into the audit log.
+    pub(super) async fn note(&self, record: Record) {
+        let (action, target) = (record.action, record.target.clone());
+        if let Err(error) = self.shared.audit.record(record).await {
+            tracing::error!(target, action, %error, "not in the audit log");
         }
     }
 }

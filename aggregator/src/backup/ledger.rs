@@ -1,4 +1,4 @@
-//! What is remembered of the policies of nodes, in the state store: a record for each node.
+//! What is remembered of the policies of nodes and of what they proved, in the state store: a record of each for each node.
 
 use std::collections::BTreeMap;
 use std::sync::{PoisonError, RwLock};
@@ -7,6 +7,7 @@ use std::time::Duration;
 use campanile_common::backup::{Keep, PolicyName};
 use campanile_common::id::NodeId;
 use campanile_common::time::Timestamp;
+use campanile_common::wire::v1::proof::ProofReport;
 use serde::{Deserialize, Serialize};
 
 use super::standing::{Standing, Standings};
@@ -27,6 +28,14 @@ struct NodeRecord {
 }
 
 impl Record for NodeRecord {}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct ProofRecord {
+    node: NodeId,
+    report: ProofReport,
+}
+
+impl Record for ProofRecord {}
 
 #[derive(Debug, Serialize, Deserialize)]
 struct PolicyRecord {
@@ -93,27 +102,41 @@ impl NodeRecord {
 /// What is remembered, as it was last committed.
 #[derive(Debug)]
 pub(super) struct Ledger {
-    store: Store,
+    pub(super) store: Store,
     keys: Keys,
     known: RwLock<BTreeMap<NodeId, Standings>>,
+    proofs: RwLock<BTreeMap<NodeId, ProofReport>>,
 }
 
 impl Ledger {
     /// Reads all of it.
     pub(super) async fn open((store, keys): (Store, Keys)) -> Result<Self, StateError> {
-        let (mut known, mut after) = (BTreeMap::new(), None);
-        loop {
-            let prefix = keys.prefix("backup-policies");
-            let page = store.range(Range { prefix, after, limit: PAGE, descending: false }).await?;
-            for entry in &page {
-                let (node, standings) = from_json::<NodeRecord>(&entry.key, &entry.value)?.read();
-                known.insert(node, standings);
-            }
-            if page.len() < PAGE {
-                return Ok(Self { store, keys, known: RwLock::new(known) });
-            }
-            after = page.last().map(|entry| entry.key.clone());
-        }
+        let (mut known, mut proofs) = (BTreeMap::new(), BTreeMap::new());
+        each::<NodeRecord>(&store, keys.prefix("backup-policies"), |record| {
+            let (node, standings) = record.read();
+            known.insert(node, standings);
+        })
+        .await?;
+        each::<ProofRecord>(&store, keys.prefix("backup-proofs"), |ProofRecord { node, report }| {
+            proofs.insert(node, report);
+        })
+        .await?;
+        Ok(Self { store, keys, known: RwLock::new(known), proofs: RwLock::new(proofs) })
+    }
+
+    /// What a node proved, as it told last.
+    pub(super) fn proof(&self, node: NodeId) -> ProofReport {
+        self.proofs.read().unwrap_or_else(PoisonError::into_inner).get(&node).cloned().unwrap_or_default()
+    }
+
+    /// Stores what a node tells, then takes it over.
+    pub(super) async fn put_proof(&self, node: NodeId, report: ProofReport) -> Result<(), StateError> {
+        let key = self.keys.of("backup-proofs", &node.to_string());
+        let record = ProofRecord { node, report };
+        let writes = vec![Write::put(key, to_json(&record))];
+        self.store.commit(Transaction { compares: Vec::new(), writes }).await?;
+        self.proofs.write().unwrap_or_else(PoisonError::into_inner).insert(node, record.report);
+        Ok(())
     }
 
     /// What is remembered of a node's policies.
@@ -149,6 +172,22 @@ impl Ledger {
         debug_assert!(matches!(committed, Committed::Done(_)), "nothing was compared");
         self.known.write().unwrap_or_else(PoisonError::into_inner).extend(taken);
         Ok(())
+    }
+}
+
+/// Reads all records of a kind.
+async fn each<T: Record>(store: &Store, prefix: String, mut take: impl FnMut(T)) -> Result<(), StateError> {
+    let mut after = None;
+    loop {
+        let range = Range { prefix: prefix.clone(), after, limit: PAGE, descending: false };
+        let page = store.range(range).await?;
+        for entry in &page {
+            take(from_json::<T>(&entry.key, &entry.value)?);
+        }
+        if page.len() < PAGE {
+            return Ok(());
+        }
+        after = page.last().map(|entry| entry.key.clone());
     }
 }
 

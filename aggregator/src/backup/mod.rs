@@ -6,13 +6,15 @@
 //! node's folder; `limits` is what finds room; `task` reads back, empties the trash and judges, `replica` keeps all of it in a
 //! second place. [`policies`] is what the
 //! signed configuration says of each node's backups, `standing` what is remembered of it (kept in `ledger`), [`freshness`]
-//! whether they are what it promises, `overview` how a node stands in all, and `status` tells others.
+//! whether they are what it promises, `proof` what nodes prove of them, `floor` what nobody lowers alone, `overview` how a
+//! node stands in all, and `status` tells others; `ways_in` are the key files.
 //!
 //! Invariants: who a node is, its certificate said, and no request names another; times are the aggregator's; nothing is
 //! acknowledged before it is durable; a deletion is a move to the trash, and while anything waits for a person nothing
 //! moves or goes.
 
 mod account;
+mod floor;
 pub mod freshness;
 mod handle;
 mod intake;
@@ -23,6 +25,7 @@ mod limits;
 mod note;
 mod overview;
 pub mod policies;
+mod proof;
 mod record;
 mod replica;
 mod retention;
@@ -31,6 +34,7 @@ mod status;
 mod task;
 mod vault;
 mod verify;
+mod ways_in;
 
 use std::path::PathBuf;
 
@@ -38,6 +42,7 @@ use campanile_common::backup::Retention;
 use campanile_common::wire::v1::store::StoreFailure;
 
 pub use account::{Account, Finding, Hold, Progress, Receipt, SnapshotFacts, Trashed};
+pub use floor::FloorError;
 pub use handle::{BackupStore, OpenError};
 pub use intake::{Intake, Opened};
 pub use journal::JournalError;

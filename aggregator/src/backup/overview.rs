@@ -12,11 +12,13 @@ use campanile_common::health::BackupTrouble;
 use campanile_common::id::NodeId;
 use campanile_common::time::Timestamp;
 use campanile_common::unit::{ByteCount, format_age, format_duration};
+use campanile_common::wire::v1::proof::ProofReport;
 
 use super::account::Account;
 use super::freshness::{Freshness, Severity, judge};
 use super::note::reasons_text;
 use super::policies::{Booked, Policies};
+use super::proof;
 use super::standing::Standings;
 
 /// What is known of a node.
@@ -30,6 +32,8 @@ pub(super) struct Known<'a> {
     pub(super) policies: Option<&'a Policies>,
     /// Since when they are known.
     pub(super) standings: &'a Standings,
+    /// What it told of its drills and checks.
+    pub(super) proof: &'a ProofReport,
     /// The time.
     pub(super) now: Timestamp,
 }
@@ -73,6 +77,7 @@ pub(super) fn judge_node(known: &Known<'_>) -> Judged {
             }
         }
     }
+    judged.proofs(known);
     judged.store(known);
     judged
 }
@@ -117,7 +122,18 @@ impl Judged {
             state,
             newest: stored.newest,
             snapshots: stored.count,
+            drill: proof::drill_standing(known.proof, name),
         });
+    }
+
+    /// What the node's drills and checks tell.
+    fn proofs(&mut self, known: &Known<'_>) {
+        let Some(Ok(policies)) = known.policies else { return };
+        for flaw in proof::flaws(known.proof, policies, known.standings, known.now) {
+            self.state = self.state.max(flaw.state);
+            self.reasons.push(flaw.reason);
+            self.troubles.push(flaw.trouble);
+        }
     }
 
     /// What is wrong with what is stored, whatever its age.
@@ -223,6 +239,7 @@ pub(super) fn node_backup(shown: &Shown<'_>, known: &Known<'_>) -> NodeBackup {
         bytes,
         trash_bytes: of(Account::trash_bytes),
         quota_bytes: shown.quota.0,
+        checks: proof::check_standings(known.proof, known.policies),
         verified: known.account.and_then(|account| account.progress.ended),
         second: shown.second,
         verified_bytes: shown.verified_bytes.min(bytes),

@@ -132,7 +132,7 @@ impl Replica {
     }
 
     fn compare(&self, first: &Vault, second: &Vault) -> Work {
-        let keep = Duration::from_millis(self.store.shared.settings.retention.floor_ms());
+        let keep = Duration::from_millis(self.store.retention().floor_ms());
         let now = self.store.shared.clock.now();
         first.with(|own| second.with(|other| compare(own, other, keep, now)))
     }

@@ -45,7 +45,7 @@ impl BackupStore {
         nodes: &[Rostered<'_>],
     ) -> Result<(), StateError> {
         self.shared.book.turn(generation, layers, nodes.iter().copied());
-        let (floor, now) = (self.shared.settings.retention.floor(), self.shared.clock.now());
+        let (floor, now) = (self.retention().floor(), self.shared.clock.now());
         let mut changed = BTreeMap::new();
         for (node, policies) in self.shared.book.all() {
             let policies = match policies {
@@ -75,7 +75,7 @@ impl BackupStore {
     /// What decides how long a node's snapshots stay.
     pub(super) fn rules(&self, node: NodeId) -> Rules {
         let standings = self.shared.ledger.of(node);
-        Rules::of(self.shared.settings.retention, &standings, self.shared.clock.now())
+        Rules::of(self.retention(), &standings, self.shared.clock.now())
     }
 
     /// Most bytes that a node may store: the settings' limit, or what its policies say if that is less.
@@ -91,13 +91,14 @@ impl BackupStore {
 
     fn look<T>(&self, node: NodeId, look: impl FnOnce(&Known<'_>) -> T) -> T {
         let policies: Option<Policies> = self.shared.book.policies(node).transpose();
-        let standings = self.shared.ledger.of(node);
+        let (standings, proof) = (self.shared.ledger.of(node), self.shared.ledger.proof(node));
         let (vault, now) = (self.known(node), self.shared.clock.now());
         let known = Known {
             account: None,
             is_unusable: self.is_broken(node),
             policies: policies.as_ref(),
             standings: &standings,
+            proof: &proof,
             now,
         };
         let Some(vault) = vault else { return look(&known) };

@@ -8,7 +8,7 @@ use campanile_common::wire::v1::store::StoreFailure;
 
 use crate::access::AccessError;
 use crate::authority::SubmitError;
-use crate::backup;
+use crate::backup::{self, FloorError};
 use crate::config::ConfigError;
 use crate::freeze::FreezeError;
 use crate::node::NodeError;
@@ -240,6 +240,20 @@ impl From<SubmitError> for Failure {
             SubmitError::Conflict(_) => Self::conflict(detail),
             SubmitError::NotFound(_) => Self::not_found(detail),
             SubmitError::State(source) => source.into(),
+        }
+    }
+}
+
+impl From<FloorError> for Failure {
+    fn from(error: FloorError) -> Self {
+        let detail = error.to_string();
+        match error {
+            FloorError::Invalid(_) => Self::invalid(detail),
+            FloorError::Signatures(_) => Self::new(StatusCode::FORBIDDEN, "signatures", detail),
+            FloorError::Stale(_) => Self::new(StatusCode::CONFLICT, "stale", detail),
+            FloorError::Conflict(_) => Self::conflict(detail),
+            FloorError::NotFound(_) => Self::not_found(detail),
+            FloorError::State(source) => source.into(),
         }
     }
 }

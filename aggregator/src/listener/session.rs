@@ -246,6 +246,9 @@ impl Driver<'_> {
                     self.context.nodes.tell(NodeEvent::Config { node, state }).await;
                     self.context.config.report(node, *report).await;
                 }
+                AggregatorEffect::Proof(report) => {
+                    self.context.store.take_proof(self.peer.node, *report).await;
+                }
                 AggregatorEffect::Renew(request) => match self.renew(&request).await {
                     Ok(message) => effects.extend(self.apply(AggregatorEvent::Send(message))),
                     Err(problem) => tracing::warn!(node = %self.peer.node, problem, "renewal refused"),

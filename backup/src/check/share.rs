@@ -31,6 +31,11 @@ impl Share {
         if is_one { Ok(Self { part, of }) } else { Err(NotAShare(format!("{part}/{of}"))) }
     }
 
+    /// Its number, counted from one, and of how many.
+    pub fn parts(self) -> (u8, u8) {
+        (self.part, self.of)
+    }
+
     /// Whether an object is in this share.
     pub fn has(self, id: ObjectId) -> bool {
         id.0[0] % self.of == self.part - 1

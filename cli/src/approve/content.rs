@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use anyhow::anyhow;
 use campanile_common::api::{Proposal, ProposalKind};
 use campanile_common::authority::{
-    Action, Authority, CatalogueDocument, Document, Order, Role, SignedAuthority, SignedCatalogue,
-    SignedOrder, Targets, Tier,
+    Action, Authority, CatalogueDocument, Document, FloorDocument, Order, Role, SignedAuthority,
+    SignedCatalogue, SignedFloor, SignedOrder, Targets, Tier,
 };
 use campanile_common::config::{Generation, SignedGeneration};
 use campanile_common::id::Digest;
@@ -32,6 +32,7 @@ pub(super) enum Content {
     Catalogue(CatalogueDocument, SignedCatalogue),
     Authority(Document, SignedAuthority),
     Generation(Box<Generation>, SignedGeneration),
+    Floor(FloorDocument, SignedFloor),
 }
 
 impl Content {
@@ -55,6 +56,10 @@ impl Content {
                 let signed = SignedGeneration { bytes, signatures };
                 Self::Generation(Box::new(signed.read()?), signed)
             }
+            ProposalKind::Floor => {
+                let signed = SignedFloor { bytes, signatures };
+                Self::Floor(signed.read()?, signed)
+            }
         })
     }
 
@@ -64,6 +69,7 @@ impl Content {
             Self::Catalogue(..) => Subject::Catalogue,
             Self::Authority(..) => Subject::Authority,
             Self::Generation(..) => Subject::Generation,
+            Self::Floor(..) => Subject::Floor,
         }
     }
 
@@ -77,6 +83,7 @@ impl Content {
             Self::Catalogue(..) => Role::Catalogue,
             Self::Authority(..) => Role::Authority,
             Self::Generation(..) => Role::Change,
+            Self::Floor(..) => Role::Critical,
         }
     }
 
@@ -86,6 +93,7 @@ impl Content {
             Self::Catalogue(_, signed) => &signed.bytes,
             Self::Authority(_, signed) => &signed.bytes,
             Self::Generation(_, signed) => &signed.bytes,
+            Self::Floor(_, signed) => &signed.bytes,
         }
     }
 
@@ -96,6 +104,7 @@ impl Content {
             Self::Catalogue(document, _) => format!("catalogue-{}", document.version),
             Self::Authority(document, _) => format!("authority-{}", document.version),
             Self::Generation(_, signed) => generation_id(signed.digest()),
+            Self::Floor(document, _) => format!("floor-{}", document.number),
         }
     }
 
@@ -106,6 +115,7 @@ impl Content {
             Self::Catalogue(_, signed) => signed.signers(authority),
             Self::Authority(_, signed) => signed.signers(authority.document()),
             Self::Generation(_, signed) => signed.signers(authority),
+            Self::Floor(_, signed) => signed.signers(authority),
         };
         let operators = authority.document().operators.iter();
         let mut names: Vec<String> =
@@ -143,12 +153,31 @@ impl Content {
             Self::Catalogue(document, _) => document.fleet,
             Self::Authority(document, _) => document.fleet,
             Self::Generation(generation, _) => generation.fleet,
+            Self::Floor(document, _) => document.fleet,
         };
         if fleet != authority.document().fleet {
             warnings.push(format!("it is of another fleet, {fleet}"));
         }
         warnings
     }
+}
+
+/// Shows what a decision about the floor of backups says.
+pub(super) fn print_floor(context: &mut Context<'_>, document: &FloorDocument) -> anyhow::Result<()> {
+    let what = if document.days < document.from_days {
+        format!("lowered, once {} days have passed since the last signature", document.from_days)
+    } else {
+        "raised, at once".to_owned()
+    };
+    let fields = [
+        ("floor of backups", Cell::new(what)),
+        ("from", Cell::new(format!("{} days", document.from_days))),
+        ("to", Cell::new(format!("{} days", document.days))),
+        ("made", Cell::new(document.issued)),
+        ("expires", Cell::new(document.expires)),
+        ("authority version", Cell::new(document.authority_version)),
+    ];
+    Ok(render::fields(context, &fields)?)
 }
 
 /// Shows what an order says.

@@ -5,6 +5,7 @@
 
 mod fetch;
 mod files;
+mod floor;
 mod gaps;
 mod hold;
 mod key;
@@ -65,6 +66,13 @@ pub enum Verb {
     Hold(hold::Verb),
     /// Bring back what was let go
     Undelete(undelete::Undelete),
+    /// How old snapshots must be before anything of them goes
+    #[command(args_conflicts_with_subcommands = true)]
+    Floor {
+        /// What is done; it is shown without a word.
+        #[command(subcommand)]
+        verb: Option<floor::Verb>,
+    },
     /// Ways into a repository without its node
     #[command(subcommand)]
     Key(key::Verb),
@@ -88,6 +96,7 @@ pub fn run(context: &mut Context<'_>, verb: &Verb) -> anyhow::Result<Exit> {
         Verb::Policy(verb) => policy::run(context, verb),
         Verb::Hold(verb) => hold::run(context, verb),
         Verb::Undelete(arguments) => undelete::run(context, arguments),
+        Verb::Floor { verb } => floor::run(context, verb.as_ref()),
         Verb::Key(verb) => key::run(context, verb),
     }
 }

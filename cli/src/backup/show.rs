@@ -1,7 +1,12 @@
 //! `backup show`: the backups of one node in full.
 
-use campanile_common::api::{BackupFinding, BackupHold, NodeBackupDetail};
+use std::time::Duration;
+
+use campanile_common::api::{
+    BackupFinding, BackupHold, BackupResult, CheckStanding, DrillStanding, FloorStanding, NodeBackupDetail,
+};
 use campanile_common::unit::ByteCount;
+use serde::Serialize;
 
 use super::state::PolicyRow;
 use super::{fetch, policy, state, status};
@@ -9,7 +14,7 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::os::clock;
 use crate::profile;
-use crate::render::{self, Cell, Column, column};
+use crate::render::{self, Cell, Column, Tone, column};
 use crate::watch::Watch;
 
 const HOLDS: [Column<BackupHold>; 5] = [
@@ -26,6 +31,38 @@ const FINDINGS: [Column<BackupFinding>; 3] = [
     column("FOUND", |finding, now| Cell::age(Some(finding.found), now)),
 ];
 
+/// A policy's drills beside its name.
+#[derive(Debug, Serialize)]
+struct DrillRow {
+    policy: String,
+    #[serde(flatten)]
+    drill: DrillStanding,
+}
+
+const DRILLS: [Column<DrillRow>; 6] = [
+    column("DRILL", |row, _| Cell::new(&row.policy)),
+    column("LAST", |row, now| Cell::age(row.drill.last, now)),
+    column("RESULT", |row, _| {
+        let tone = if row.drill.result == Some(BackupResult::Ok) { Tone::Good } else { Tone::Bad };
+        Cell::maybe(row.drill.result.map(BackupResult::as_str)).toned(tone)
+    }),
+    column("WENT WELL", |row, now| Cell::age(row.drill.succeeded, now)),
+    column("TOOK", |row, _| {
+        let took = row.drill.restored_ms.map(|millis| Duration::from_secs(millis.div_ceil(1000)));
+        Cell::maybe(took.map(super::slo::precise))
+    }),
+    column("WHAT", |row, _| Cell::new(&row.drill.detail)),
+];
+
+const CHECKS: [Column<CheckStanding>; 6] = [
+    column("CHECK", |check, _| Cell::new(&check.target)),
+    column("LAST", |check, now| Cell::age(check.last, now)),
+    column("READ", |check, _| Cell::new(format!("{}/{}", check.read, check.shares))),
+    column("ALL SINCE", |check, now| Cell::age(check.complete_since, now)),
+    column("FINDINGS", |check, _| Cell::new(check.findings)),
+    column("WHAT", |check, _| Cell::new(&check.detail)),
+];
+
 /// Carries it out.
 ///
 /// # Errors
@@ -34,12 +71,20 @@ pub(super) fn run(context: &mut Context<'_>, node: &str, watch: Watch) -> anyhow
     let client = profile::client(context)?;
     watch.run(context, |context| {
         let detail = fetch::detail(&client, node)?;
-        render::object(context, &detail, &detail.backup.name, |context| print(context, &detail))?;
+        // Who may see this node alone sees no floor.
+        let floor = super::floor::read(&client).ok();
+        render::object(context, &detail, &detail.backup.name, |context| {
+            print(context, &detail, floor.as_ref())
+        })?;
         Ok(Exit::Fine)
     })
 }
 
-fn print(context: &mut Context<'_>, detail: &NodeBackupDetail) -> anyhow::Result<()> {
+fn print(
+    context: &mut Context<'_>,
+    detail: &NodeBackupDetail,
+    floor: Option<&FloorStanding>,
+) -> anyhow::Result<()> {
     let node = &detail.backup;
     let now = clock::now();
     let quota = if node.quota_bytes == 0 { Cell::new("") } else { Cell::new(ByteCount(node.quota_bytes)) };
@@ -70,6 +115,10 @@ fn print(context: &mut Context<'_>, detail: &NodeBackupDetail) -> anyhow::Result
         writeln!(context.out)?;
         policy::print(context, &rows)?;
     }
+    print_proofs(context, detail)?;
+    if let Some(floor) = floor {
+        super::floor::hint(context, floor)?;
+    }
     if !detail.holds.is_empty() {
         writeln!(context.out)?;
         render::list(context, &detail.holds, &HOLDS, |hold| hold.id.to_string())?;
@@ -85,6 +134,24 @@ fn print(context: &mut Context<'_>, detail: &NodeBackupDetail) -> anyhow::Result
             "`campanile backup run {0}` saves anew what is still there; `backup check {0}` names what is hurt",
             node.name
         ))?;
+    }
+    Ok(())
+}
+
+/// How restoring was tried, and how much was decrypted.
+fn print_proofs(context: &mut Context<'_>, detail: &NodeBackupDetail) -> anyhow::Result<()> {
+    let drilled = detail.backup.policies.iter().filter_map(|policy| {
+        let drill = policy.drill.clone()?;
+        Some(DrillRow { policy: policy.policy.clone(), drill })
+    });
+    let drills: Vec<DrillRow> = drilled.collect();
+    if !drills.is_empty() {
+        writeln!(context.out)?;
+        render::list(context, &drills, &DRILLS, |row| row.policy.clone())?;
+    }
+    if !detail.backup.checks.is_empty() {
+        writeln!(context.out)?;
+        render::list(context, &detail.backup.checks, &CHECKS, |check| check.target.clone())?;
     }
     Ok(())
 }

@@ -1,27 +1,18 @@
 //! `backup slo`: for each policy what is promised to be lost at most, and what would have been.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use campanile_common::api::{NodeBackup, Order, TargetState};
-use campanile_common::id::NodeId;
+use campanile_common::time::Timestamp;
 use clap::Args;
 use serde::Serialize;
 
 use super::{fetch, gaps};
-use crate::client::Client;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::node::Selection;
-use crate::order::{self, follow};
 use crate::os::clock;
-use crate::render::{self, Cell, Column, Tone, column};
+use crate::render::{self, Cell, Column, Tone, column, wide};
 use crate::{duration, each, profile};
-
-/// Newest orders that are looked through for drills.
-const ORDERS_MAX: u16 = 1000;
-/// Drills whose targets are read.
-const DRILLS_MAX: usize = 50;
 
 /// Options of `backup slo`.
 #[derive(Debug, Args)]
@@ -31,8 +22,8 @@ const DRILLS_MAX: usize = 50;
 
 MAX AGE is what the policy promises. WORST and MEDIAN are the times between two snapshots as the aggregator received
 them in the last 30 days, those it has let go since included while they can be brought back; the time since the newest
-one counts as it is now. RTO is how long the last drill took that was ordered and went well. Exit code 3 where a worst
-gap is longer than promised.")]
+one counts as it is now. RTO is how long the last drill that went well took until everything was back and tried, by
+schedule, by order or by hand. Exit code 3 where a worst gap is longer than promised.")]
 pub struct Slo {
     /// Names or ids; all nodes without
     #[arg(value_name = "NODE")]
@@ -52,6 +43,7 @@ struct Row {
     worst_gap_seconds: Option<u64>,
     median_gap_seconds: Option<u64>,
     drill_seconds: Option<u64>,
+    drilled: Option<Timestamp>,
 }
 
 impl Row {
@@ -60,7 +52,7 @@ impl Row {
     }
 }
 
-const COLUMNS: [Column<Row>; 7] = [
+const COLUMNS: [Column<Row>; 8] = [
     column("NODE", |row, _| Cell::new(&row.node)),
     column("POLICY", |row, _| Cell::new(&row.policy)),
     column("MAX AGE", |row, _| seconds(Some(row.max_age_seconds))),
@@ -75,6 +67,7 @@ const COLUMNS: [Column<Row>; 7] = [
     column("MEDIAN", |row, _| seconds(row.median_gap_seconds)),
     column("SNAPSHOTS", |row, _| Cell::new(row.snapshots)),
     column("RTO", |row, _| seconds(row.drill_seconds)),
+    wide("DRILLED", |row, now| Cell::age(row.drilled, now)),
 ];
 
 fn seconds(seconds: Option<u64>) -> Cell {
@@ -103,7 +96,6 @@ pub(super) fn precise(time: Duration) -> String {
 pub(super) fn run(context: &mut Context<'_>, arguments: &Slo) -> anyhow::Result<Exit> {
     let client = profile::client(context)?;
     let nodes = fetch::nodes(&client, arguments.selector.selector.as_ref(), &arguments.nodes)?;
-    let drills = drills(&client, &nodes)?;
     let now = clock::now();
     let asked = each::node(&client, &nodes, |client, node| fetch::snapshots(client, &node.name, true));
     let mut rows = Vec::new();
@@ -113,7 +105,7 @@ pub(super) fn run(context: &mut Context<'_>, arguments: &Slo) -> anyhow::Result<
             let of_policy = snapshots.iter().filter(|one| one.policy.as_deref() == Some(&policy.policy));
             let received: Vec<_> = of_policy.map(|one| one.received).collect();
             let found = gaps::of(&received, now);
-            let key = (node.node_id, policy.policy.clone());
+            let drill = policy.drill.as_ref();
             rows.push(Row {
                 node: node.name.clone(),
                 policy: policy.policy.clone(),
@@ -121,7 +113,8 @@ pub(super) fn run(context: &mut Context<'_>, arguments: &Slo) -> anyhow::Result<
                 snapshots: found.map_or(0, |found| found.snapshots),
                 worst_gap_seconds: found.map(|found| found.worst.as_secs()),
                 median_gap_seconds: found.and_then(|found| found.median).map(|median| median.as_secs()),
-                drill_seconds: drills.get(&key).map(Duration::as_secs),
+                drill_seconds: drill.and_then(|drill| drill.restored_ms).map(|millis| millis.div_ceil(1000)),
+                drilled: drill.and_then(|drill| drill.succeeded),
             });
         }
     }
@@ -131,44 +124,9 @@ pub(super) fn run(context: &mut Context<'_>, arguments: &Slo) -> anyhow::Result<
     Ok(if broken > 0 { Exit::SomeFailed } else { Exit::Fine })
 }
 
-/// How long the last drill of each policy took, where one was ordered and went well.
-fn drills(client: &Client, nodes: &[NodeBackup]) -> anyhow::Result<BTreeMap<(NodeId, String), Duration>> {
-    let mut found = BTreeMap::new();
-    if nodes.iter().all(|node| node.policies.is_empty()) {
-        return Ok(found);
-    }
-    let orders = order::list(client, Some("done"), ORDERS_MAX)?;
-    let is_drill = |order: &&Order| order.kind == "backup" && drilled(&order.action).is_some();
-    for order in orders.iter().filter(is_drill).take(DRILLS_MAX) {
-        let Some(policy) = drilled(&order.action) else { continue };
-        let order: Order = client.get(&follow::path(order.order_id), &[])?;
-        for target in order.targets.iter().filter(|target| target.state == TargetState::Ok) {
-            if let (Some(started), Some(finished)) = (target.started_at, target.finished_at) {
-                // The newest comes first.
-                found.entry((target.node_id, policy.to_owned())).or_insert(finished.since(started));
-            }
-        }
-    }
-    Ok(found)
-}
-
-/// The policy of a drill, as orders name what they do.
-fn drilled(action: &str) -> Option<&str> {
-    action.strip_prefix("drill backup ")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use campanile_common::authority::{Action, BackupAction};
-
-    #[test]
-    fn a_drill_is_known_by_what_its_order_says() {
-        let action = Action::Backup(BackupAction::Drill { policy: "main-db".parse().unwrap() });
-        assert_eq!(drilled(&action.to_string()), Some("main-db"));
-        let action = Action::Backup(BackupAction::Run { policy: "main-db".parse().unwrap() });
-        assert_eq!(drilled(&action.to_string()), None);
-    }
 
     #[test]
     fn gaps_show_two_units_where_the_second_matters() {

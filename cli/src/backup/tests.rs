@@ -6,8 +6,8 @@ use std::time::Duration;
 use campanile_common::api::BackupState::{Critical, Fresh, Late, Unknown, Waiting};
 use campanile_common::api::{
     BackupFigures, BackupFinding, BackupHold, BackupLine, BackupResult, BackupState, BackupVerb, ChangeLine,
-    EntryLine, NodeBackup, NodeBackupDetail, Order, OrderRequest, OrderState, OutputPiece, Page,
-    PolicyBackup, StoredSnapshot, TargetState,
+    CheckStanding, DrillStanding, EntryLine, NodeBackup, NodeBackupDetail, Order, OrderRequest, OrderState,
+    OutputPiece, Page, PolicyBackup, StoredSnapshot, TargetState,
 };
 use campanile_common::authority::{Action, BackupAction, RestorePlace, SignedOrder, Targets, Tier};
 use campanile_common::id::Digest;
@@ -37,6 +37,26 @@ fn policy(name: &str, state: BackupState) -> PolicyBackup {
         state,
         newest: Some(clock::now() - Duration::from_secs(7200)),
         snapshots: 2,
+        drill: (name == "etc").then(|| DrillStanding {
+            last: Some(clock::now()),
+            result: Some(BackupResult::Failed),
+            detail: "2 files are not as the snapshot says".to_owned(),
+            succeeded: Some(clock::now() - Duration::from_secs(86_400)),
+            restored_ms: Some(41_500),
+        }),
+    }
+}
+
+fn check() -> CheckStanding {
+    CheckStanding {
+        target: "aggregator".to_owned(),
+        cycle_seconds: 30 * 86_400,
+        shares: 30,
+        read: 12,
+        complete_since: None,
+        findings: 0,
+        last: Some(clock::now()),
+        detail: String::new(),
     }
 }
 
@@ -61,6 +81,7 @@ fn backup(number: usize, state: BackupState) -> NodeBackup {
         verified_bytes: 1 << 29,
         damaged: 0,
         held: 1,
+        checks: vec![check()],
         second: None,
     }
 }
@@ -150,11 +171,6 @@ fn reply(kept: &mut Kept, states: [BackupState; 2], codes: Codes, line: &str, bo
         accepted.state = if is_critical { OrderState::Proposed } else { OrderState::Running };
         accepted.targets.clear();
         return json(&accepted);
-    }
-    if line.starts_with("GET /api/v1/orders?") {
-        let mut drill = order(Vec::new());
-        (drill.kind, drill.action) = ("backup".to_owned(), "drill backup etc".to_owned());
-        return page(vec![drill]);
     }
     if line.starts_with("GET /api/v1/orders/") && line.contains("/events") {
         return stream(kept, codes);

@@ -193,6 +193,12 @@ pub struct BackupFigures {
     pub stays: u64,
     /// Bytes of packs that went, for no snapshot needs them.
     pub freed_bytes: u64,
+    /// Files of the node that were not touched since and have the content of the snapshot, where a drill looked at them.
+    pub live_same: u64,
+    /// Files of the node that were changed since.
+    pub live_changed: u64,
+    /// How long a drill took until everything was back and the policy's own check was done.
+    pub restored_ms: u64,
 }
 
 /// A line of a backup program's output.

@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::backup::BackupResult;
+use super::trust::Proposal;
 use crate::id::{Digest, NodeId};
 use crate::time::Timestamp;
 
@@ -55,6 +57,49 @@ pub struct PolicyBackup {
     pub newest: Option<Timestamp>,
     /// How many snapshots of it there are.
     pub snapshots: u64,
+    /// How restoring it was tried; none where it never was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drill: Option<DrillStanding>,
+}
+
+/// How restoring a policy was tried: the node's word.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct DrillStanding {
+    /// When the last drill ended; none before the first.
+    pub last: Option<Timestamp>,
+    /// How: `ok`, `failed` or `stopped`.
+    pub result: Option<BackupResult>,
+    /// What was wrong; empty when nothing was.
+    pub detail: String,
+    /// When one last went well.
+    pub succeeded: Option<Timestamp>,
+    /// How long that took until everything was back and tried.
+    pub restored_ms: Option<u64>,
+}
+
+/// How a repository was read back and decrypted by its node: the node's word.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct CheckStanding {
+    /// Where it is: `aggregator`, or a place that only the node knows.
+    pub target: String,
+    /// Within so many seconds everything is to be decrypted once.
+    pub cycle_seconds: u64,
+    /// Of how many shares it consists.
+    pub shares: u8,
+    /// How many of them were read within the cycle.
+    pub read: u8,
+    /// Everything was read since; none before each share was.
+    pub complete_since: Option<Timestamp>,
+    /// How much is wrong.
+    pub findings: u64,
+    /// When the last check ended.
+    pub last: Option<Timestamp>,
+    /// What was wrong with it; empty when nothing was.
+    pub detail: String,
 }
 
 /// The backups of a node.
@@ -90,6 +135,9 @@ pub struct NodeBackup {
     pub damaged: u64,
     /// How many deletions or alarms wait for a person.
     pub held: u64,
+    /// How its repositories were decrypted, by place.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<CheckStanding>,
     /// How it stands in the second place; none without one, and before the places were compared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub second: Option<SecondPlace>,
@@ -127,6 +175,21 @@ pub struct StoredSnapshot {
     pub new_bytes: u64,
     /// Until when it can be brought back, where it was let go.
     pub deleted_until: Option<Timestamp>,
+}
+
+/// A key file of a node's repository: a way in for whoever has an identity that it is for. Nothing in it is in clear.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct StoredKey {
+    /// Its name: the SHA-256 of its bytes.
+    pub key: Digest,
+    /// When it was received.
+    pub received: Timestamp,
+    /// How many bytes it has.
+    pub size: u64,
+    /// Its bytes, JSON as restic writes it, in standard base64; none where they cannot be read, or are more than 64 KiB.
+    pub content: Option<String>,
 }
 
 /// Something that waits for a person.
@@ -171,6 +234,40 @@ pub struct NodeBackupDetail {
     pub holds: Vec<BackupHold>,
     /// What is damaged.
     pub findings: Vec<BackupFinding>,
+}
+
+/// The floor of backups: nothing younger is let go.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct FloorStanding {
+    /// In force, in days.
+    pub days: u32,
+    /// Since when.
+    pub since: Timestamp,
+    /// What the aggregator's settings say. A higher one counts when the aggregator starts, a lower one never.
+    pub settings_days: u32,
+    /// Number of the next decision.
+    pub next_number: u64,
+    /// A decision that has its signatures and waits for its time.
+    pub pending: Option<FloorPending>,
+    /// A decision that lacks signatures.
+    pub waiting: Option<Proposal>,
+}
+
+/// A lower floor that operators signed and that does not count yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct FloorPending {
+    /// The floor that is to be, in days.
+    pub days: u32,
+    /// By whom.
+    pub signed_by: Vec<String>,
+    /// When the last of them did.
+    pub signed_at: Timestamp,
+    /// When it counts, if the aggregator runs until then.
+    pub counts_at: Timestamp,
 }
 
 /// How a person settles what waits.

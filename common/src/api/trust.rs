@@ -61,6 +61,8 @@ pub enum ProposalKind {
     Catalogue,
     /// A generation of the configuration.
     Generation,
+    /// A floor of backups.
+    Floor,
 }
 
 /// Something that waits for the signatures of further operators.

@@ -16,6 +16,7 @@ mod document;
 mod document_v1;
 #[cfg(test)]
 mod fixture;
+mod floor;
 mod keys;
 mod order;
 mod parameter;
@@ -34,6 +35,7 @@ pub use document::{
     SignedAuthority,
 };
 pub(crate) use document::{countersign, signers};
+pub use floor::{FLOOR_DAYS, FLOOR_VALIDITY_MAX, FloorDocument, FloorDocumentError, SignedFloor};
 pub use keys::{KeyError, OperatorKey, PublicKey};
 pub use order::{
     Delivery, Limits, ORDER_BYTES_MAX, OUTPUT_BYTES_MAX, Order, OrderError, SIGNATURES_MAX,

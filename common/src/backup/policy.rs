@@ -106,6 +106,8 @@ pub struct Policy {
     pub quota: Option<ByteCount>,
     /// How restoring is tried.
     pub drill: Option<Drill>,
+    /// Within this time the node decrypts everything that is in the repository once.
+    pub check_cycle: Duration,
 }
 
 /// What is backed up.

@@ -30,6 +30,11 @@ const SPLAY_DEFAULT_MAX: Duration = Duration::from_secs(1800);
 /// Without `max_age` nothing is late before this, however short the interval.
 const MAX_AGE_LEAST: Duration = Duration::from_secs(900);
 const MAX_AGE_MAX: Duration = Duration::from_secs(10 * 366 * 86_400);
+/// Without `check_cycle` everything is decrypted once within it.
+const CHECK_CYCLE: Duration = Duration::from_secs(30 * 86_400);
+/// A share of a repository is read a day, at most.
+const CHECK_CYCLE_LEAST: Duration = Duration::from_secs(86_400);
+const CHECK_CYCLE_MAX: Duration = Duration::from_secs(366 * 86_400);
 /// A limit below it would make a backup of anything take for ever.
 const LIMIT_LEAST: ByteCount = ByteCount(16 * 1024);
 /// Bytes of an X25519 recipient.
@@ -96,6 +101,7 @@ impl Policy {
             write_limit: rate("write_limit", said.write_limit.as_deref())?,
             quota,
             drill: said.drill.as_ref().map(read_drill).transpose()?,
+            check_cycle: read_check_cycle(said.check_cycle.as_deref())?,
         })
     }
 }
@@ -297,6 +303,13 @@ fn read_drill(said: &DrillKeys) -> Result<Drill, PolicyError> {
     let schedule = Schedule { when: When::Recurring(recurrence), splay: Duration::ZERO, window: None };
     let schedule = Schedule { splay: default_splay(&schedule), ..schedule };
     Ok(Drill { schedule, command: said.command.clone() })
+}
+
+fn read_check_cycle(text: Option<&str>) -> Result<Duration, PolicyError> {
+    let cycle = duration("check_cycle", text)?.unwrap_or(CHECK_CYCLE);
+    let is_fit = (CHECK_CYCLE_LEAST..=CHECK_CYCLE_MAX).contains(&cycle);
+    rule(is_fit, "check_cycle", "from 1d to 366d")?;
+    Ok(cycle)
 }
 
 fn duration(key: &'static str, text: Option<&str>) -> Result<Option<Duration>, PolicyError> {

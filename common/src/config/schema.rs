@@ -87,6 +87,7 @@ const BACKUP: &[Key] = &[
     ("write_limit", Text, "Most that is sent in a second"),
     ("drill", Table(DRILL), "How restoring is tried"),
     ("quota", Text, "Most that the aggregator's store takes for a node, e.g. \"50 GiB\""),
+    ("check_cycle", Text, "Everything is decrypted once within this time, e.g. \"30d\""),
 ];
 const KEEP: &[Key] = &[
     ("last", Number, "So many of the newest"),

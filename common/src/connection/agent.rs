@@ -9,6 +9,7 @@ use crate::wire::frame::Frame;
 use crate::wire::hello::{Hello, Opening, VERSION_MAX, VERSION_MIN, Welcome};
 use crate::wire::v1::config::ConfigReport;
 use crate::wire::v1::control::{Ack, Checkpoint, Control, Facts, GoodbyeReason};
+use crate::wire::v1::proof::ProofReport;
 
 /// What happens to the agent's end.
 #[derive(Debug)]
@@ -19,6 +20,8 @@ pub enum AgentEvent {
     Facts(Facts),
     /// The node stands otherwise to its configuration: tell.
     Config(Box<ConfigReport>),
+    /// The node proved that its backups restore, or that they do not: tell.
+    Proof(Box<ProofReport>),
     /// A new key wants a certificate (DER request).
     Renew(Vec<u8>),
     /// The agent ends the session.
@@ -115,10 +118,12 @@ impl AgentSession {
             (Phase::Open, AgentEvent::Facts(facts)) => self.send(&Control::Facts(facts)),
             (Phase::Open, AgentEvent::Renew(request)) => self.send(&Control::Renew(request)),
             (Phase::Open, AgentEvent::Config(report)) => self.send(&Control::Config(report)),
+            (Phase::Open, AgentEvent::Proof(report)) => self.send(&Control::Proof(report)),
             // Told again after the next opening.
-            (Phase::Opening { .. }, AgentEvent::Facts(_) | AgentEvent::Renew(_) | AgentEvent::Config(_)) => {
-                Vec::new()
-            }
+            (
+                Phase::Opening { .. },
+                AgentEvent::Facts(_) | AgentEvent::Renew(_) | AgentEvent::Config(_) | AgentEvent::Proof(_),
+            ) => Vec::new(),
         }
     }
 
@@ -149,7 +154,7 @@ impl AgentSession {
             Control::Goodbye { reason, return_after_ms } => {
                 self.end(End::Goodbye { reason, return_after: Duration::from_millis(return_after_ms.into()) })
             }
-            Control::Facts(_) | Control::Renew(_) | Control::Config(_) => {
+            Control::Facts(_) | Control::Renew(_) | Control::Config(_) | Control::Proof(_) => {
                 self.end(End::Protocol("an agent's message from the aggregator".to_owned()))
             }
         }

@@ -11,6 +11,7 @@ use crate::wire::hello::{
 };
 use crate::wire::v1::config::ConfigReport;
 use crate::wire::v1::control::{Control, Facts, GoodbyeReason};
+use crate::wire::v1::proof::ProofReport;
 
 /// What happens to the aggregator's end.
 #[derive(Debug)]
@@ -46,6 +47,8 @@ pub enum AggregatorEffect {
     Facts(Facts),
     /// How the node stands to its configuration.
     Config(Box<ConfigReport>),
+    /// How the node proved that its backups restore.
+    Proof(Box<ProofReport>),
     /// The node wants a certificate for a new key (DER request).
     Renew(Vec<u8>),
     /// Close the connection; nothing follows.
@@ -171,6 +174,7 @@ impl AggregatorSession {
             Control::Facts(facts) => vec![AggregatorEffect::Facts(facts)],
             Control::Renew(request) => vec![AggregatorEffect::Renew(request)],
             Control::Config(report) => vec![AggregatorEffect::Config(report)],
+            Control::Proof(report) => vec![AggregatorEffect::Proof(report)],
             Control::Goodbye { reason, .. } => {
                 self.end(End::Goodbye { reason, return_after: Duration::ZERO })
             }

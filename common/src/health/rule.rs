@@ -33,6 +33,10 @@ pub(super) enum Rule {
     BackupDamaged,
     BackupHeld,
     BackupUnusable,
+    BackupDrillFailed,
+    BackupDrillLate,
+    BackupCheckFailed,
+    BackupUnchecked,
 }
 
 impl Rule {
@@ -57,7 +61,11 @@ impl Rule {
             | Self::BackupMissing
             | Self::BackupDamaged
             | Self::BackupHeld
-            | Self::BackupUnusable => "backup",
+            | Self::BackupUnusable
+            | Self::BackupDrillFailed
+            | Self::BackupDrillLate
+            | Self::BackupCheckFailed
+            | Self::BackupUnchecked => "backup",
         }
     }
 
@@ -75,6 +83,8 @@ impl Rule {
             Self::BackupDamaged => "damage".to_owned(),
             Self::BackupHeld => "hold".to_owned(),
             Self::BackupUnusable => "store".to_owned(),
+            Self::BackupDrillFailed | Self::BackupDrillLate => format!("drill {part}"),
+            Self::BackupCheckFailed | Self::BackupUnchecked => "check".to_owned(),
             Self::Cpu
             | Self::Memory
             | Self::Disk
@@ -98,6 +108,7 @@ impl Rule {
                 | Self::RefusedSettings
                 | Self::Reverted
                 | Self::BackupUnusable
+                | Self::BackupDrillFailed
         )
     }
 
@@ -136,6 +147,12 @@ impl Rule {
             Self::BackupDamaged => {
                 format!("backup damaged: {value:.0} stored objects are not what they were")
             }
+            Self::BackupDrillFailed => format!("drill failed: {part}; `campanile backup show` says why"),
+            Self::BackupDrillLate => format!("drill late: {part}, none went well for {}", age(value)),
+            Self::BackupCheckFailed => {
+                format!("backup damaged: the node decrypted it and found {value:.0} things wrong")
+            }
+            Self::BackupUnchecked => format!("backup unchecked: not all was decrypted for {}", age(value)),
             Self::BackupHeld => "backup held: deletions wait until a person has looked".to_owned(),
             Self::BackupUnusable => {
                 "backup unusable: the node's part of the store cannot be read; the aggregator's log says why"
@@ -233,6 +250,20 @@ fn visit_backups<'a>(
             }
             BackupTrouble::Held { holds } => see(Rule::BackupHeld, "", count(*holds), limits(1.0, 1.0)),
             BackupTrouble::Unusable => see(Rule::BackupUnusable, "", 1.0, limits(1.0, 1.0)),
+            BackupTrouble::DrillFailed { policy } => {
+                see(Rule::BackupDrillFailed, policy, 1.0, limits(1.0, 1.0));
+            }
+            BackupTrouble::DrillLate { policy, age_seconds, max_age_seconds } => {
+                let limits = limits(*max_age_seconds, 2.0 * max_age_seconds);
+                see(Rule::BackupDrillLate, policy, *age_seconds, limits);
+            }
+            BackupTrouble::CheckFailed { findings } => {
+                see(Rule::BackupCheckFailed, "", count(*findings), limits(1.0, 1.0));
+            }
+            BackupTrouble::Unchecked { age_seconds, max_age_seconds } => {
+                let limits = limits(*max_age_seconds, 2.0 * max_age_seconds);
+                see(Rule::BackupUnchecked, "", *age_seconds, limits);
+            }
         }
     }
 }

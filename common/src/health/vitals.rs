@@ -77,6 +77,32 @@ pub enum BackupTrouble {
     },
     /// The node's part of the store cannot be used.
     Unusable,
+    /// The last drill of a policy found that it does not restore, or could not be done.
+    DrillFailed {
+        /// Which.
+        policy: String,
+    },
+    /// The last drill of a policy that went well is too long ago.
+    DrillLate {
+        /// Which.
+        policy: String,
+        /// Since then, or since the policy is known, in seconds.
+        age_seconds: f64,
+        /// How long ago it may be; twice as long is critical.
+        max_age_seconds: f64,
+    },
+    /// The node decrypted its repository and found damage.
+    CheckFailed {
+        /// How much.
+        findings: u64,
+    },
+    /// The node did not decrypt everything in time.
+    Unchecked {
+        /// Since it did, or since it should, in seconds.
+        age_seconds: f64,
+        /// How long ago it may be; twice as long is critical.
+        max_age_seconds: f64,
+    },
 }
 
 /// How full a file system is.

@@ -12,6 +12,7 @@ mod memory;
 mod messages;
 mod mutate;
 mod orders;
+mod proofs;
 mod stores;
 
 use campanile_common::sample::{SERIES_LABELS_MAX, SERIES_MAX, Sample, TEXT_BYTES_MAX};

@@ -16,7 +16,7 @@ use campanile_common::wire::v1::request::{Process, Reply, Request};
 use campanile_common::wire::v1::sample::{Block, RoundBlock, SampleEncoder, SchemaBlock};
 use campanile_common::wire::v1::store::{StoreReply, StoreRequest};
 
-use crate::{configs, orders, stores};
+use crate::{configs, orders, proofs, stores};
 
 /// Any message, by the decoder that reads it.
 #[derive(Debug, Clone, PartialEq)]
@@ -252,6 +252,10 @@ fn controls() -> Vec<(&'static str, Vec<Message>)> {
         (
             "config-report",
             configs::reports().into_iter().map(|report| Control::Config(Box::new(report))).collect(),
+        ),
+        (
+            "proof-report",
+            proofs::reports().into_iter().map(|report| Control::Proof(Box::new(report))).collect(),
         ),
         ("checkpoint", vec![Control::Checkpoint(checkpoint)]),
         ("goodbye", goodbyes.into()),

@@ -46,7 +46,7 @@ impl Intruder {
     fn next(&self) -> Option<StewardEvent> {
         loop {
             match self.event()? {
-                StewardEvent::Config(_) => {}
+                StewardEvent::Config(_) | StewardEvent::Proof(_) => {}
                 event => return Some(event),
             }
         }

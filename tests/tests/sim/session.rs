@@ -333,7 +333,7 @@ impl World {
                 AggregatorEffect::Facts(_) => {
                     assert!(held.aggregator.is_begun, "facts before the session stands")
                 }
-                AggregatorEffect::Renew(_) | AggregatorEffect::Config(_) => {
+                AggregatorEffect::Renew(_) | AggregatorEffect::Config(_) | AggregatorEffect::Proof(_) => {
                     panic!("nobody renews or is configured here")
                 }
                 AggregatorEffect::End(end) => {

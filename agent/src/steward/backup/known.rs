@@ -9,7 +9,7 @@ use super::plan::{self, Attention, Facts};
 use super::policies::{self, Entry};
 use super::{AWAY, Backups, CLOCK_SLACK, Surroundings};
 use crate::backup::RUN_LOCK_FILE;
-use crate::backup::runs::{History, Runs};
+use crate::backup::runs::Runs;
 use crate::os::stopwatch::Stopwatch;
 use crate::os::{folder, zone};
 
@@ -23,6 +23,7 @@ impl Backups {
         }
         if is_set_back {
             self.awake = self.awake.min(now);
+            self.proofs_held = None;
             for entry in self.entries.values_mut() {
                 entry.held = None;
                 if let Attention::Watched { touched: Some(touched) } = &mut entry.attention {
@@ -57,8 +58,11 @@ impl Backups {
             .map(|(name, entry)| (name.clone(), entry.schedule.as_ref().err().cloned().unwrap_or_default()))
             .collect();
         let denied = self.denied.clone();
+        let (drilled, cycles) = self.proofs();
         self.record(move |runs| {
             runs.keep(&present, now);
+            runs.keep_drills(&present, &drilled, now);
+            runs.keep_checks(&cycles, now);
             runs.denied.clone_from(&denied);
             for (name, history) in &mut runs.policies {
                 history.problem = problems.get(name).cloned().unwrap_or_default();
@@ -83,7 +87,7 @@ impl Backups {
 
     /// Ends on record what was cut, unless another program is at work: false then.
     pub(super) fn settle(&mut self, detail: Option<&str>, now: Timestamp) -> bool {
-        if !self.runs.policies.values().any(History::is_open) {
+        if !self.runs.is_open() {
             return true;
         }
         // Held meanwhile: a run that begins now is none that was cut.
@@ -121,5 +125,6 @@ impl Backups {
             });
         }
         self.entries = entries;
+        self.plan_proofs(now);
     }
 }

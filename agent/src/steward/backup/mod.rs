@@ -1,4 +1,4 @@
-//! Starts backups by their policies' schedules, and remembers what ran.
+//! Starts backups by their policies' schedules, and what proves that they restore; remembers what ran.
 //!
 //! `plan` decides when; the run itself is the same program as an order's, beneath a guard like it. What ran is in a file
 //! that the program writes too, so that neither a restart of the steward nor one of the machine forgets a run or repeats
@@ -6,10 +6,13 @@
 //! no end on record while nobody holds that lock was cut.
 
 mod known;
+mod news;
 mod plan;
 mod policies;
 mod program;
+mod proof;
 mod watcher;
+mod work;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -20,16 +23,18 @@ use campanile_common::authority::ExecutionLimits;
 use campanile_common::backup::{PolicyName, Schedule, Seat, When};
 use campanile_common::id::NodeId;
 use campanile_common::time::Timestamp;
+use campanile_common::wire::v1::proof::ProofReport;
 
 use super::execute::{Guarded, Launcher};
 use crate::backup::RUN_LOCK_FILE;
 use crate::backup::ledger::Ledger;
-use crate::backup::runs::{RunEnd, Runs, StartedBy};
+use crate::backup::runs::{RunEnd, Runs};
 use crate::os::stopwatch::Stopwatch;
 use crate::os::{folder, proc_fs};
 use plan::{Attention, Standing};
 use policies::Entry;
 use program::{Running, Untraced, Watcher};
+use work::Work;
 
 /// How often the files of policies are looked at, and whether what another started has ended.
 const LOOK_INTERVAL: Duration = Duration::from_secs(30);
@@ -95,6 +100,10 @@ pub(super) struct Backups {
     /// Runs in a row that left no record.
     untraced: u32,
     denied: String,
+    /// No drill and no check begins before.
+    proofs_held: Option<Timestamp>,
+    /// What was told of them last.
+    told: ProofReport,
     is_stopping: bool,
 }
 
@@ -117,6 +126,8 @@ impl Backups {
             held_off: None,
             untraced: 0,
             denied: String::new(),
+            proofs_held: None,
+            told: ProofReport::default(),
             is_stopping: false,
         }
     }
@@ -137,8 +148,10 @@ impl Backups {
         }
         let look =
             self.looked.map_or(Duration::ZERO, |looked| LOOK_INTERVAL.saturating_sub(looked.elapsed()));
-        let start = self.next(now).filter(|_| self.running.is_none() && self.denied.is_empty());
-        let start = start.map(|(time, ..)| time.since(now).max(self.off()));
+        let start = [self.next(now).map(|(time, ..)| time), self.next_proof(now).map(|(time, ..)| time)];
+        let start = start.into_iter().flatten().min();
+        let start = start.filter(|_| self.running.is_none() && self.denied.is_empty());
+        let start = start.map(|time| time.since(now).max(self.off()));
         [ending, Some(look), start].into_iter().flatten().min()
     }
 
@@ -183,6 +196,21 @@ impl Backups {
         failed
     }
 
+    /// What was told of drills and checks last; nothing where there are none.
+    pub(super) fn told(&self) -> Option<&ProofReport> {
+        Some(&self.told).filter(|told| !told.is_empty())
+    }
+
+    /// The same, where it is another than before.
+    pub(super) fn news(&mut self, now: Timestamp) -> Option<&ProofReport> {
+        let report = news::report(&self.runs, now);
+        if report == self.told {
+            return None;
+        }
+        self.told = report;
+        Some(&self.told)
+    }
+
     /// Nothing new begins. What runs goes on where it has a unit of its own, and is stopped otherwise.
     pub(super) fn stop(&mut self, has_units: bool) {
         self.is_stopping = true;
@@ -211,7 +239,7 @@ impl Backups {
             return;
         }
         let Some((_, policy, only_changes)) = self.next(now).filter(|(time, ..)| *time <= now) else {
-            return;
+            return self.start_proof(around);
         };
         if !self.is_free(now) {
             return self.hold_off(BUSY_INTERVAL);
@@ -233,7 +261,7 @@ impl Backups {
         if let Attention::Watched { touched } = &mut entry.attention {
             *touched = None;
         }
-        self.start(around, policy, only_changes);
+        self.start(around, policy, Work::Save { only_changes });
     }
 
     /// Puts on record why a run that is due does not begin.
@@ -265,63 +293,60 @@ impl Backups {
         }
     }
 
-    fn start(&mut self, around: &Surroundings<'_>, policy: PolicyName, only_changes: bool) {
-        let more: &[&str] = if only_changes { &["--scheduled", "--if-changed"] } else { &["--scheduled"] };
-        let before = self.runs.policies.get(&policy).and_then(|history| history.last().cloned());
+    fn start(&mut self, around: &Surroundings<'_>, policy: PolicyName, work: Work) {
+        let before = work.trace(&self.runs, &policy);
         let settings = self.places.settings.clone();
-        match Running::start(around.launcher, around.limits, policy.clone(), more, settings, before) {
+        match Running::start(around.launcher, around.limits, policy.clone(), work.clone(), settings, before) {
             Ok(running) => {
-                tracing::debug!(%policy, only_changes, "backup started");
+                tracing::debug!(%policy, work = work.as_str(), "backup started");
                 self.running = Some(running);
             }
             Err(error) => {
-                self.record_failure(&policy, format!("its guard cannot be started: {error}"), around.now);
+                let detail = format!("its guard cannot be started: {error}");
+                self.record_failure(&policy, &work, detail, around.now);
                 self.plan(around.now);
             }
         }
     }
 
-    fn record_failure(&mut self, policy: &PolicyName, detail: String, now: Timestamp) {
+    fn record_failure(&mut self, policy: &PolicyName, work: &Work, detail: String, now: Timestamp) {
         let result = BackupResult::Failed;
         let end = RunEnd { time: now, result, snapshot: None, duration_ms: 0, detail };
-        self.record(|runs| {
-            runs.begin(policy, StartedBy::Schedule, now);
-            runs.finish(policy, now, end.clone());
-        });
+        self.record(|runs| work.record_failure(runs, policy, end.clone(), now));
     }
 
     /// Takes leave of a run that has ended. How it failed, if it did.
     fn end_running(&mut self, now: Timestamp) -> Option<(PolicyName, String)> {
         let running = self.running.take_if(|running| running.guarded.is_over())?;
-        let policy = running.policy.clone();
+        let (policy, work) = (running.policy.clone(), running.work.clone());
         if let Ok(runs) = self.ledger.read() {
             self.runs = runs;
         }
-        let last = |runs: &Runs| runs.policies.get(&policy).and_then(|history| history.last().cloned());
+        let last = |runs: &Runs| work.trace(runs, &policy);
         if last(&self.runs) == running.before {
             self.untraced += 1;
             let pause = BUSY_INTERVAL.saturating_mul(1 << self.untraced.min(6)).min(BUSY_MAX);
             match running.untraced() {
                 Untraced::Refused => self.hold_off(pause),
                 Untraced::Done => self.hold_off(BUSY_MAX),
-                Untraced::Failed(how) => self.record_failure(&policy, how, now),
+                Untraced::Failed(how) => self.record_failure(&policy, &work, how, now),
             }
         } else {
             self.untraced = 0;
             self.settle(Some(&running.cause()), now);
         }
         self.plan(now);
-        let end = last(&self.runs).and_then(|run| run.end);
-        let end = end.filter(|_| last(&self.runs) != running.before)?;
+        let end = last(&self.runs).filter(|trace| Some(trace) != running.before.as_ref())?.into_end()?;
+        let work = work.as_str();
         match end.result {
             BackupResult::Ok | BackupResult::Partial => {
                 let (result, took_ms) = (end.result.as_str(), end.duration_ms);
-                tracing::debug!(%policy, result, took_ms, "backup ended");
+                tracing::debug!(%policy, work, result, took_ms, "backup ended");
                 None
             }
             BackupResult::Failed | BackupResult::Stopped => {
-                tracing::warn!(%policy, reason = end.detail, "a backup failed; it is tried again");
-                Some((policy, end.detail))
+                tracing::warn!(%policy, work, reason = end.detail, "a backup failed; it is tried again");
+                Some((policy, format!("{work}: {}", end.detail)))
             }
         }
     }

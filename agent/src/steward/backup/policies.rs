@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
-use campanile_common::backup::{POLICY_BYTES_MAX, PolicyName, Schedule, When, policy_from_file};
+use campanile_common::backup::{POLICY_BYTES_MAX, Policy, PolicyName, Schedule, When, policy_from_file};
 use campanile_common::time::Timestamp;
 
 use super::plan::Attention;
@@ -20,6 +21,8 @@ pub(super) struct Entry {
     pub(super) stamp: Stamp,
     /// When it runs; why it cannot be used, otherwise.
     pub(super) schedule: Result<Schedule, String>,
+    /// How it is proven that restoring works; none where it cannot be used.
+    pub(super) proof: Option<Proof>,
     /// When it runs by the clock.
     pub(super) due: Option<Timestamp>,
     /// The runs from which that follows.
@@ -29,9 +32,26 @@ pub(super) struct Entry {
     pub(super) attention: Attention,
 }
 
+/// What a policy says of proofs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Proof {
+    /// When it is drilled.
+    pub(super) drill: Option<Schedule>,
+    /// Where its repository is.
+    pub(super) target: String,
+    /// Within which everything that is there is decrypted once.
+    pub(super) check_cycle: Duration,
+}
+
 impl Entry {
-    fn new(stamp: Stamp, schedule: Result<Schedule, String>) -> Self {
-        Self { stamp, schedule, due: None, planned: None, held: None, attention: Attention::Off }
+    fn new(stamp: Stamp, read: Result<Policy, String>) -> Self {
+        let proof = read.as_ref().ok().map(|policy| Proof {
+            drill: policy.drill.as_ref().map(|drill| drill.schedule),
+            target: policy.target.to_string(),
+            check_cycle: policy.check_cycle,
+        });
+        let schedule = read.map(|policy| policy.schedule);
+        Self { stamp, schedule, proof, due: None, planned: None, held: None, attention: Attention::Off }
     }
 
     pub(super) fn is_continuous(&self) -> bool {
@@ -56,13 +76,13 @@ pub(super) fn look(folder: &Path, entries: &mut BTreeMap<PolicyName, Entry>) -> 
     Ok(is_changed || !before.is_empty())
 }
 
-fn read(name: &PolicyName, path: &Path) -> Result<Schedule, String> {
+fn read(name: &PolicyName, path: &Path) -> Result<Policy, String> {
     let bytes = match file::read_secret(path, POLICY_BYTES_MAX as u64) {
         Ok(Some(bytes)) => bytes,
         Ok(None) => return Err("its file is gone".to_owned()),
         Err(error) => return Err(format!("its file cannot be read: {error}")),
     };
-    policy_from_file(name, &bytes).map(|policy| policy.schedule).map_err(|error| error.to_string())
+    policy_from_file(name, &bytes).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

@@ -1,15 +1,15 @@
-//! What runs for backups without an order: a run of a policy, and the process that notices changes. Each beneath a
+//! What runs for backups without an order: a save, a drill or a check of a policy, and the process that notices changes. Each beneath a
 //! guard, the run with the limits of an order's.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
-use campanile_common::authority::{BackupAction, ExecutionLimits};
+use campanile_common::authority::ExecutionLimits;
 use campanile_common::backup::PolicyName;
 use campanile_common::wire::v1::order::OutputStream;
 
-use crate::backup::runs::Run;
+use super::work::{Trace, Work};
 use crate::backup::watch::Noticed;
 use crate::os::file::Stamp;
 use crate::os::random;
@@ -31,9 +31,10 @@ const WATCHER_MEMORY_BYTES: u64 = 256 << 20;
 #[derive(Debug)]
 pub(in crate::steward) struct Running {
     pub(super) policy: PolicyName,
+    pub(super) work: Work,
     pub(in crate::steward) guarded: Guarded,
-    /// The policy's last run before it: with the same afterwards, this one left no record.
-    pub(super) before: Option<Run>,
+    /// The last of its kind before it: with the same afterwards, this one left no record.
+    pub(super) before: Option<Trace>,
     complaint: Vec<u8>,
 }
 
@@ -64,14 +65,13 @@ impl Running {
         launcher: &Launcher,
         most: &ExecutionLimits,
         policy: PolicyName,
-        more: &[&str],
+        work: Work,
         settings: Vec<String>,
-        before: Option<Run>,
+        before: Option<Trace>,
     ) -> io::Result<Self> {
-        let action = BackupAction::Run { policy: policy.clone() };
         let mut argv = vec![OWN_PROGRAM.to_owned()];
-        argv.extend(backup::arguments(&action, settings));
-        argv.extend(more.iter().map(|word| (*word).to_owned()));
+        argv.extend(backup::arguments(&work.action(&policy), settings));
+        argv.extend(work.flags().iter().map(|word| (*word).to_owned()));
         let has_units = launcher.systemd_run.is_some();
         let limits = GuardLimits { memory_bytes: most.memory_bytes, tasks: most.tasks };
         let spec = GuardSpec {
@@ -92,7 +92,7 @@ impl Running {
         };
         let name = format!("campanile-backup-{policy}-{:08x}.service", random::number() >> 32);
         let guarded = launcher.start(spec, Some((&name, &unit)))?;
-        Ok(Self { policy, guarded, before, complaint: Vec::new() })
+        Ok(Self { policy, work, guarded, before, complaint: Vec::new() })
     }
 
     /// Reads what it writes. What it did it records itself; of what it says only complaints are kept.

@@ -5,6 +5,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::backup::runs::StartedBy;
 use crate::os::file;
 
 fn at(text: &str) -> Timestamp {
@@ -126,4 +127,30 @@ fn a_policy_that_is_gone_is_forgotten_and_one_that_cannot_be_used_says_why() {
     std::fs::remove_file(node.folder.path().join("policies/etc.json")).unwrap();
     node.look(noon);
     assert!(node.backups.ledger.read().unwrap().policies.is_empty());
+}
+
+#[test]
+fn drills_and_checks_wait_for_a_first_snapshot_and_for_saves_that_are_due() {
+    let noon = at("2026-03-10T12:00:00Z");
+    let mut node = Node::new(noon);
+    let policy = json!({ "format": 1, "name": "etc", "policy": {
+        "paths": ["/etc"], "schedule": "@daily", "splay": "0s", "keep": { "last": 3 }, "target": "dir:/srv/b",
+        "drill": { "schedule": "@hourly" }, "check_cycle": "1d",
+    }});
+    file::replace(&node.folder.path().join("policies/etc.json"), policy.to_string().as_bytes()).unwrap();
+    node.look(noon);
+    assert_eq!(node.backups.next_proof(noon), None, "there is nothing to restore");
+    node.run(noon);
+    node.look(noon + Duration::from_secs(1));
+    let (time, name, work) = node.backups.next_proof(noon).unwrap();
+    assert_eq!((name, work.as_str()), (etc(), "check"));
+    assert!(time <= noon + Duration::from_secs(12 * 3600), "{time}");
+    let recorded = node.backups.ledger.read().unwrap();
+    let drill = recorded.drills[&etc()].next.unwrap();
+    assert!(drill > noon && drill <= noon + Duration::from_secs(3600 + 360), "{drill}");
+    assert_eq!(recorded.checks["dir:/srv/b"].next, Some(time));
+    // A policy without a drill has none planned.
+    node.policy("@daily");
+    node.look(noon + Duration::from_secs(60));
+    assert_eq!(node.backups.ledger.read().unwrap().drills.get(&etc()).and_then(|drills| drills.next), None);
 }

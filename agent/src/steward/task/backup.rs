@@ -11,6 +11,7 @@ use crate::settings::Settings;
 use crate::steward::backup::{Backups, Surroundings, Where};
 use crate::steward::execute::Port;
 use crate::steward::orders::local;
+use crate::steward::protocol::StewardEvent;
 
 /// Of backups, in the steward's state folder.
 const FOLDER: &str = "backup";
@@ -60,6 +61,12 @@ impl Task {
         if let Some((policy, reason)) = self.backups.tend(&around) {
             let target = format!("backup-policy:{policy}");
             self.orders.audit.note(now, local("backup.failed", &target, AuditOutcome::Failed, reason));
+        }
+        let Some(report) = self.backups.news(now) else { return };
+        let event = StewardEvent::Proof(Box::new(report.clone()));
+        let numbers: Vec<u64> = self.server.connections().keys().copied().collect();
+        for number in numbers {
+            self.tell(number, &event);
         }
     }
 }

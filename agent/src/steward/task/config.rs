@@ -30,6 +30,10 @@ impl Task {
         self.tell_news();
         let Some(number) = self.server.connections().keys().next_back().copied() else { return };
         self.tell(number, &StewardEvent::Config(Box::new(self.config.report().clone())));
+        if let Some(report) = self.backups.told() {
+            let event = StewardEvent::Proof(Box::new(report.clone()));
+            self.tell(number, &event);
+        }
         if let Some(nonce) = self.config.proof.asked() {
             self.tell(number, &StewardEvent::Reach(nonce));
         }

@@ -48,8 +48,10 @@ fn snapshot(number: u8, policy: Option<&str>, hours: u32) -> Record {
 fn judged(records: &[Record], policies: Option<&Policies>, hours: u32) -> Judged {
     let account = Account::replay(records);
     let standings = standings();
+    let proof = ProofReport::default();
     let known = Known {
         account: Some(&account),
+        proof: &proof,
         is_unusable: false,
         policies,
         standings: &standings,

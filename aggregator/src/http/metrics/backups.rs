@@ -1,10 +1,12 @@
 //! What the store knows of the nodes' backups.
 
-use campanile_common::api::{NodeBackup, PolicyBackup};
+use campanile_common::api::{CheckStanding, NodeBackup, PolicyBackup};
+use campanile_common::time::Timestamp;
 
 use super::exposition::{Exposition, Kind, Number, label};
 
 type Figure = dyn Fn(&NodeBackup) -> Option<f64>;
+type CheckFigure = dyn Fn(&CheckStanding) -> Option<f64>;
 
 fn node_labels(backup: &NodeBackup) -> String {
     let mut labels = String::new();
@@ -107,6 +109,7 @@ pub(super) fn write(out: &mut Exposition, backups: &[NodeBackup]) {
         per_node(out, backups, (name, help), value);
     }
     write_second(out, backups);
+    write_proofs(out, backups);
 }
 
 /// How nodes stand in the second place, where there is one.
@@ -136,6 +139,68 @@ fn write_second(out: &mut Exposition, backups: &[NodeBackup]) {
     ];
     for (name, help, value) in families {
         per_node(out, backups, (name, help), value);
+    }
+}
+
+/// What the nodes' drills and checks proved.
+#[expect(clippy::cast_precision_loss, reason = "Prometheus values are f64")]
+fn write_proofs(out: &mut Exposition, backups: &[NodeBackup]) {
+    let seconds = |at: Timestamp| at.as_millis() as f64 / 1000.0;
+    per_policy(
+        out,
+        backups,
+        (
+            "campanile_backup_drill_success_timestamp_seconds",
+            "When a drill of a policy last went well, in seconds since the epoch.",
+        ),
+        |policy, _| policy.drill.as_ref()?.succeeded.map(seconds),
+    );
+    per_policy(
+        out,
+        backups,
+        (
+            "campanile_backup_drill_duration_seconds",
+            "How long the last drill that went well took until everything was back and tried.",
+        ),
+        |policy, _| policy.drill.as_ref()?.restored_ms.map(|millis| millis as f64 / 1000.0),
+    );
+    per_policy(
+        out,
+        backups,
+        ("campanile_backup_drill_result", "How the last drill ended: ok, failed or stopped; always 1."),
+        |policy, labels| {
+            let result = policy.drill.as_ref()?.result?;
+            label(labels, "result", result.as_str());
+            Some(1.0)
+        },
+    );
+    let ratio = |check: &CheckStanding| Some(f64::from(check.read) / f64::from(check.shares.max(1)));
+    let families: [(&str, &str, &CheckFigure); 3] = [
+        (
+            "campanile_backup_checked_ratio",
+            "Share of a repository that its node decrypted within the cycle, 0 to 1, as the node told last.",
+            &ratio,
+        ),
+        (
+            "campanile_backup_checked_timestamp_seconds",
+            "Everything in a repository was decrypted by its node since then, in seconds since the epoch.",
+            &|check| check.complete_since.map(seconds),
+        ),
+        ("campanile_backup_check_findings", "Things wrong in a repository by its node's checks.", &|check| {
+            Some(check.findings as f64)
+        }),
+    ];
+    for (name, help, value) in families {
+        let Some(mut family) = out.family(name, Kind::Gauge, help) else { continue };
+        for backup in backups {
+            for check in &backup.checks {
+                let mut labels = node_labels(backup);
+                label(&mut labels, "target", &check.target);
+                if let Some(value) = value(check) {
+                    family.sample(&labels, Number(value));
+                }
+            }
+        }
     }
 }
 

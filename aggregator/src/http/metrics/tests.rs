@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use axum::http::Method;
 use campanile_common::api::{
-    BackupState, Node, NodeBackup, OrderState, PolicyBackup, SecondPlace, TargetState,
+    BackupResult, BackupState, CheckStanding, DrillStanding, Node, NodeBackup, OrderState, PolicyBackup,
+    SecondPlace, TargetState,
 };
 use campanile_common::sample::Sample;
 use campanile_common::time::Timestamp;
@@ -36,6 +37,13 @@ fn backup() -> NodeBackup {
         state: BackupState::Late,
         newest: Some(Timestamp::from_millis(1_500)),
         snapshots: 3,
+        drill: Some(DrillStanding {
+            last: Some(Timestamp::from_millis(2_000)),
+            result: Some(BackupResult::Failed),
+            detail: String::new(),
+            succeeded: Some(Timestamp::from_millis(1_000)),
+            restored_ms: Some(2_500),
+        }),
     };
     NodeBackup {
         node_id: fixture::id(1),
@@ -52,6 +60,16 @@ fn backup() -> NodeBackup {
         verified_bytes: 250,
         damaged: 1,
         held: 2,
+        checks: vec![CheckStanding {
+            target: "aggregator".to_owned(),
+            cycle_seconds: 86_400,
+            shares: 4,
+            read: 3,
+            complete_since: None,
+            findings: 2,
+            last: None,
+            detail: String::new(),
+        }],
         second: Some(SecondPlace { complete: None, missing: 3, damaged: 4, lost: 5 }),
     }
 }
@@ -67,6 +85,14 @@ fn backups_are_told_by_policy_and_by_node() {
     assert_eq!(value("newest_snapshot_timestamp_seconds", ",policy=\"etc\""), Some(1.5));
     assert_eq!(value("max_age_seconds", ",policy=\"etc\""), Some(129_600.0));
     assert_eq!(value("state", ",policy=\"etc\",state=\"late\""), Some(1.0));
+    let of_drill =
+        |name: &str, more: &str| value(&format!("drill_{name}"), &format!(",policy=\"etc\"{more}"));
+    assert_eq!(of_drill("success_timestamp_seconds", ""), Some(1.0));
+    assert_eq!(of_drill("duration_seconds", ""), Some(2.5));
+    assert_eq!(of_drill("result", ",result=\"failed\""), Some(1.0));
+    let of_check = |name: &str| value(name, ",target=\"aggregator\"");
+    assert_eq!((of_check("checked_ratio"), of_check("check_findings")), (Some(0.75), Some(2.0)));
+    assert_eq!(of_check("checked_timestamp_seconds"), None);
     assert_eq!((value("verified_ratio", ""), value("verified_timestamp_seconds", "")), (Some(0.25), None));
     let figures = ["snapshots", "stored_bytes", "trash_bytes", "quota_bytes", "damaged_objects", "holds"];
     let seconds = ["second_missing_objects", "second_damaged_objects", "second_lost_snapshots"];

@@ -148,6 +148,7 @@ fn each_mistake_is_named_by_its_key() {
         (json!({"read_limit": "20 MiB"}), "read_limit", "no rate"),
         (json!({"write_limit": "1 KiB/s"}), "write_limit", "at least 16 KiB/s"),
         (json!({"quota": "1 GiB"}), "quota", "only the aggregator"),
+        (json!({"check_cycle": "12h"}), "check_cycle", "from 1d"),
         (json!({"drill": {}}), "drill", "its schedule"),
         (json!({"drill": {"schedule": "@daily", "command": [""]}}), "drill", "its command"),
     ] {

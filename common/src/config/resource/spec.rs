@@ -330,6 +330,8 @@ pub struct Backup {
     pub identity: Option<String>,
     /// File on the node with the keys of machines that SFTP knows.
     pub known_hosts: Option<String>,
+    /// Within this time the node decrypts everything that is in the repository once; 30 days without it.
+    pub check_cycle: Option<String>,
 }
 
 /// Which snapshots of a policy are kept: all that any of these keeps.

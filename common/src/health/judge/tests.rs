@@ -150,6 +150,24 @@ fn each_rule_fires_at_its_limit() {
         ),
         (with(|v| v.backups.push(BackupTrouble::Held { holds: 1 })), "backup", "hold", Severity::Critical),
         (with(|v| v.backups.push(BackupTrouble::Unusable)), "backup", "store", Severity::Critical),
+        (
+            with(|v| v.backups.push(BackupTrouble::DrillFailed { policy: "etc".to_owned() })),
+            "backup",
+            "drill etc",
+            Severity::Critical,
+        ),
+        (
+            with(|v| v.backups.push(BackupTrouble::CheckFailed { findings: 2 })),
+            "backup",
+            "check",
+            Severity::Critical,
+        ),
+        (
+            with(|v| v.backups.push(BackupTrouble::Unchecked { age_seconds: 3.0, max_age_seconds: 2.0 })),
+            "backup",
+            "check",
+            Severity::Warning,
+        ),
     ] {
         let verdict = Bench::new().hold(700, &vitals);
         let seen: Vec<_> = verdict

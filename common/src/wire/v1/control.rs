@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::config::ConfigReport;
+use super::proof::ProofReport;
 use super::{MessageError, check_version, to_frame};
 use crate::authority::{SignedAuthority, SignedCatalogue};
 use crate::id::{Digest, InstanceId};
@@ -120,6 +121,8 @@ pub enum Control {
         /// Milliseconds to wait before dialling again.
         return_after_ms: u32,
     },
+    /// Agent: how the node proved that its backups restore.
+    Proof(Box<ProofReport>),
 }
 
 impl Control {
@@ -139,6 +142,7 @@ impl Control {
             Self::Checkpoint(checkpoint) => to_frame(21, codec::encode("Checkpoint", checkpoint)),
             Self::Catalogue(signed) => to_frame(23, codec::encode("Catalogue", signed)),
             Self::Config(report) => to_frame(24, codec::encode("ConfigReport", report)),
+            Self::Proof(report) => to_frame(25, codec::encode("ProofReport", report)),
             Self::Goodbye { reason, return_after_ms } => {
                 to_frame(22, codec::encode("Goodbye", &(reason, return_after_ms)))
             }
@@ -162,6 +166,7 @@ impl Control {
             21 => codec::decode("Checkpoint", body).map(Self::Checkpoint),
             23 => codec::decode("Catalogue", body).map(Self::Catalogue),
             24 => codec::decode("ConfigReport", body).map(Self::Config),
+            25 => codec::decode("ProofReport", body).map(Self::Proof),
             22 => codec::decode("Goodbye", body)
                 .map(|(reason, return_after_ms)| Self::Goodbye { reason, return_after_ms }),
             kind => return Err(MessageError::Kind { kind, stream: STREAM }),

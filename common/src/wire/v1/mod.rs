@@ -4,6 +4,7 @@ pub mod config;
 pub mod control;
 pub mod enroll;
 pub mod order;
+pub mod proof;
 pub mod request;
 pub mod sample;
 pub mod store;

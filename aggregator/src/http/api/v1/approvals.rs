@@ -33,6 +33,7 @@ pub(super) async fn list(
     let mut proposals = with_sight!(visible, |sees| shared.services.orders.proposals(sees).await?);
     proposals.extend(shared.services.authorities.proposals().await?);
     proposals.extend(shared.services.catalogues.proposals().await?);
+    proposals.extend(shared.services.backups.floor_proposal(&shared.services.authorities.current()));
     if caller.actor.may(Permission::Read, None) {
         // A generation is of the whole fleet.
         proposals.extend(shared.services.config.proposals());
@@ -98,6 +99,7 @@ pub(super) async fn sign(
 async fn of_the_fleet(shared: &Shared, id: &str) -> Outcome<Option<Proposal>> {
     let mut proposals = shared.services.authorities.proposals().await?;
     proposals.extend(shared.services.catalogues.proposals().await?);
+    proposals.extend(shared.services.backups.floor_proposal(&shared.services.authorities.current()));
     Ok(proposals.into_iter().find(|proposal| proposal.id == id))
 }
 
@@ -142,6 +144,10 @@ async fn sign_for_the_fleet(
     caller.require(shared, Permission::Command, "approval.sign", &proposal.id).await?;
     let signature = read_signature(signature)?;
     let (id, actor) = (proposal.id.clone(), caller.actor.id.clone());
+    if proposal.kind == ProposalKind::Floor {
+        let submitted = super::floor::sign(shared, &actor, &id, signature).await?;
+        return submitted.map_err(Failure::from);
+    }
     let submitted = match proposal.kind {
         ProposalKind::Authority => {
             let authorities = shared.services.authorities.clone();
@@ -151,7 +157,7 @@ async fn sign_for_the_fleet(
             let catalogues = shared.services.catalogues.clone();
             shared.to_end(async move { catalogues.add_signature(&actor, &id, signature).await }).await?
         }
-        ProposalKind::Order | ProposalKind::Generation => return Err(Failure::broken()),
+        ProposalKind::Order | ProposalKind::Generation | ProposalKind::Floor => return Err(Failure::broken()),
     };
     if matches!(submitted, Err(SubmitError::Signatures(_))) {
         shared.services.access.audit_denial(&caller.actor.id, "approval.sign", &proposal.id).await;

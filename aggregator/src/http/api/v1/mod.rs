@@ -10,6 +10,7 @@ mod catalogue;
 mod config;
 mod connections;
 pub(in crate::http) mod events;
+mod floor;
 mod freeze;
 mod health;
 mod journal;
@@ -64,8 +65,10 @@ pub(in crate::http) fn routes() -> OpenApiRouter<Arc<Shared>> {
         .routes(routes!(config::nodes))
         .routes(routes!(config::node))
         .routes(routes!(backups::list))
+        .routes(routes!(floor::show, floor::submit, floor::withdraw))
         .routes(routes!(backups::show))
         .routes(routes!(backups::snapshots))
+        .routes(routes!(backups::keys))
         .routes(routes!(backups::undelete))
         .routes(routes!(backups::settle))
         .routes(routes!(orders::list, orders::submit))
