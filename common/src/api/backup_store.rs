@@ -129,6 +129,21 @@ pub struct StoredSnapshot {
     pub deleted_until: Option<Timestamp>,
 }
 
+/// A key file of a node's repository: a way in for whoever has an identity that it is for. Nothing in it is in clear.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct StoredKey {
+    /// Its name: the SHA-256 of its bytes.
+    pub key: Digest,
+    /// When it was received.
+    pub received: Timestamp,
+    /// How many bytes it has.
+    pub size: u64,
+    /// Its bytes, JSON as restic writes it, in standard base64; none where they cannot be read, or are more than 64 KiB.
+    pub content: Option<String>,
+}
+
 /// Something that waits for a person.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

@@ -52,6 +52,16 @@ impl Desk {
         token(&self.site, &self.by, role, selector).await
     }
 
+    /// A key file of node 1.
+    async fn key(&self, bytes: &[u8]) -> Digest {
+        let object = StoredObject::new(StoredKind::Key, sha256(&[bytes]));
+        let size = u64::try_from(bytes.len()).unwrap();
+        let opened = self.site.services.backups.begin(fixture::id(1), object, size, None).await.unwrap();
+        let Opened::Intake(intake) = opened else { panic!("it is there already") };
+        intake.push(bytes).await.unwrap().finish().await.unwrap();
+        object.id
+    }
+
     /// A snapshot of node 1 that needs a pack of its own.
     async fn snapshot(&self, number: u8, policy: Option<&str>) -> Digest {
         let (store, node) = (&self.site.services.backups, fixture::id(1));
@@ -110,6 +120,34 @@ async fn snapshots_come_in_pages_and_tell_which_policy_made_them() {
     assert_eq!(all.len(), 3);
     assert!(all.iter().all(|item| item["policy"] == "etc" && item["deletedUntil"].is_null()), "{all:?}");
     assert_eq!(desk.get("/api/v1/backups/web-2/snapshots?deleted=true").await["items"], json!([]));
+}
+
+#[tokio::test]
+async fn key_files_come_as_they_are_to_those_who_may_order_and_to_no_viewer() {
+    let desk = Desk::open().await;
+    let path = "/api/v1/backups/web-1/keys";
+    let none = desk.site.answer(request("GET", path, &desk.admin, None)).await;
+    assert_eq!(problem(none).await.code, "backup_none");
+    let long = vec![b'x'; 70_000];
+    let (first, second) = (desk.key(b"{\"one\":1}").await, desk.key(&long).await);
+    let all = desk.get(path).await;
+    let item = |id: Digest| {
+        let items = all["items"].as_array().unwrap();
+        items.iter().find(|item| item["key"] == json!(id)).unwrap().clone()
+    };
+    assert_eq!(item(first)["content"], json!(data_encoding::BASE64.encode(b"{\"one\":1}")));
+    assert_eq!((&item(second)["content"], &item(second)["size"]), (&Value::Null, &json!(70_000)));
+    let page = desk.get(&format!("{path}?limit=1")).await;
+    let next = page["nextCursor"].as_str().unwrap();
+    let last = desk.get(&format!("{path}?limit=1&cursor={next}")).await;
+    assert_ne!(page["items"][0]["key"], last["items"][0]["key"]);
+    assert!(last["nextCursor"].is_null());
+    for (role, status) in [(AccessRole::Viewer, 403), (AccessRole::Operator, 200), (AccessRole::Backup, 200)]
+    {
+        let by = desk.token(role, "").await;
+        let response = desk.site.answer(request("GET", path, &by, None)).await;
+        assert_eq!(response.status().as_u16(), status, "{role:?}");
+    }
 }
 
 #[tokio::test]

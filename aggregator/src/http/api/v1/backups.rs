@@ -5,19 +5,24 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Path, State};
 use campanile_common::api::{
-    HoldSettlement, NodeBackup, NodeBackupDetail, Page, Problem, SettleHold, StoredSnapshot, UndeleteBackup,
+    HoldSettlement, NodeBackup, NodeBackupDetail, Page, Problem, SettleHold, StoredKey, StoredSnapshot,
+    UndeleteBackup,
 };
 use campanile_common::id::NodeId;
+use campanile_common::time::Timestamp;
 use serde::Deserialize;
 
 use crate::access::Permission;
 use crate::backup::Settlement;
 use crate::http::auth::Caller;
 use crate::http::failure::{Failure, Outcome};
-use crate::http::paging::{self, Place};
+use crate::http::paging::{self, PageParams, Place};
 use crate::http::request::{Body, NoParams, Params, Segment};
 use crate::http::{App, Shared};
 use crate::node::NodeView;
+
+/// Key files of one page: each has up to 64 KiB.
+const KEYS_MAX: usize = 100;
 
 /// Which nodes, and which page of them.
 #[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
@@ -99,11 +104,38 @@ pub(super) async fn snapshots(
     let view = caller.node(&shared, &id_or_name, Permission::Read, "backup.snapshots").await?;
     let found = shared.services.backups.snapshots(view.node.node_id, params.deleted);
     let place = |snapshot: &StoredSnapshot| {
-        // Newest first: the further back, the greater the name.
-        let name = format!("{:020}", u64::MAX - snapshot.received.as_millis());
-        Place::new(name, snapshot.snapshot.to_string())
+        Place::new(newest_first(snapshot.received), snapshot.snapshot.to_string())
     };
     Ok(Json(paging::page(found, place, paging::limit(params.limit)?, params.cursor.as_deref())?))
+}
+
+/// The key files of a node's repository, newest first: who has the identity that one is for opens the repository with it.
+/// 404 `backup_none` where the node stored nothing.
+#[utoipa::path(
+    get, path = "/api/v1/backups/{idOrName}/keys", tag = "backups",
+    params(("idOrName" = String, Path), PageParams),
+    responses((status = 200, body = Page<StoredKey>), (status = "4XX", body = Problem))
+)]
+pub(super) async fn keys(
+    State(shared): App,
+    caller: Caller,
+    Segment(id_or_name): Segment,
+    Params(params): Params<PageParams>,
+) -> Outcome<Json<Page<StoredKey>>> {
+    let view = caller.node(&shared, &id_or_name, Permission::Observe, "backup.keys").await?;
+    let node = usable(&shared, &view)?;
+    let limit = paging::limit(params.limit)?.min(KEYS_MAX);
+    let place = |key: &StoredKey| Place::new(newest_first(key.received), key.key.to_string());
+    let found = shared.services.backups.keys(node);
+    let mut page = paging::page(found, place, limit, params.cursor.as_deref())?;
+    let read = shared.services.backups.read_keys(node, page.items).await;
+    page.items = read.map_err(|failure| Failure::of_store(failure, "backup_none"))?;
+    Ok(Json(page))
+}
+
+/// What sorts by time, newest first: the further back, the greater the name.
+fn newest_first(received: Timestamp) -> String {
+    format!("{:020}", u64::MAX - received.as_millis())
 }
 
 /// Brings back a snapshot that was let go, with all that it needs, or everything. 404 `backup_none` where there is no

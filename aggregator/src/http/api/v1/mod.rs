@@ -66,6 +66,7 @@ pub(in crate::http) fn routes() -> OpenApiRouter<Arc<Shared>> {
         .routes(routes!(backups::list))
         .routes(routes!(backups::show))
         .routes(routes!(backups::snapshots))
+        .routes(routes!(backups::keys))
         .routes(routes!(backups::undelete))
         .routes(routes!(backups::settle))
         .routes(routes!(orders::list, orders::submit))
