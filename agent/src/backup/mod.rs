@@ -9,9 +9,11 @@
 
 mod check;
 mod drill;
+mod dump;
 mod entries;
 mod error;
 mod escrow;
+mod foreign;
 mod hook;
 mod job;
 mod keep;
@@ -32,8 +34,10 @@ pub mod task;
 mod text;
 pub mod watch;
 
+pub use dump::Dumped;
+pub use foreign::Foreign;
 pub use place::{Of, Place};
 pub use record::{Manner, RUN_LOCK_FILE};
 pub use restore::Wanted;
 pub use runs_text::table;
-pub use target::Connect;
+pub use target::{Connect, ConnectTo};

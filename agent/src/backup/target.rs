@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use campanile_backup::backend::{Backend, BackendError, Directory};
 use campanile_common::backup;
+use campanile_common::id::NodeId;
 
 /// A place for repositories.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +21,9 @@ pub(super) enum Target {
 
 /// Reaches this node's repository in the aggregator's store.
 pub type Connect = dyn Fn() -> Result<Arc<dyn Backend>, BackendError> + Send + Sync;
+
+/// Reaches another node's repository there, to read from.
+pub type ConnectTo = dyn Fn(NodeId) -> Result<Arc<dyn Backend>, BackendError> + Send + Sync;
 
 /// A place that cannot be used.
 #[derive(Debug, thiserror::Error)]

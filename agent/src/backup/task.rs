@@ -7,7 +7,9 @@ use std::sync::atomic::AtomicBool;
 use campanile_backup::check::Share;
 use campanile_common::api::{BackupFigures, BackupLine, BackupResult, BackupVerb};
 
+use super::dump::Dumped;
 use super::error::BackupError;
+use super::foreign::Foreign;
 use super::output::Output;
 use super::place::{Done, Of, Place, Program};
 use super::record::Manner;
@@ -27,6 +29,10 @@ pub enum Work {
     Diff(Of, String, String),
     /// Restore files.
     Restore(Of, Wanted),
+    /// Restore files that another node saved.
+    RestoreFrom(Foreign, Wanted),
+    /// Print a file, encrypted.
+    Dump(Of, Dumped),
     /// Verify a repository.
     Check(Of, Share),
     /// Restore a policy's newest snapshot on trial.
@@ -42,7 +48,8 @@ impl Work {
             Self::List(_) => BackupVerb::List,
             Self::Files(..) => BackupVerb::Files,
             Self::Diff(..) => BackupVerb::Diff,
-            Self::Restore(..) => BackupVerb::Restore,
+            Self::Restore(..) | Self::RestoreFrom(..) => BackupVerb::Restore,
+            Self::Dump(..) => BackupVerb::Dump,
             Self::Check(..) => BackupVerb::Check,
             Self::Drill(_) => BackupVerb::Drill,
             Self::Key(_) => BackupVerb::Key,
@@ -52,10 +59,12 @@ impl Work {
     fn policy(&self) -> Option<&str> {
         match self {
             Self::Run(policy, _) | Self::Drill(policy) => Some(policy),
+            Self::RestoreFrom(from, _) => Some(from.policy.as_str()),
             Self::List(of)
             | Self::Files(of, ..)
             | Self::Diff(of, ..)
             | Self::Restore(of, _)
+            | Self::Dump(of, _)
             | Self::Check(of, _)
             | Self::Key(of) => of.policy.as_deref(),
         }
@@ -63,13 +72,13 @@ impl Work {
 
     /// Whether it ends by itself when it is to stop. Others change nothing, and the signal ends them.
     const fn is_cleaned_up(&self) -> bool {
-        matches!(self, Self::Run(..) | Self::Restore(..) | Self::Drill(_))
+        matches!(self, Self::Run(..) | Self::Restore(..) | Self::RestoreFrom(..) | Self::Drill(_))
     }
 }
 
 /// Does it and prints lines; the exit code.
 pub fn run(work: &Work, place: Place) -> u8 {
-    let output = Output::standard();
+    let output = if matches!(work, Work::Dump(..)) { Output::beside() } else { Output::standard() };
     let stop = if work.is_cleaned_up() { termination::flag() } else { Ok(Arc::new(AtomicBool::new(false))) };
     let program = match stop {
         Ok(stop) => Program::new(place, output, stop),
@@ -84,6 +93,8 @@ pub fn run(work: &Work, place: Place) -> u8 {
         Work::Files(of, snapshot, path) => program.files(of, snapshot, path.as_deref()),
         Work::Diff(of, before, after) => program.diff(of, before, after),
         Work::Restore(of, wanted) => program.restore(of, wanted),
+        Work::RestoreFrom(from, wanted) => program.restore_from(from, wanted),
+        Work::Dump(of, dumped) => program.dump(of, dumped),
         Work::Check(of, share) => program.check(of, *share),
         Work::Drill(policy) => program.drill(policy),
         Work::Key(of) => program.key(of),

@@ -70,7 +70,7 @@ impl Running {
     ) -> io::Result<Self> {
         let action = BackupAction::Run { policy: policy.clone() };
         let mut argv = vec![OWN_PROGRAM.to_owned()];
-        argv.extend(backup::arguments(&action, settings));
+        argv.extend(backup::arguments(&action, 0, settings));
         argv.extend(more.iter().map(|word| (*word).to_owned()));
         let has_units = launcher.systemd_run.is_some();
         let limits = GuardLimits { memory_bytes: most.memory_bytes, tasks: most.tasks };
