@@ -11,6 +11,7 @@ import backup
 import config
 import machine
 import orders
+import rebuild
 from figures import Figure, median, percentile, spread
 from fleet import Fleet, rounds, settle
 
@@ -250,6 +251,7 @@ PARTS = {
     "config-peers": (config.peers, ("config.push_ansible", "config.push_salt")),
     "config-files": (config.files, ("config.files", "config.files_same")),
     "backup": (backup.backup, tuple(backup.figures_of("own"))),
+    "rebuild": (rebuild.rebuild, ("backup.rebuild.time",)),
     "backup-peer": (backup.peer, tuple(backup.figures_of("restic"))),
     "orders-1000": (orders.swarm_orders, ("order.swarm_cpu", "order.swarm_time")),
     "swarm-1000": (lambda options: swarm(options, 1000), ("swarm.1000.memory", "swarm.1000.cpu")),

@@ -3,7 +3,7 @@
 //! The key of that node's repository comes with the order, sealed to this node's sealing key: it is opened in memory and
 //! is gone with this program. The store gives that node's objects out only while the order is at work.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use campanile_backup::backend::{Backend, BackendError, Object, ObjectKind};
@@ -69,7 +69,7 @@ impl Program {
             Some(to) => {
                 folder::make_empty(to).map_err(|source| BackupError::Folder { path: to.clone(), source })?;
             }
-            None => request.excludes.extend(self.place.own.iter().map(|path| literal(path))),
+            None => request.excludes.extend(self.place.own.iter().map(|path| literal(path.as_path()))),
         }
         let outcome = self.restore_into(&repository, &snapshot, &request, &Pace::new(self, None))?;
         let is_fine = !from.is_tried || self.is_found_right(policy, id, wanted.to.as_deref())?;
@@ -136,6 +136,6 @@ fn enter(backend: &Arc<dyn Backend>, way: &WayIn) -> Result<Repository, BackupEr
 }
 
 /// A pattern that matches this path and no other: what stands for more in one matches one byte at most.
-fn literal(path: &PathBuf) -> String {
+fn literal(path: &Path) -> String {
     path.to_string_lossy().replace('*', "?")
 }
