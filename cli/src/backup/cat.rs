@@ -7,7 +7,7 @@ use std::str;
 
 use age::x25519::Identity;
 use anyhow::{anyhow, bail};
-use campanile_common::api::{Node, Order, OrderTarget, OutputPiece, TargetState};
+use campanile_common::api::{Node, Order, TargetState};
 use campanile_common::authority::{Action, BackupAction, sha256};
 use clap::Args;
 use zeroize::Zeroizing;
@@ -18,7 +18,7 @@ use super::report::{self, Said};
 use crate::client::{Client, segment};
 use crate::context::Context;
 use crate::exit::{Exit, UsageError};
-use crate::order::follow::{self, Sink};
+use crate::order::follow::{self, Quiet};
 use crate::order::options::Options;
 use crate::order::submit::{self, Begun};
 use crate::order::summary;
@@ -49,19 +49,6 @@ pub struct Cat {
     which: WhichPolicy,
     #[command(flatten)]
     options: Options,
-}
-
-/// Output is fetched once the order is over.
-struct Quiet;
-
-impl Sink for Quiet {
-    fn piece(&mut self, _: &mut Context<'_>, _: &OutputPiece) -> anyhow::Result<()> {
-        Ok(())
-    }
-
-    fn end(&mut self, _: &mut Context<'_>, _: &OrderTarget) -> anyhow::Result<()> {
-        Ok(())
-    }
 }
 
 /// Prints the file.

@@ -24,7 +24,7 @@ use clap::Subcommand;
 
 pub(crate) use self::build::{Body, Head};
 pub(crate) use self::content::Parts;
-pub(crate) use self::remote::{head as read_head, head_name, nodes as node_configs, signed as read_signed};
+pub(crate) use self::remote::{head as read_head, nodes as node_configs, signed as read_signed};
 pub(crate) use self::review::Review;
 pub(crate) use self::view::named;
 use crate::context::Context;

@@ -1,7 +1,7 @@
 //! `node rebuild`: a fresh machine takes the place of a node that is lost, with its labels and what it saved.
 //!
-//! The fresh machine was enrolled as a node of its own: identities are never used again. The configuration in force
-//! reaches it by itself, by its labels. Each policy is an order in place (tier 3), one after the other, up to the first
+//! The fresh machine was enrolled as a node of its own: identities are never used again. It is ordered to go to the
+//! configuration in force, with the labels that it has then. Each policy is an order in place (tier 3), one after the other, up to the first
 //! that does not end well; run again, it goes on where it was, since what is right already stays.
 
 mod plan;
@@ -9,9 +9,10 @@ mod plan;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use campanile_common::api::{BackupResult, Node, TargetState};
-use campanile_common::authority::{Authority, BackupAction, RestorePlace};
+use campanile_common::api::{BackupResult, Node, NodeConfig, TargetState};
+use campanile_common::authority::{Action, Authority, BackupAction, ConfigMode, RestorePlace};
 use campanile_common::backup::PolicyName;
+use campanile_common::id::Digest;
 use campanile_common::unit::ByteCount;
 use clap::Args;
 use serde::Serialize;
@@ -29,7 +30,9 @@ use crate::client::Client;
 use crate::config::{node_configs, read_head};
 use crate::context::Context;
 use crate::exit::{Exit, UsageError};
+use crate::order::follow::{self, Quiet};
 use crate::order::options::Options;
+use crate::order::submit::{self, Begun};
 use crate::order::summary;
 use crate::os::process;
 use crate::render::{self, Cell, Column, Tone, column};
@@ -38,8 +41,10 @@ use crate::{authority, confirm, duration, profile};
 
 /// How soon a node should be what it was: what is said beside the time it took.
 const SOON_ENOUGH: Duration = Duration::from_secs(15 * 60);
-/// How long a node is waited for that follows the configuration for the first time.
-const CONFIG_WAIT: Duration = Duration::from_secs(60);
+/// How long a node is waited for that was started just now.
+const SETTLE_WAIT: Duration = Duration::from_secs(60);
+/// How long a change of its network or its agent may stay unconfirmed, as `config apply` has it.
+const CONFIRM_WITHIN_S: u32 = 60;
 /// How often it is looked for.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -52,8 +57,8 @@ const LOOK: Duration = Duration::from_millis(500);
   campanile node rebuild db-01 --as db-07 --identity recovery/escrow.key --policy etc --policy data --retire
 
 First enroll the fresh machine under a name of its own (`campanile token create`, `campanile-agent enroll`), with a node
-policy that allows classes `backup` and `config` and tier 3. It then gets the labels of the old node, and by them the
-configuration; what the configuration gives the old node by its name is said before anything is done. Each policy is
+policy that allows classes `backup` and `config` and tier 3. It then gets the labels of the old node, and goes to the
+configuration in force with them; what the configuration gives the old node by its name is said before anything is done. Each policy is
 restored in place by an order of tier 3, one after the other, up to the first that does not end well, and the command by
 which its drills are judged looks at it. What makes the machine itself (its agent's state and settings) is left as it is.
 Run again, it goes on where it was. `campanile key unlock` before it saves typing the passphrase for each order.
@@ -153,7 +158,7 @@ pub(super) fn run(context: &mut Context<'_>, arguments: &Rebuild) -> anyhow::Res
     let work = Work { authority: authority::load(context.environment)?, client };
     let client = &work.client;
     let (old, new) = (find(client, &arguments.old)?, find(client, &arguments.new)?);
-    let plan = planned(client, &work.authority, (&old, &new), &arguments.policies)?;
+    let (plan, head) = planned(client, &work.authority, (&old, &new), &arguments.policies)?;
     show(context, &plan, arguments)?;
     if arguments.dry_run {
         context.hint("nothing was changed")?;
@@ -173,10 +178,14 @@ pub(super) fn run(context: &mut Context<'_>, arguments: &Rebuild) -> anyhow::Res
     }
     settle(context, client, &new)?;
     let sealed = ways.seal(context, client, &work.authority, &new, arguments.accept_new_keys)?;
+    let options = options(arguments, &old, &new);
+    let mut exit = configure(context, &work, head, &new, &options)?;
+    if exit != Exit::Fine {
+        return Ok(exit);
+    }
     // It was asked once for all.
     let sure = Global { yes: true, ..context.global.clone() };
     let mut rows = Vec::new();
-    let mut exit = Exit::Fine;
     for policy in &plan.policies {
         let action = BackupAction::RestoreFrom {
             source: old.node_id,
@@ -187,7 +196,7 @@ pub(super) fn run(context: &mut Context<'_>, arguments: &Rebuild) -> anyhow::Res
             sealed: sealed.clone(),
             is_tried: true,
         };
-        let job = Job { action, nodes: vec![new.clone()], options: options(arguments, &old, &new) };
+        let job = Job { action, nodes: vec![new.clone()], options: options.clone() };
         let started = Instant::now();
         let mut context = Context {
             global: &sure,
@@ -221,14 +230,14 @@ fn planned(
     authority: &Authority,
     (old, new): (&Node, &Node),
     policies: &[PolicyName],
-) -> anyhow::Result<Plan> {
+) -> anyhow::Result<(Plan, Option<Digest>)> {
     let id = old.node_id.to_string();
     let backup = fetch::detail(client, &id)?;
     let snapshots = fetch::snapshots(client, &id, false)?;
     let head = read_head(client, authority, true)?;
     let generation = head.as_ref().map(|head| &head.generation);
     let known = Known { old, new, backup: &backup, snapshots: &snapshots, generation, policies };
-    Ok(plan::plan(&known)?)
+    Ok((plan::plan(&known)?, head.as_ref().map(|head| head.digest)))
 }
 
 /// Says what will be done; as the result itself, when nothing else is.
@@ -266,38 +275,58 @@ fn options(arguments: &Rebuild, old: &Node, new: &Node) -> Options {
     }
 }
 
-/// Waits until the fresh node has told its sealing key and follows the configuration, where there is one: its policies
-/// have the commands that look at what is restored. One that does not is gone on with, and said.
+/// Waits until the fresh node has told its sealing key and is not busy with the configuration: what lacks then is said by
+/// whoever needs it.
 fn settle(context: &mut Context<'_>, client: &Client, new: &Node) -> anyhow::Result<()> {
     let (began, mut is_told) = (Instant::now(), false);
-    let head = crate::config::head_name(client)?;
     loop {
         let known = node_configs(client, None)?.into_iter().find(|known| known.node == new.node_id);
-        let current = known.as_ref().and_then(|known| known.current.clone());
-        let is_there =
-            known.as_ref().is_some_and(|known| known.sealing_key.is_some() && !is_busy(&known.phase));
-        if is_there && (head.is_none() || current == head) {
-            return Ok(());
-        }
-        if began.elapsed() > CONFIG_WAIT {
-            let why = known.map(|known| if known.denied.is_empty() { known.detail } else { known.denied });
-            let why = why.filter(|why| !why.is_empty()).map(|why| format!(": {why}")).unwrap_or_default();
-            context.hint(&summary::plain(&format!(
-                "{} does not follow the configuration in force{why}; see `campanile config status {0}`",
-                new.name
-            )))?;
+        let is_busy = |known: &NodeConfig| matches!(known.phase.as_str(), "applying" | "confirming");
+        let is_ready = known.is_some_and(|known| known.sealing_key.is_some() && !is_busy(&known));
+        if is_ready || began.elapsed() > SETTLE_WAIT {
             return Ok(());
         }
         if !is_told {
             is_told = true;
-            context.hint(&format!("waiting until {} follows the configuration in force", new.name))?;
+            context.hint(&format!("waiting for the steward of {}", new.name))?;
         }
         process::pause(LOOK);
     }
 }
 
-fn is_busy(phase: &str) -> bool {
-    matches!(phase, "applying" | "confirming")
+/// Has the fresh node go to the configuration in force: a node follows by itself once, and its labels have changed since.
+fn configure(
+    context: &mut Context<'_>,
+    work: &Work,
+    head: Option<Digest>,
+    new: &Node,
+    options: &Options,
+) -> anyhow::Result<Exit> {
+    let Some(generation) = head else { return Ok(Exit::Fine) };
+    let mode = ConfigMode::Apply { is_confirmed: false, confirm_within_s: CONFIRM_WITHIN_S };
+    let action = Action::Config { generation, mode };
+    let (client, nodes) = (&work.client, std::slice::from_ref(new));
+    let ordered = (action.tier_min(), action);
+    match submit::begin(context, client, &work.authority, ordered, nodes, options)? {
+        Begun::Over(exit) => Ok(exit),
+        Begun::Running(order, stop) => {
+            let Some(ended) = follow::watch(context, client, &order, &stop, &mut Quiet)? else {
+                return follow::interrupt(context, client, order.order_id);
+            };
+            let exit = summary::exit(&ended);
+            if exit != Exit::Fine {
+                for line in summary::problems(&ended.targets) {
+                    context.hint(&line)?;
+                }
+                context.hint(&format!(
+                    "{} did not go to the configuration in force, and nothing was restored; see `campanile config status {0}` \
+                     and `campanile order output {1} {0}`",
+                    new.name, order.order_id
+                ))?;
+            }
+            Ok(exit)
+        }
+    }
 }
 
 fn tell(context: &mut Context<'_>, rebuilt: &Rebuilt<'_>, exit: Exit) -> anyhow::Result<()> {

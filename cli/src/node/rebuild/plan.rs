@@ -156,6 +156,13 @@ fn config_notes(generation: &Generation, known: &Known<'_>, after: &Labels, note
             ));
         }
     }
+    let has_fixed = |layers: Vec<u16>| generation.layers_of(new.node_id, &new.name, after) != layers;
+    if has_fixed(generation.select_layers(&now)) {
+        notes.push(format!(
+            "{} was known when generation {} was made, which lists what it gets: apply the bundle once its labels are changed",
+            new.name, generation.number
+        ));
+    }
     for (name, secret) in &generation.secrets {
         if secret.sealed.contains_key(&old.node_id) && !secret.sealed.contains_key(&new.node_id) {
             notes.push(format!("secret {name} is not sealed to {}: campanile secret sync {name}", new.name));
@@ -167,7 +174,7 @@ fn config_notes(generation: &Generation, known: &Known<'_>, after: &Labels, note
 mod tests {
     use super::*;
     use campanile_common::api::{BackupState, NodeBackup, PolicyBackup};
-    use campanile_common::config::{LayerPart, Purpose};
+    use campanile_common::config::{LayerPart, Member, Purpose};
     use campanile_common::id::{Digest, FleetId};
     use campanile_common::time::Timestamp;
 
@@ -301,6 +308,20 @@ mod tests {
         assert_eq!(case.plan(&[]), Err(Refused::Retired("node-2".to_owned())));
         case.new = case.old.clone();
         assert_eq!(case.plan(&[]), Err(Refused::Same("node-1".to_owned())));
+    }
+
+    #[test]
+    fn a_node_that_the_configuration_lists_already_gets_its_new_groups_by_an_apply_of_the_bundle_alone() {
+        let mut case = Case::new();
+        let mut made = generation(&[(LayerKind::Group, "db", Some("role=db"))]);
+        let labels: Labels = case.new.labels.clone();
+        let member = Member { name: "node-2".to_owned(), labels, layers: Vec::new() };
+        made.members.insert(case.new.node_id, member);
+        case.generation = Some(made.clone());
+        assert!(case.plan(&[]).unwrap().notes.join("").contains("lists what it gets"));
+        made.members.clear();
+        case.generation = Some(made);
+        assert_eq!(case.plan(&[]).unwrap().notes, Vec::<String>::new());
     }
 
     #[test]
