@@ -179,14 +179,11 @@ pub(super) fn run(context: &mut Context<'_>, arguments: &Rebuild) -> anyhow::Res
     settle(context, client, &new)?;
     let sealed = ways.seal(context, client, &work.authority, &new, arguments.accept_new_keys)?;
     let options = options(arguments, &old, &new);
-    let mut exit = configure(context, &work, head, &new, &options)?;
-    if exit != Exit::Fine {
-        return Ok(exit);
+    let configured = configure(context, &work, head, &new, &options)?;
+    if configured != Exit::Fine {
+        return Ok(configured);
     }
-    // It was asked once for all.
-    let sure = Global { yes: true, ..context.global.clone() };
-    let mut rows = Vec::new();
-    for policy in &plan.policies {
+    let job = |policy: &PolicyName| {
         let action = BackupAction::RestoreFrom {
             source: old.node_id,
             policy: policy.clone(),
@@ -196,21 +193,12 @@ pub(super) fn run(context: &mut Context<'_>, arguments: &Rebuild) -> anyhow::Res
             sealed: sealed.clone(),
             is_tried: true,
         };
-        let job = Job { action, nodes: vec![new.clone()], options: options.clone() };
-        let started = Instant::now();
-        let mut context = Context {
-            global: &sure,
-            environment: context.environment,
-            out: &mut *context.out,
-            err: &mut *context.err,
-        };
-        let (ended, reports) = work.one(&mut context, &job)?;
-        rows.extend(reports.into_iter().map(|report| Row { report, took_ms: millis(started) }));
-        exit = ended;
-        if exit != Exit::Fine {
-            break;
-        }
-    }
+        Job { action, nodes: vec![new.clone()], options: options.clone() }
+    };
+    let mut rows = Vec::new();
+    let restored = restore(context, &work, plan.policies.iter().map(job), &mut rows);
+    // Whatever became of the rest, what was done is told.
+    let exit = *restored.as_ref().unwrap_or(&Exit::Failed);
     let is_retired = arguments.retire && exit == Exit::Fine;
     if is_retired {
         let _: Node = client.call(Method::POST, &format!("{}/retire", path(&old.node_id.to_string())))?;
@@ -222,7 +210,33 @@ pub(super) fn run(context: &mut Context<'_>, arguments: &Rebuild) -> anyhow::Res
         render::list(context, &rows, &COLUMNS, |row| row.report.policy.clone())
     })?;
     tell(context, &rebuilt, exit)?;
-    Ok(exit)
+    restored
+}
+
+/// Orders one policy after the other, up to the first that does not end well.
+fn restore(
+    context: &mut Context<'_>,
+    work: &Work,
+    jobs: impl Iterator<Item = Job>,
+    rows: &mut Vec<Row>,
+) -> anyhow::Result<Exit> {
+    // It was asked once for all.
+    let sure = Global { yes: true, ..context.global.clone() };
+    let mut context = Context {
+        global: &sure,
+        environment: context.environment,
+        out: &mut *context.out,
+        err: &mut *context.err,
+    };
+    for job in jobs {
+        let started = Instant::now();
+        let (exit, reports) = work.one(&mut context, &job)?;
+        rows.extend(reports.into_iter().map(|report| Row { report, took_ms: millis(started) }));
+        if exit != Exit::Fine {
+            return Ok(exit);
+        }
+    }
+    Ok(Exit::Fine)
 }
 
 fn planned(
