@@ -61,6 +61,7 @@ BUDGETS = {
     "backup.own.restore": Budget("all of it restored, verified: CPU", "s", 6.1, 4.7),
     "backup.own.memory": Budget("largest memory (RSS) of any of these", "MiB", 128, 64),
     "backup.own.repository": Budget("its repository", "MB", 480, 440),
+    "backup.rebuild.time": Budget("a node with 1 GiB in 20,004 files rebuilt as another", "s", 900, 60),
     "backup.restic.first": Budget("restic: first: CPU", "s"),
     "backup.restic.unchanged": Budget("restic: nothing changed: CPU", "s"),
     "backup.restic.changed": Budget("restic: 1 % changed: CPU", "s"),

@@ -12,6 +12,7 @@ import config
 import continuous
 import machine
 import orders
+import rebuild
 from figures import Figure, median, percentile, spread
 from fleet import Fleet, rounds, settle
 
@@ -253,6 +254,7 @@ PARTS = {
     "backup": (backup.backup, tuple(backup.figures_of("own"))),
     "backup-peer": (backup.peers, tuple(key for peer in backup.PEERS for key in backup.figures_of(peer))),
     "backup-continuous": (continuous.continuous, ("backup.continuous",)),
+    "rebuild": (rebuild.rebuild, ("backup.rebuild.time",)),
     "orders-1000": (orders.swarm_orders, ("order.swarm_cpu", "order.swarm_time")),
     "swarm-1000": (lambda options: swarm(options, 1000), ("swarm.1000.memory", "swarm.1000.cpu")),
     "swarm-5000": (lambda options: swarm(options, 5000), ("swarm.5000.memory", "swarm.5000.cpu")),

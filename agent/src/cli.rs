@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use campanile_backup::check::Share;
 use campanile_common::backup::PolicyName;
-use campanile_common::id::Digest;
+use campanile_common::id::{Digest, NodeId};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing::level_filters::LevelFilter;
 
@@ -146,6 +146,28 @@ pub enum BackupWork {
         /// To where they were, over what is there
         #[arg(long, group = "place")]
         in_place: bool,
+        /// What this other node saved to the aggregator's store; an order brings the way into it on standard input
+        #[arg(long, value_name = "NODE-ID", requires = "policy", conflicts_with = "target")]
+        from_node: Option<NodeId>,
+        /// Have the command of the policy's drill look at what was restored
+        #[arg(long = "try", requires = "from_node")]
+        is_tried: bool,
+        /// Which repository
+        #[command(flatten)]
+        of: RepositoryArgs,
+    },
+    /// Print one file of a snapshot on standard output, encrypted; what happens is told on standard error
+    Dump {
+        /// `latest`, a time, or the begin of a name
+        snapshot: String,
+        /// Absolute path in the snapshot
+        path: PathBuf,
+        /// For whom: an age recipient, `age1...`
+        #[arg(long, value_name = "RECIPIENT")]
+        recipient: String,
+        /// Most bytes that are printed; a longer file is refused
+        #[arg(long, value_name = "BYTES", default_value_t = 64 << 20)]
+        most: u64,
         /// Which repository
         #[command(flatten)]
         of: RepositoryArgs,

@@ -167,7 +167,7 @@ impl Parts {
             catalogues: in_force.catalogues.clone(),
             freezer: in_force.freezer.clone(),
             schedules: in_force.schedules,
-            orders: work.orders,
+            orders: work.orders.clone(),
             config: config.clone(),
             backups: kept.store.clone(),
             series: series.clone(),
@@ -192,6 +192,7 @@ impl Parts {
             in_force.catalogues.subscribe_signed(),
             config,
             kept.store,
+            work.orders,
         );
         let ((agents, receiver), (people, tls)) = (watch::channel(agents), watch::channel(people));
         Ok(Self {

@@ -1,5 +1,6 @@
 //! Composes the backup program: where its files are, what this node is called, and how the store is reached.
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,18 +8,19 @@ use std::time::Duration;
 use anyhow::Context as _;
 use campanile_backup::backend::{Backend, BackendError};
 use campanile_common::api::{EXIT_BACKUP_FAILED, EXIT_BACKUP_FINE};
+use campanile_common::id::NodeId;
 
 use crate::backup::ledger::{Ledger, LedgerError};
 use crate::backup::runs::{Runs, StartedBy};
 use crate::backup::task::{self, Work};
-use crate::backup::{Manner, Of, Place, Wanted, table, watch};
+use crate::backup::{Dumped, Foreign, Manner, Of, Place, Wanted, table, watch};
 use crate::cli::{BackupWork, RepositoryArgs, RunsOutput};
 use crate::config::sealing;
 use crate::config::state::{self, State};
 use crate::identity::{Identity, tls};
 use crate::link::{LinkIdentity, StoreBackend};
 use crate::os::clock;
-use crate::settings::Settings;
+use crate::settings::{SETTINGS_PATH, Settings};
 
 /// Policies, keys and locks, in the steward's state folder.
 const FOLDER: &str = "backup";
@@ -26,15 +28,12 @@ const FOLDER: &str = "backup";
 /// machine.
 const STORE_PATIENCE: Duration = Duration::from_secs(2 * 3600);
 
+/// Most of what an order brings on standard input: sealed ways into a repository have 2 KiB.
+const INPUT_BYTES_MAX: u64 = 64 * 1024;
+
 /// Does it; the exit code.
 pub(super) fn run(work: BackupWork, settings: &Settings) -> u8 {
-    let state_dir = settings.state_dir.clone();
-    let place = Place {
-        folder: settings.steward.state_dir.join(FOLDER),
-        sealing_key: state::folder_of(&settings.steward.state_dir).join(sealing::KEY_FILE),
-        node: node_name(settings),
-        connect: Box::new(move || connect(&state_dir)),
-    };
+    let place = place(settings);
     let work = match work {
         BackupWork::Runs { output } => return show_runs(&place.folder, output),
         BackupWork::Watch { policy } => return watch::run(&policy, place),
@@ -44,8 +43,22 @@ pub(super) fn run(work: BackupWork, settings: &Settings) -> u8 {
         BackupWork::List { files: None, path: _, of } => Work::List(repository(of)),
         BackupWork::List { files: Some(snapshot), path, of } => Work::Files(repository(of), snapshot, path),
         BackupWork::Diff { before, after, of } => Work::Diff(repository(of), before, after),
-        BackupWork::Restore { snapshot, paths, to, in_place: _, of } => {
-            Work::Restore(repository(of), Wanted { snapshot, to, paths })
+        BackupWork::Restore { snapshot, paths, to, in_place: _, from_node, is_tried, of } => {
+            let wanted = Wanted { snapshot, to, paths };
+            match (from_node, of.policy.as_deref().map(str::parse)) {
+                (Some(source), Some(Ok(policy))) => {
+                    let foreign = Foreign { source, policy, sealed: standard_input(), is_tried };
+                    Work::RestoreFrom(foreign, wanted)
+                }
+                (Some(_), _) => {
+                    eprintln!("campanile-agent: --from-node needs the name of a policy");
+                    return EXIT_BACKUP_FAILED;
+                }
+                (None, _) => Work::Restore(repository(of), wanted),
+            }
+        }
+        BackupWork::Dump { snapshot, path, recipient, most, of } => {
+            Work::Dump(repository(of), Dumped { snapshot, path, recipient, most })
         }
         BackupWork::Check { share, scheduled, of } => {
             Work::Check(repository(of), share, started_by(scheduled))
@@ -54,6 +67,29 @@ pub(super) fn run(work: BackupWork, settings: &Settings) -> u8 {
         BackupWork::Key { of } => Work::Key(repository(of)),
     };
     task::run(&work, place)
+}
+
+fn place(settings: &Settings) -> Place {
+    let (own, other) = (settings.state_dir.clone(), settings.state_dir.clone());
+    let settings_dir = Path::new(SETTINGS_PATH).parent().map(Path::to_owned);
+    let kept = [settings.state_dir.clone(), settings.steward.state_dir.clone(), settings.policy.clone()];
+    Place {
+        folder: settings.steward.state_dir.join(FOLDER),
+        sealing_key: state::folder_of(&settings.steward.state_dir).join(sealing::KEY_FILE),
+        node: node_name(settings),
+        connect: Box::new(move || connect(&own, None)),
+        connect_to: Box::new(move |source| connect(&other, Some(source))),
+        own: kept.into_iter().chain(settings_dir).collect(),
+    }
+}
+
+/// What an order brought. Nothing, where it cannot be read: then it opens nothing, which is said.
+fn standard_input() -> Vec<u8> {
+    let mut input = Vec::new();
+    match std::io::stdin().take(INPUT_BYTES_MAX).read_to_end(&mut input) {
+        Ok(_) => input,
+        Err(_) => Vec::new(),
+    }
 }
 
 /// A guard tells what it runs of which order that is.
@@ -85,9 +121,12 @@ pub(super) fn runs(settings: &Settings) -> Result<Runs, LedgerError> {
     Ledger::new(&settings.steward.state_dir.join(FOLDER)).read()
 }
 
-fn connect(state_dir: &Path) -> Result<Arc<dyn Backend>, BackendError> {
+fn connect(state_dir: &Path, source: Option<NodeId>) -> Result<Arc<dyn Backend>, BackendError> {
     match store_backend(state_dir, STORE_PATIENCE) {
-        Ok(backend) => Ok(Arc::new(backend)),
+        Ok(backend) => Ok(match source {
+            Some(source) => Arc::new(backend.reading(source)),
+            None => Arc::new(backend),
+        }),
         Err(error) => Err(BackendError::Unreachable(format!("{error:#}"))),
     }
 }

@@ -6,11 +6,14 @@ use std::{error, io};
 use campanile_backup::backend::BackendError;
 use campanile_backup::choose::ChooseError;
 use campanile_backup::compare::CompareError;
+use campanile_backup::dump::DumpError;
+use campanile_backup::key_file::KeyFileError;
 use campanile_backup::list::LookupError;
 use campanile_backup::lock::LockError;
 use campanile_backup::repository::{Damage, RepositoryError};
 use campanile_backup::restore::RestoreError;
 use campanile_backup::save::SaveError;
+use campanile_common::unit::ByteCount;
 
 use super::job::JobError;
 use super::key::KeyError;
@@ -98,6 +101,24 @@ pub(super) enum BackupError {
     /// What was restored was not compared to its end.
     #[error(transparent)]
     Compare(#[from] CompareError),
+    /// A key file of another node's repository.
+    #[error("a key file of the other node's repository does not open: {0}")]
+    KeyFile(#[from] KeyFileError),
+    /// A file that cannot be printed.
+    #[error(transparent)]
+    Dump(#[from] DumpError),
+    /// A file that is longer than what may be printed.
+    #[error(
+        "{path} has {bytes}, and at most {most} are printed this way; restore it on the node: campanile restore NODE {path} --to DIR"
+    )]
+    TooLarge {
+        /// Which.
+        path: PathBuf,
+        /// Its length.
+        bytes: ByteCount,
+        /// The limit.
+        most: ByteCount,
+    },
     /// This machine.
     #[error("cannot {doing}: {source}")]
     Io {

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use campanile_backup::id::ObjectId;
 use campanile_backup::key::MasterKey;
+use zeroize::Zeroizing;
 
 use super::target::Target;
 use crate::config::sealing::{self, Identity, SealingError};
@@ -59,6 +60,14 @@ pub(super) enum KeyError {
         /// Where it should be.
         path: PathBuf,
     },
+    /// Sealed to another node, or altered.
+    #[error("the key of the other node's repository does not open with this node's sealing key: {0}")]
+    NotForUs(#[source] SealingError),
+    /// Nothing that opens the other node's repository.
+    #[error(
+        "the order brings no way into the other node's repository; give it again with the escrow identity"
+    )]
+    NoWays,
     /// A recipient to which nothing can be sealed.
     #[error(transparent)]
     Recipient(#[from] NotARecipient),
@@ -122,6 +131,13 @@ impl Keys {
             Err(source) => Err(KeyError::File { path, source }),
         }
     }
+}
+
+/// Opens what an order brought, with the sealing identity that is there: one that is made now opens nothing.
+pub(super) fn open_sealed(identity: &Path, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+    let identity = Identity::load(identity).map_err(KeyError::Identity)?;
+    let identity = identity.ok_or(KeyError::NotForUs(SealingError::NotForUs))?;
+    identity.open(sealed).map_err(KeyError::NotForUs)
 }
 
 #[cfg(test)]

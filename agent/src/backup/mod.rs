@@ -10,9 +10,11 @@
 mod cache;
 mod check;
 mod drill;
+mod dump;
 mod entries;
 mod error;
 mod escrow;
+mod foreign;
 mod hook;
 mod job;
 mod keep;
@@ -35,8 +37,10 @@ pub mod task;
 mod text;
 pub mod watch;
 
+pub use dump::Dumped;
+pub use foreign::Foreign;
 pub use place::{Of, Place};
 pub use record::{Manner, RUN_LOCK_FILE};
 pub use restore::Wanted;
 pub use runs_text::table;
-pub use target::Connect;
+pub use target::{Connect, ConnectTo};

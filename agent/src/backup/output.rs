@@ -27,6 +27,13 @@ impl Output {
         Self { to: Mutex::new(Box::new(stdout)), is_for_people }
     }
 
+    /// To standard error: standard output is for something else.
+    pub(super) fn beside() -> Self {
+        let stderr = std::io::stderr();
+        let is_for_people = stderr.is_terminal();
+        Self { to: Mutex::new(Box::new(stderr)), is_for_people }
+    }
+
     pub(super) fn line(&self, line: &BackupLine) {
         let text = if self.is_for_people {
             text::text(line)

@@ -19,7 +19,7 @@ use super::key::{KeyError, Keys};
 use super::limit::Limited;
 use super::output::Output;
 use super::remote::Patience;
-use super::target::{Connect, Target};
+use super::target::{Connect, ConnectTo, Target};
 use crate::os::stopwatch::Stopwatch;
 use crate::os::{clock, file, folder, user};
 
@@ -35,6 +35,10 @@ pub struct Place {
     pub node: String,
     /// The way to the aggregator's store.
     pub connect: Box<Connect>,
+    /// The way to what another node stored there.
+    pub connect_to: Box<ConnectTo>,
+    /// What makes this machine this node: nothing that another node saved takes its place.
+    pub own: Vec<PathBuf>,
 }
 
 impl std::fmt::Debug for Place {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use campanile_backup::backend::{Backend, BackendError, Directory};
 use campanile_common::backup::{self, Access, PolicyError, S3Place, SftpLogin, SftpPlace};
+use campanile_common::id::NodeId;
 
 use super::remote::Patience;
 use super::remote::s3::{S3, S3Error};
@@ -37,6 +38,9 @@ pub(super) enum Target {
 
 /// Reaches this node's repository in the aggregator's store.
 pub type Connect = dyn Fn() -> Result<Arc<dyn Backend>, BackendError> + Send + Sync;
+
+/// Reaches another node's repository there, to read from.
+pub type ConnectTo = dyn Fn(NodeId) -> Result<Arc<dyn Backend>, BackendError> + Send + Sync;
 
 /// A place that cannot be used.
 #[derive(Debug, thiserror::Error)]

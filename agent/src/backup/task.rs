@@ -7,7 +7,9 @@ use std::sync::atomic::AtomicBool;
 use campanile_backup::check::Share;
 use campanile_common::api::{BackupFigures, BackupLine, BackupResult, BackupVerb};
 
+use super::dump::Dumped;
 use super::error::BackupError;
+use super::foreign::Foreign;
 use super::output::Output;
 use super::place::{Done, Of, Place, Program};
 use super::record::Manner;
@@ -28,6 +30,10 @@ pub enum Work {
     Diff(Of, String, String),
     /// Restore files.
     Restore(Of, Wanted),
+    /// Restore files that another node saved.
+    RestoreFrom(Foreign, Wanted),
+    /// Print a file, encrypted.
+    Dump(Of, Dumped),
     /// Verify a repository.
     Check(Of, Share, StartedBy),
     /// Restore a policy's newest snapshot on trial.
@@ -43,7 +49,8 @@ impl Work {
             Self::List(_) => BackupVerb::List,
             Self::Files(..) => BackupVerb::Files,
             Self::Diff(..) => BackupVerb::Diff,
-            Self::Restore(..) => BackupVerb::Restore,
+            Self::Restore(..) | Self::RestoreFrom(..) => BackupVerb::Restore,
+            Self::Dump(..) => BackupVerb::Dump,
             Self::Check(..) => BackupVerb::Check,
             Self::Drill(..) => BackupVerb::Drill,
             Self::Key(_) => BackupVerb::Key,
@@ -53,10 +60,12 @@ impl Work {
     fn policy(&self) -> Option<&str> {
         match self {
             Self::Run(policy, _) | Self::Drill(policy, _) => Some(policy),
+            Self::RestoreFrom(from, _) => Some(from.policy.as_str()),
             Self::List(of)
             | Self::Files(of, ..)
             | Self::Diff(of, ..)
             | Self::Restore(of, _)
+            | Self::Dump(of, _)
             | Self::Check(of, ..)
             | Self::Key(of) => of.policy.as_deref(),
         }
@@ -64,13 +73,13 @@ impl Work {
 
     /// Whether it ends by itself when it is to stop. Others change nothing, and the signal ends them.
     const fn is_cleaned_up(&self) -> bool {
-        matches!(self, Self::Run(..) | Self::Restore(..) | Self::Drill(..))
+        matches!(self, Self::Run(..) | Self::Restore(..) | Self::RestoreFrom(..) | Self::Drill(..))
     }
 }
 
 /// Does it and prints lines; the exit code.
 pub fn run(work: &Work, place: Place) -> u8 {
-    let output = Output::standard();
+    let output = if matches!(work, Work::Dump(..)) { Output::beside() } else { Output::standard() };
     let stop = if work.is_cleaned_up() { termination::flag() } else { Ok(Arc::new(AtomicBool::new(false))) };
     let program = match stop {
         Ok(stop) => Program::new(place, output, stop),
@@ -85,6 +94,8 @@ pub fn run(work: &Work, place: Place) -> u8 {
         Work::Files(of, snapshot, path) => program.files(of, snapshot, path.as_deref()),
         Work::Diff(of, before, after) => program.diff(of, before, after),
         Work::Restore(of, wanted) => program.restore(of, wanted),
+        Work::RestoreFrom(from, wanted) => program.restore_from(from, wanted),
+        Work::Dump(of, dumped) => program.dump(of, dumped),
         Work::Check(of, share, by) => program.check(of, *share, *by),
         Work::Drill(policy, by) => program.drill(policy, *by),
         Work::Key(of) => program.key(of),

@@ -26,6 +26,7 @@ pub(super) fn text(line: &BackupLine) -> String {
         BackupLine::Key(key) => key_text(key),
         BackupLine::Entry(entry) => entry_text(entry),
         BackupLine::Change(change) => format!("{:<8}  {}", change.change, change.path),
+        BackupLine::Content { bytes, sha256 } => format!("  {}, SHA-256 {sha256}", ByteCount(*bytes)),
         BackupLine::Finding { what } => format!("  {what}"),
         BackupLine::Problem { message } => format!("  {message}"),
         BackupLine::Finished { verb, result, snapshot, duration_ms, figures, repository, .. } => {
@@ -85,7 +86,7 @@ fn figures_text(verb: BackupVerb, figures: &BackupFigures) -> String {
                 ", {files} files ({new} new, {changed} changed), {bytes}, {stored} stored{unread}{let_go}"
             )
         }
-        BackupVerb::Restore => format!(", {files} files, {bytes}{unread}"),
+        BackupVerb::Restore | BackupVerb::Dump => format!(", {files} files, {bytes}{unread}"),
         BackupVerb::Drill => {
             let (same, changed) = (figures.live_same, figures.live_changed);
             let findings = figures.findings;

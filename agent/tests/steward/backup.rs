@@ -78,6 +78,39 @@ fn a_node_saves_checks_drills_and_restores_as_ordered() {
 }
 
 #[test]
+fn a_file_is_printed_for_whoever_asked_and_one_that_is_too_large_is_refused_before_it_is_read() {
+    let node = node("[\"backup\"]");
+    std::fs::write(node.path("files/large"), vec![b'x'; 300_000]).unwrap();
+    let mut client = node.client();
+    assert_done(&mut client, &run());
+    let identity = age::x25519::Identity::generate();
+    let dump = |name: &str| {
+        backup(BackupAction::Dump {
+            policy: policy("files"),
+            snapshot: "latest".to_owned(),
+            path: node.path(name).display().to_string(),
+            recipient: identity.to_public().to_string(),
+        })
+    };
+    let mut order = dump("files/a");
+    order.limits.output_bytes = 256 * 1024;
+    let told = client.run(&order);
+    assert_eq!(told.outcome.result, RunResult::Exited { code: 0 });
+    assert_eq!(age::decrypt(&identity, &told.stdout).unwrap(), b"first\n");
+    let said = String::from_utf8(told.stderr).unwrap();
+    assert!(said.contains(r#"{"line":"content","bytes":6,"sha256":"#), "{said}");
+    for (name, why) in [("files/large", "293.0 KiB"), ("files", "no regular file"), ("files/none", "not in")]
+    {
+        let mut order = dump(name);
+        order.limits.output_bytes = 256 * 1024;
+        let told = client.run(&order);
+        let said = String::from_utf8(told.stderr).unwrap();
+        assert_eq!((told.outcome.result, told.stdout.len()), (RunResult::Exited { code: 1 }, 0), "{said}");
+        assert!(said.contains(why), "{said}");
+    }
+}
+
+#[test]
 fn a_policy_that_is_not_there_fails_in_words() {
     let node = node("[\"backup\"]");
     let told = node.client().run(&backup(BackupAction::Run { policy: policy("other") }));

@@ -9,7 +9,8 @@
 //! whether they are what it promises, `proof` what nodes prove of them, `floor` what nobody lowers alone, `overview` how a
 //! node stands in all, and `status` tells others; `ways_in` are the key files.
 //!
-//! Invariants: who a node is, its certificate said, and no request names another; times are the aggregator's; nothing is
+//! Invariants: who a node is, its certificate said; what adds, appends or proposes names no other, and what reads another's
+//! is for `listener` to permit; times are the aggregator's; nothing is
 //! acknowledged before it is durable; a deletion is a move to the trash, and while anything waits for a person nothing
 //! moves or goes.
 

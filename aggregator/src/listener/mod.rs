@@ -37,6 +37,7 @@ use crate::config::Config;
 use crate::freeze::Freezer;
 use crate::identity::Ca;
 use crate::node::Nodes;
+use crate::order::Orders;
 use crate::os::clock::Clock;
 use crate::series::{Ingest, RecentSeries};
 
@@ -68,6 +69,7 @@ pub struct Context {
     catalogue: watch::Receiver<Option<SignedCatalogue>>,
     config: Config,
     store: BackupStore,
+    orders: Orders,
     store_connections: store::Connections,
     next_session: AtomicU64,
     enrolments: Semaphore,
@@ -91,6 +93,7 @@ impl Context {
         catalogue: watch::Receiver<Option<SignedCatalogue>>,
         config: Config,
         store: BackupStore,
+        orders: Orders,
     ) -> Self {
         Self {
             fleet,
@@ -105,6 +108,7 @@ impl Context {
             catalogue,
             config,
             store,
+            orders,
             store_connections: store::Connections::default(),
             next_session: AtomicU64::new(1),
             enrolments: Semaphore::new(ENROLMENTS_MAX),

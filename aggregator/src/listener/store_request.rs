@@ -4,7 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use campanile_common::backup::{StoredKind, StoredObject};
-use campanile_common::id::Digest;
+use campanile_common::id::{Digest, NodeId};
 use campanile_common::wire::frame::{FRAME_BYTES_MAX, FrameDecoder};
 use campanile_common::wire::v1::store::{PROPOSED_MAX, StoreFailure, StoreReply, StoreRequest};
 use quinn::{RecvStream, SendStream, VarInt};
@@ -88,8 +88,12 @@ impl Exchange<'_> {
                 let object = StoredObject::new(StoredKind::Snapshot, snapshot);
                 self.take(object, size, Some(Appending { packs, policy })).await
             }
-            StoreRequest::Get { object, range } => self.get(object, range).await,
-            StoreRequest::List { kind, after } => self.list(kind, after).await,
+            StoreRequest::Get { object, range } => self.get(self.peer.node, object, range).await,
+            StoreRequest::List { kind, after } => self.list(self.peer.node, kind, after).await,
+            StoreRequest::GetOf { source, object, range } => {
+                self.get(self.lent(source)?, object, range).await
+            }
+            StoreRequest::ListOf { source, kind, after } => self.list(self.lent(source)?, kind, after).await,
             StoreRequest::Propose { snapshots, indexes, packs } => {
                 self.propose([snapshots, indexes, packs]).await
             }
@@ -155,9 +159,31 @@ impl Exchange<'_> {
         Ok(Some(chunk.bytes))
     }
 
-    async fn get(&mut self, object: StoredObject, range: Option<(u64, u64)>) -> Result<(), End> {
+    /// Another node, whose part may be read now: an order that operators signed has this one restore from it and is at
+    /// work here. The orders that were sent say so, and no word of the node.
+    fn lent(&self, source: NodeId) -> Result<NodeId, End> {
+        if !self.context.orders.reads_from(self.peer.node, source) {
+            tracing::warn!(node = %self.peer.node, %source, "a node asks for what another saved, without an order");
+            let reason =
+                format!("no order is at work here that has this node restore what node {source} saved");
+            return Err(Failure::new(StoreFailure::Refused, reason).into());
+        }
+        let store = &self.context.store;
+        if store.known(source).is_none() && !store.is_broken(source) {
+            let reason = format!("node {source} has stored nothing here");
+            return Err(Failure::new(StoreFailure::Missing, reason).into());
+        }
+        Ok(source)
+    }
+
+    async fn get(
+        &mut self,
+        node: NodeId,
+        object: StoredObject,
+        range: Option<(u64, u64)>,
+    ) -> Result<(), End> {
         let store = self.context.store.clone();
-        let mut reading = store.get(self.peer.node, object, range).await?;
+        let mut reading = store.get(node, object, range).await?;
         self.reply(&StoreReply::Bytes { length: reading.left() }).await?;
         while reading.left() > 0 {
             // An answer that has begun cannot become a failure: it breaks off, and is asked for again.
@@ -168,9 +194,9 @@ impl Exchange<'_> {
         Ok(())
     }
 
-    async fn list(&mut self, kind: StoredKind, mut after: Option<Digest>) -> Result<(), End> {
+    async fn list(&mut self, node: NodeId, kind: StoredKind, mut after: Option<Digest>) -> Result<(), End> {
         loop {
-            let page = self.context.store.list(self.peer.node, kind, after).await?;
+            let page = self.context.store.list(node, kind, after).await?;
             let Some((last, _)) = page.last().copied() else { break };
             self.reply(&StoreReply::Listed(page)).await?;
             after = Some(last);

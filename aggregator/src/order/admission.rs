@@ -62,6 +62,18 @@ impl Draft {
         self.signers.len() < usize::from(self.needed)
     }
 
+    /// The node whose files it has others restore, if it does.
+    pub const fn source(&self) -> Option<NodeId> {
+        match &self.order.action {
+            Action::Backup(backup) => backup.source(),
+            Action::Run(_)
+            | Action::Routine { .. }
+            | Action::Service { .. }
+            | Action::Cancel { .. }
+            | Action::Config { .. } => None,
+        }
+    }
+
     /// Its targets, in ascending order.
     pub fn nodes(&self) -> &[NodeId] {
         targets(&self.order, &self.leaves)

@@ -132,6 +132,20 @@ impl Board {
         targets
     }
 
+    /// Whether a node is at work on an order that has it restore what `source` saved. Sent counts: the node may have
+    /// begun before its word is here.
+    pub(super) fn reads_from(&self, node: NodeId, source: NodeId) -> bool {
+        let live: Vec<Arc<Live>> = self.lock().live.values().map(Arc::clone).collect();
+        live.iter().any(|live| {
+            live.read(|shown| {
+                let Action::Backup(backup) = &shown.order.action else { return false };
+                let state = shown.target(node).map(|target| target.state);
+                let is_at_work = matches!(state, Some(TargetState::Sent | TargetState::Running));
+                backup.source() == Some(source) && is_at_work
+            })
+        })
+    }
+
     pub(super) fn entry(&self, run: RunId) -> Option<Entry> {
         self.lock().by_run.get(&run).copied()
     }

@@ -313,6 +313,12 @@ impl Orders {
         self.board.apply_targets()
     }
 
+    /// Whether a node is at work, as far as is known here, on an order that has it restore what `source` saved: then and
+    /// only then it may read that node's part of the backup store.
+    pub fn reads_from(&self, node: NodeId, source: NodeId) -> bool {
+        self.board.reads_from(node, source)
+    }
+
     /// Figures since the aggregator started.
     pub fn figures(&self) -> Figures {
         self.board.figures()

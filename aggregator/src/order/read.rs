@@ -6,6 +6,7 @@ use campanile_common::api::{Order as ApiOrder, OrderState, Proposal, ProposalKin
 use campanile_common::authority::RunId;
 use campanile_common::id::NodeId;
 use campanile_common::time::Timestamp;
+use campanile_common::wire::v1::order::OutputStream;
 use data_encoding::BASE64;
 
 use super::board::{Shown, ShownTarget};
@@ -234,11 +235,16 @@ impl Orders {
         Ok(pieces)
     }
 
-    /// All kept output of a run on a node, both streams as they came.
+    /// All kept output of a run on a node: both streams as they came, or one of them.
     ///
     /// # Errors
     /// When there is no such target, its output is no longer kept, or cannot be read.
-    pub async fn output(&self, run: RunId, node: NodeId) -> Result<Vec<u8>, OrderError> {
+    pub async fn output(
+        &self,
+        run: RunId,
+        node: NodeId,
+        stream: Option<OutputStream>,
+    ) -> Result<Vec<u8>, OrderError> {
         let shown = self.shown(run).await?;
         let target = shown
             .target(node)
@@ -250,9 +256,11 @@ impl Orders {
             if pieces.is_empty() {
                 break;
             }
-            content.extend(pieces.into_iter().flat_map(|piece| piece.bytes));
+            let wanted =
+                pieces.into_iter().filter(|piece| stream.is_none_or(|stream| stream == piece.stream));
+            content.extend(wanted.flat_map(|piece| piece.bytes));
         }
-        if content.is_empty() && record.is_some_and(|record| record.output_kept > 0) {
+        if cursor == Cursor::default() && record.is_some_and(|record| record.output_kept > 0) {
             return Err(OrderError::NotFound(format!(
                 "{}: its output was removed to make room for newer output",
                 run.order

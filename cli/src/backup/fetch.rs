@@ -12,7 +12,7 @@ use crate::{node, suggest};
 const PATH: &str = "/api/v1/backups";
 
 /// Path of what is known of a node's backups.
-pub(super) fn path(node: &str) -> String {
+pub(crate) fn path(node: &str) -> String {
     format!("{PATH}/{}", segment(node))
 }
 
@@ -20,7 +20,7 @@ pub(super) fn path(node: &str) -> String {
 ///
 /// # Errors
 /// When a name is unknown, or the aggregator does not answer.
-pub(super) fn nodes(
+pub(crate) fn nodes(
     client: &Client,
     selector: Option<&Selector>,
     names: &[String],
@@ -52,7 +52,7 @@ fn named(all: &[NodeBackup], names: &[String]) -> anyhow::Result<Vec<NodeBackup>
 ///
 /// # Errors
 /// When it is unknown, or the aggregator does not answer.
-pub(super) fn detail(client: &Client, name: &str) -> anyhow::Result<NodeBackupDetail> {
+pub(crate) fn detail(client: &Client, name: &str) -> anyhow::Result<NodeBackupDetail> {
     client.get(&path(name), &[]).map_err(|error| node::unknown(client, name, error))
 }
 
@@ -60,7 +60,7 @@ pub(super) fn detail(client: &Client, name: &str) -> anyhow::Result<NodeBackupDe
 ///
 /// # Errors
 /// When the node is unknown, or the aggregator does not answer.
-pub(super) fn snapshots(
+pub(crate) fn snapshots(
     client: &Client,
     name: &str,
     with_deleted: bool,

@@ -81,7 +81,7 @@ pub(super) fn run(context: &mut Context<'_>, verb: &Verb) -> anyhow::Result<Exit
     }
 }
 
-fn parse_identities(text: &str) -> anyhow::Result<Vec<Identity>> {
+pub(super) fn parse_identities(text: &str) -> anyhow::Result<Vec<Identity>> {
     let lines = text.lines().map(str::trim).filter(|line| line.starts_with(IDENTITY_MARK));
     let found: Result<Vec<Identity>, _> = lines.map(str::parse).collect();
     let found = found.map_err(|error: &str| anyhow!("{error}"))?;
@@ -94,7 +94,7 @@ fn parse_identities(text: &str) -> anyhow::Result<Vec<Identity>> {
 }
 
 /// The password that the key file holds for one of the identities.
-fn open(json: &[u8], identities: &[Identity]) -> anyhow::Result<Zeroizing<String>> {
+pub(super) fn open(json: &[u8], identities: &[Identity]) -> anyhow::Result<Zeroizing<String>> {
     let key_file: KeyFile = serde_json::from_slice(json)
         .map_err(|_| anyhow!("it is no key file; those are in the folder `keys` of a repository"))?;
     let escrow = key_file.campanile_escrow.ok_or_else(|| {

@@ -3,9 +3,11 @@
 //! What the aggregator's store knows is read from its API. What only a node can do, because it has the key of its
 //! repository, is an order; see [`work`].
 
-mod fetch;
+mod cat;
+pub mod fetch;
 mod files;
 mod floor;
+pub mod foreign;
 mod gaps;
 mod hold;
 mod key;
@@ -56,6 +58,8 @@ pub enum Verb {
     Files(files::Files),
     /// What differs between two snapshots of a node
     Diff(files::Diff),
+    /// Print one file of a snapshot, which nobody on the way can read
+    Cat(cat::Cat),
     /// What is promised for each policy, and what was kept
     Slo(slo::Slo),
     /// What nodes should save
@@ -92,6 +96,7 @@ pub fn run(context: &mut Context<'_>, verb: &Verb) -> anyhow::Result<Exit> {
         Verb::Drill(arguments) => work::drill(context, arguments),
         Verb::Files(arguments) => files::files(context, arguments),
         Verb::Diff(arguments) => files::diff(context, arguments),
+        Verb::Cat(arguments) => cat::run(context, arguments),
         Verb::Slo(arguments) => slo::run(context, arguments),
         Verb::Policy(verb) => policy::run(context, verb),
         Verb::Hold(verb) => hold::run(context, verb),

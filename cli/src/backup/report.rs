@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use campanile_common::api::{
     BackupFigures, BackupLine, BackupResult, ChangeLine, EntryLine, OrderTarget, OutputPiece, TargetState,
 };
-use campanile_common::id::{NodeId, OrderId};
+use campanile_common::id::{Digest, NodeId, OrderId};
 use campanile_common::unit::ByteCount;
 use data_encoding::BASE64;
 use serde::Serialize;
@@ -41,6 +41,12 @@ pub struct Said {
     pub findings: Vec<String>,
     /// Warnings and errors, and hooks that failed.
     pub problems: Vec<String>,
+    /// What the command said that looks at what was restored; none where there is no such command.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tried: Option<String>,
+    /// Bytes and SHA-256 of a file that was printed.
+    #[serde(skip)]
+    pub content: Option<(u64, Digest)>,
     /// Entries of a snapshot, where they were asked for.
     #[serde(skip)]
     pub entries: Vec<EntryLine>,
@@ -67,9 +73,15 @@ pub fn parse(output: &[u8]) -> Said {
             BackupLine::Unread { path, why } => said.unread.push(Unread { path, why }),
             BackupLine::Finding { what } => said.findings.push(what),
             BackupLine::Problem { message } => said.problems.push(message),
-            BackupLine::Hook { when, command, result } if result != "ok" => {
-                said.problems.push(format!("hook {when} `{command}`: {result}"));
+            BackupLine::Hook { when, command, result } => {
+                if result != "ok" {
+                    said.problems.push(format!("hook {when} `{command}`: {result}"));
+                }
+                if when == "drill" {
+                    said.tried = Some(result);
+                }
             }
+            BackupLine::Content { bytes, sha256 } => said.content = Some((bytes, sha256)),
             BackupLine::Finished { result, snapshot, duration_ms, figures, .. } => {
                 said.result = Some(result);
                 said.snapshot = snapshot;
@@ -80,7 +92,6 @@ pub fn parse(output: &[u8]) -> Said {
             BackupLine::Change(change) => said.changes.push(change),
             BackupLine::Started { .. }
             | BackupLine::Progress { .. }
-            | BackupLine::Hook { .. }
             | BackupLine::Snapshot(_)
             | BackupLine::Key(_) => {}
         }

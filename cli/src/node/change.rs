@@ -46,7 +46,7 @@ pub(super) fn label(
     })
 }
 
-fn relabel(client: &Client, node: &Node, change: &LabelChange) -> anyhow::Result<Node> {
+pub(super) fn relabel(client: &Client, node: &Node, change: &LabelChange) -> anyhow::Result<Node> {
     let patch = NodePatch { labels: change.as_patch().clone(), ..NodePatch::default() };
     let path = path(&node.node_id.to_string());
     let mut revision = node.revision;

@@ -2,6 +2,7 @@
 
 mod change;
 mod label;
+mod rebuild;
 mod show;
 
 use campanile_common::api::Node;
@@ -62,6 +63,8 @@ Also says which orders the node would accept, and why: its own policy decides, a
 A retired node's key is refused at once and its id is never used again; to come back it enrols anew.
 With --yes, several nodes are retired only if --expect gives their exact number.")]
     Retire(Retire),
+    /// Have a fresh node take the place of one that is lost: labels, configuration, files
+    Rebuild(Box<rebuild::Rebuild>),
 }
 
 /// Which nodes to list.
@@ -164,8 +167,13 @@ pub fn score(score: Option<u8>) -> Cell {
 /// # Errors
 /// When it fails.
 pub fn run(context: &mut Context<'_>, verb: &Verb) -> anyhow::Result<Exit> {
+    if let Verb::Rebuild(arguments) = verb {
+        return rebuild::run(context, arguments);
+    }
     let client = profile::client(context)?;
     match verb {
+        // Done above: its --timeout means something else.
+        Verb::Rebuild(_) => Ok(Exit::Fine),
         Verb::Ls(arguments) => arguments.watch.run(context, |context| {
             let nodes = list(&client, &arguments.selector, arguments.state)?;
             render::list(context, &nodes, &COLUMNS, |node| node.name.clone())?;

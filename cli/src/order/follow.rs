@@ -77,6 +77,20 @@ pub trait Sink {
     fn end(&mut self, context: &mut Context<'_>, target: &OrderTarget) -> anyhow::Result<()>;
 }
 
+/// Lets output be: it is fetched once the order is over, or is nobody's business.
+#[derive(Debug)]
+pub struct Quiet;
+
+impl Sink for Quiet {
+    fn piece(&mut self, _: &mut Context<'_>, _: &OutputPiece) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    fn end(&mut self, _: &mut Context<'_>, _: &OrderTarget) -> anyhow::Result<()> {
+        Ok(())
+    }
+}
+
 /// Prints lines behind the name of their node.
 struct Labelled {
     printer: Printer,

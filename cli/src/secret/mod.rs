@@ -3,6 +3,7 @@
 //! A value is sealed here to the key of each node that is to have it. Neither the aggregator nor any other node can
 //! open it, and it is in no plan, no difference and no log.
 
+mod one;
 mod pins;
 mod seal;
 mod work;
@@ -18,6 +19,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
+pub(crate) use self::one::recipient;
 use self::seal::VALUE_BYTES_MAX;
 use self::work::{Work, names};
 use crate::config::session::{OrderOptions, Session, WaveOptions};

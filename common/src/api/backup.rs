@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::id::Digest;
 use crate::time::Timestamp;
 
 /// Exit code of a backup, restore, check or drill that went well.
@@ -32,6 +33,8 @@ pub enum BackupVerb {
     Files,
     /// Compares two snapshots.
     Diff,
+    /// Prints one file, encrypted.
+    Dump,
 }
 
 impl BackupVerb {
@@ -46,6 +49,7 @@ impl BackupVerb {
             Self::Key => "key",
             Self::Files => "files",
             Self::Diff => "diff",
+            Self::Dump => "dump",
         }
     }
 }
@@ -254,6 +258,13 @@ pub enum BackupLine {
     Entry(EntryLine),
     /// An entry that differs between two snapshots.
     Change(ChangeLine),
+    /// The file that was printed, as it is once it is decrypted.
+    Content {
+        /// How many bytes it has.
+        bytes: u64,
+        /// The SHA-256 of them.
+        sha256: Digest,
+    },
     /// Something wrong with the repository, and what it hurts.
     Finding {
         /// In a sentence.

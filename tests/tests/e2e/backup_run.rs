@@ -139,7 +139,7 @@ fn files(folder: &Path) -> usize {
     entries.map(|entry| count(entry.unwrap())).sum()
 }
 
-fn noise(length: usize, seed: u64) -> Vec<u8> {
+pub(super) fn noise(length: usize, seed: u64) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut bytes: Vec<u8> = Vec::with_capacity(length + 8);
     while bytes.len() < length {
@@ -152,12 +152,12 @@ fn noise(length: usize, seed: u64) -> Vec<u8> {
     bytes
 }
 
-fn below(root: &Path, path: &Path) -> PathBuf {
+pub(super) fn below(root: &Path, path: &Path) -> PathBuf {
     root.join(path.strip_prefix("/").unwrap())
 }
 
 #[track_caller]
-fn assert_same(left: &Path, right: &Path) {
+pub(super) fn assert_same(left: &Path, right: &Path) {
     run(Command::new("diff").arg("-r").args([left, right]), "").ok();
 }
 

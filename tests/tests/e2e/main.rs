@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod backup_elsewhere;
 mod backup_run;
 mod backup_store;
 mod certificate;

@@ -117,6 +117,13 @@ fn orders_of_backups_keep_their_bytes_and_digests() {
         text += &format!("tier {} {} {}\n", order.tier, signed.digest(), HEXLOWER.encode(&signed.bytes));
     }
     recorded("signed-backup.txt", text.as_bytes());
+    let mut text = String::new();
+    for order in orders::backups_elsewhere() {
+        let signed = order.sign(&[]).unwrap();
+        assert_eq!(signed.read().unwrap(), order);
+        text += &format!("tier {} {} {}\n", order.tier, signed.digest(), HEXLOWER.encode(&signed.bytes));
+    }
+    recorded("signed-backup-elsewhere.txt", text.as_bytes());
 }
 
 #[test]
@@ -152,6 +159,7 @@ fn every_recorded_sample_is_still_checked() {
             "authority-file-2.bin",
             "authority-digest-2.txt",
             "generation.txt",
+            "signed-backup-elsewhere.txt",
             "signed-backup.txt",
             "signed-bytes.txt",
             "token.txt",

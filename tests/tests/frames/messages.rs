@@ -309,6 +309,10 @@ fn others() -> Vec<(&'static str, Vec<Message>)> {
         ("order-request", orders::requests().into_iter().map(Message::OrderRequest).collect()),
         ("config-down", configs::down().into_iter().map(Message::ConfigDown).collect()),
         ("store-request", stores::requests().into_iter().map(Message::StoreRequest).collect()),
+        (
+            "store-request-other",
+            stores::requests_of_others().into_iter().map(Message::StoreRequest).collect(),
+        ),
         ("store-reply", stores::replies().into_iter().map(Message::StoreReply).collect()),
         ("config-up", configs::up().into_iter().map(Message::ConfigUp).collect()),
         ("order-reply", orders::replies().into_iter().map(Message::OrderReply).collect()),

@@ -94,6 +94,31 @@ pub(crate) fn backups() -> Vec<Order> {
     actions.into_iter().map(|action| order(action.tier_min(), Action::Backup(action))).collect()
 }
 
+/// Orders about what another node saved, and about what is for whoever asks.
+pub(crate) fn backups_elsewhere() -> Vec<Order> {
+    let (policy, snapshot) = (|| "files".parse().expect("is a name"), || "latest".to_owned());
+    let from = |to, is_tried| BackupAction::RestoreFrom {
+        source: NodeId::from_bytes([0x5A; 8]),
+        policy: policy(),
+        snapshot: snapshot(),
+        paths: vec!["/etc/hosts".to_owned()],
+        to,
+        sealed: vec![0x5E; 300],
+        is_tried,
+    };
+    let actions = [
+        from(RestorePlace::Folder("/srv/restored".to_owned()), false),
+        from(RestorePlace::InPlace, true),
+        BackupAction::Dump {
+            policy: policy(),
+            snapshot: snapshot(),
+            path: "/etc/hosts".to_owned(),
+            recipient: format!("age1{}", "q".repeat(58)),
+        },
+    ];
+    actions.into_iter().map(|action| order(action.tier_min(), Action::Backup(action))).collect()
+}
+
 fn tree() -> TargetTree {
     let others = (1..5).map(|number| NodeId::from_bytes([number; 8]));
     TargetTree::new(FLEET, others.chain([NODE])).expect("five nodes")

@@ -1,7 +1,7 @@
 //! Requests to the backup store and its answers, with fixed content.
 
 use campanile_common::backup::{StoredKind, StoredObject};
-use campanile_common::id::Digest;
+use campanile_common::id::{Digest, NodeId};
 use campanile_common::wire::v1::store::{Decided, StayReason, StoreFailure, StoreReply, StoreRequest};
 
 use crate::messages::TIME;
@@ -21,6 +21,17 @@ pub(crate) fn requests() -> Vec<StoreRequest> {
         StoreRequest::Propose { snapshots: 1, indexes: 2, packs: 65_533 },
     ]);
     requests
+}
+
+/// Requests for what another node stored.
+pub(crate) fn requests_of_others() -> Vec<StoreRequest> {
+    let (source, object) = (NodeId::from_bytes([0x5A; 8]), StoredObject::new(StoredKind::Pack, ID));
+    vec![
+        StoreRequest::GetOf { source, object, range: None },
+        StoreRequest::GetOf { source, object: StoredObject::CONFIG, range: Some((1, u64::MAX)) },
+        StoreRequest::ListOf { source, kind: StoredKind::Index, after: None },
+        StoreRequest::ListOf { source, kind: StoredKind::Snapshot, after: Some(ID) },
+    ]
 }
 
 pub(crate) fn replies() -> Vec<StoreReply> {

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use campanile_backup::backend::Listed;
 use campanile_backup::id::ObjectId;
-use campanile_common::backup::StoredKind;
 use campanile_common::id::Digest;
 use campanile_common::wire::frame::FrameDecoder;
 use campanile_common::wire::v1::store::{OBJECT_BYTES_MAX, StoreFailure, StoreReply, StoreRequest};
@@ -172,15 +171,15 @@ impl Exchange {
         Ok(bytes)
     }
 
-    /// Adds the objects of a kind behind `after`.
+    /// Adds the objects of a list behind `after`.
     pub(super) async fn list(
         &mut self,
-        kind: StoredKind,
+        request: &StoreRequest,
         after: Option<Digest>,
         listed: &mut Vec<Listed>,
     ) -> Result<(), Trouble> {
         let mut last = after;
-        let mut reply = self.ask(&StoreRequest::List { kind, after }, &[]).await?;
+        let mut reply = self.ask(request, &[]).await?;
         loop {
             match reply {
                 StoreReply::End => return Ok(()),

@@ -22,6 +22,7 @@ use campanile_backup::backend::{Backend, BackendError, Listed, Object, ObjectKin
 use campanile_backup::id::ObjectId;
 use campanile_common::backoff::Backoff;
 use campanile_common::backup::{StoredKind, StoredObject};
+use campanile_common::id::{Digest, NodeId};
 use campanile_common::wire::v1::store::{Decided, PROPOSED_MAX, StoreReply, StoreRequest};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
@@ -42,10 +43,12 @@ use campanile_common::wire::v1::store::STREAMS_MAX;
 #[error("cannot start the thread of the store's connection")]
 pub struct StoreError(#[from] io::Error);
 
-/// This node's part of the backup store.
+/// This node's part of the backup store, or that of another to read from.
 #[derive(Debug)]
 pub struct StoreBackend {
     dialer: Arc<Dialer>,
+    /// Whose part it is, where it is another node's.
+    source: Option<NodeId>,
     patience: Duration,
     handle: Handle,
     stop: CancellationToken,
@@ -68,7 +71,27 @@ impl StoreBackend {
             .name("backup-store".to_owned())
             .spawn(move || runtime.block_on(stopped.cancelled()))?;
         let dialer = Arc::new(Dialer::new(identity));
-        Ok(Self { dialer, patience, handle, stop, thread: Some(thread) })
+        Ok(Self { dialer, source: None, patience, handle, stop, thread: Some(thread) })
+    }
+
+    /// The part of another node: it is read only, and only while an order is at work that has this node read it.
+    #[must_use]
+    pub fn reading(mut self, source: NodeId) -> Self {
+        self.source = Some(source);
+        self
+    }
+
+    fn is_own(&self, object: Object) -> Result<(), BackendError> {
+        let reason = |source| format!("what node {source} saved is only read here");
+        let refused = |source| Err(BackendError::Refused { object, reason: reason(source) });
+        self.source.map_or(Ok(()), refused)
+    }
+
+    fn list_request(&self, kind: StoredKind, after: Option<Digest>) -> StoreRequest {
+        match self.source {
+            Some(source) => StoreRequest::ListOf { source, kind, after },
+            None => StoreRequest::List { kind, after },
+        }
     }
 
     /// Makes an attempt, and others while they fail for a reason that may pass.
@@ -105,6 +128,7 @@ impl StoreBackend {
     }
 
     fn store(&self, object: Object, request: &StoreRequest, parts: &[&[u8]]) -> Result<(), BackendError> {
+        self.is_own(object)?;
         self.patiently(object, async |exchange| match exchange.ask(request, parts).await? {
             StoreReply::Stored { .. } => Ok(()),
             other => Err(exchange::unexpected(&other)),
@@ -119,6 +143,7 @@ impl StoreBackend {
         let request = StoreRequest::Propose { snapshots, indexes, packs };
         let parts: Vec<&[u8]> = lists.iter().map(Vec::as_slice).collect();
         let first = objects.first().map_or(Object::CONFIG, |(object, _)| *object);
+        self.is_own(first)?;
         self.patiently(first, async |exchange| match exchange.ask(&request, &parts).await? {
             StoreReply::Decided(decided) => Ok(decided),
             other => Err(exchange::unexpected(&other)),
@@ -153,7 +178,10 @@ impl Backend for StoreBackend {
     fn get(&self, object: Object, range: Option<Range<u64>>) -> Result<Vec<u8>, BackendError> {
         let stored = stored(object).ok_or(BackendError::Missing(object))?;
         let range = range.map(|range| (range.start, range.end));
-        let request = StoreRequest::Get { object: stored, range };
+        let request = match self.source {
+            Some(source) => StoreRequest::GetOf { source, object: stored, range },
+            None => StoreRequest::Get { object: stored, range },
+        };
         self.patiently(object, async |exchange| exchange.get(&request, range).await)
     }
 
@@ -164,7 +192,7 @@ impl Backend for StoreBackend {
         self.patiently(object, async |exchange| {
             // A list that broke off goes on behind what is there.
             let after = listed.last().map(|last: &Listed| digest(last.id));
-            exchange.list(kind, after, &mut listed).await
+            exchange.list(&self.list_request(kind, after), after, &mut listed).await
         })?;
         Ok(listed)
     }

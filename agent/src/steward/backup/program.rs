@@ -70,7 +70,7 @@ impl Running {
         before: Option<Trace>,
     ) -> io::Result<Self> {
         let mut argv = vec![OWN_PROGRAM.to_owned()];
-        argv.extend(backup::arguments(&work.action(&policy), settings));
+        argv.extend(backup::arguments(&work.action(&policy), 0, settings));
         argv.extend(work.flags().iter().map(|word| (*word).to_owned()));
         let has_units = launcher.systemd_run.is_some();
         let limits = GuardLimits { memory_bytes: most.memory_bytes, tasks: most.tasks };

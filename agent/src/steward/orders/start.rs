@@ -157,7 +157,9 @@ impl Orders {
             }
             (Action::Backup(action), _) => {
                 spec.argv.push(OWN_PROGRAM.to_owned());
-                spec.argv.extend(backup::arguments(action, config.settings_arguments()));
+                let settings = config.settings_arguments();
+                spec.argv.extend(backup::arguments(action, limits.output_bytes, settings));
+                spec.stdin = backup::input(action);
             }
             (_, Some(command)) => {
                 spec.argv.clone_from(&command.argv);

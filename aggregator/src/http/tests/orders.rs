@@ -3,7 +3,7 @@
 
 use axum::http::StatusCode;
 use campanile_common::api::{AccessRole, OrderRequest};
-use campanile_common::authority::{Order, Tier};
+use campanile_common::authority::{Action, BackupAction, Order, RestorePlace, Tier};
 use serde_json::{Value, json};
 
 use super::signed_in::{first_admin, json_of, request, token};
@@ -135,6 +135,30 @@ async fn a_role_on_a_part_denies_the_rest_and_no_role_at_all_refuses() {
     assert_eq!(hidden.status(), StatusCode::NOT_FOUND);
     let page = json_of(desk.get(&operator, "/api/v1/orders").await).await;
     assert_eq!(page["items"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn whoever_has_files_of_one_node_restored_on_another_has_a_role_for_both() {
+    let desk = Desk::open().await;
+    let operator = desk.token(AccessRole::Operator, "role=web").await;
+    let from = |number, source| {
+        let action = Action::Backup(BackupAction::RestoreFrom {
+            source: node(source),
+            policy: "etc".parse().unwrap(),
+            snapshot: "latest".to_owned(),
+            paths: Vec::new(),
+            to: RestorePlace::Folder("/srv/restored".to_owned()),
+            sealed: vec![1],
+            is_tried: false,
+        });
+        let mut asked = signed(&Order { action, ..order(number, &[1]) }, &[1]);
+        asked.dispatch.queue = true;
+        asked
+    };
+    let denied = desk.submit(&operator, &from(1, 2)).await;
+    assert_eq!(problem(denied).await.code, "denied");
+    assert_eq!(desk.submit(&operator, &from(2, 1)).await.status(), StatusCode::CREATED);
+    desk.accepted(&from(3, 2)).await;
 }
 
 #[tokio::test]

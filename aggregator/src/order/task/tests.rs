@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use campanile_common::api::{DispatchOptions, Order as ApiOrder, OrderRequest, SignatureText};
-use campanile_common::authority::{Denial, DenialCode, Targets, Tier};
+use campanile_common::authority::{Action, BackupAction, Denial, DenialCode, RestorePlace, Targets, Tier};
 use campanile_common::id::{Digest, JournalId};
 use campanile_common::time::Timestamp;
 use campanile_common::wire::v1::order::{
@@ -250,6 +250,36 @@ impl Agent {
 const OK: RunResult = RunResult::Exited { code: 0 };
 
 #[tokio::test]
+async fn a_node_reads_what_another_saved_while_it_is_at_work_on_such_an_order_and_no_longer() {
+    let mut bench = Bench::new().await;
+    bench.connect(&[1, 2]);
+    let mut from = order(1, &[1]);
+    from.action = Action::Backup(BackupAction::RestoreFrom {
+        source: node(7),
+        policy: "etc".parse().unwrap(),
+        snapshot: "latest".to_owned(),
+        paths: Vec::new(),
+        to: RestorePlace::Folder("/srv/restored".to_owned()),
+        sealed: vec![1],
+        is_tried: false,
+    });
+    let may = |bench: &Bench, reader, source| bench.orders.reads_from(node(reader), node(source));
+    assert!(!may(&bench, 1, 7), "before");
+    bench.submit(&request(&from, &[1])).await.unwrap();
+    let (reader, slip) = bench.deliveries(1).await.pop_first().unwrap();
+    assert!(may(&bench, 1, 7), "from when it was sent: the node may have begun");
+    assert!(!may(&bench, 2, 7) && !may(&bench, 1, 6) && !may(&bench, 7, 1), "nobody else, nothing else");
+    let agent = Agent(reader, slip);
+    agent.received(3).await;
+    assert!(may(&bench, 1, 7), "while it works");
+    agent.ends(OK, 0).await.await.unwrap();
+    bench.show(1).await;
+    assert!(!may(&bench, 1, 7), "afterwards");
+    let bench = bench.restart().await;
+    assert!(!may(&bench, 1, 7), "and not again");
+}
+
+#[tokio::test]
 async fn an_order_is_stored_before_it_is_sent_and_its_outcomes_before_they_are_acknowledged() {
     let mut bench = Bench::new().await;
     bench.connect(&[1, 2]);
@@ -272,16 +302,20 @@ async fn an_order_is_stored_before_it_is_sent_and_its_outcomes_before_they_are_a
     assert_eq!((shown.state, shown.counts.ok, shown.counts.denied), (OrderState::Done, 1, 1));
     assert_eq!(bench.orders.witness(first).unwrap().audit.unwrap().sequence, 4);
     let run = bench.orders.find(&order.order_id.to_string(), None).unwrap();
-    assert_eq!(bench.orders.output(run, first).await.unwrap(), b"hello\n");
+    assert_eq!(bench.orders.output(run, first, None).await.unwrap(), b"hello\n");
     assert!(bench.orders.is_over(run));
     let outcomes = bench.audited("order.outcome").await;
     assert_eq!(outcomes, [format!("order:{} targeted=2 ok=1 denied=1", order.order_id)]);
     assert_eq!(bench.audited("order.submit").await.len(), 1);
 
+    for (stream, bytes) in [(OutputStream::Stdout, &b"hello\n"[..]), (OutputStream::Stderr, b"")] {
+        assert_eq!(bench.orders.output(run, first, Some(stream)).await.unwrap(), bytes);
+    }
+
     let bench = bench.restart().await;
     let again = bench.show(1).await;
     assert_eq!(again, shown);
-    assert_eq!(bench.orders.output(run, first).await.unwrap(), b"hello\n");
+    assert_eq!(bench.orders.output(run, first, None).await.unwrap(), b"hello\n");
     assert_eq!(bench.orders.witness(first).unwrap().journal.unwrap().sequence, 9);
 }
 
@@ -452,7 +486,7 @@ async fn a_follower_gets_all_output_before_the_outcome_it_belongs_to_and_the_ord
         assert_eq!((last.counts.ok, last.counts.failed, last.targets.len()), (1, 1, 2));
         follow = bench.orders.follow(run);
     }
-    assert_eq!(bench.orders.output(run, node(1)).await.unwrap().len(), 8 * 16 * 1024);
+    assert_eq!(bench.orders.output(run, node(1), None).await.unwrap().len(), 8 * 16 * 1024);
 }
 
 #[tokio::test]
@@ -602,7 +636,7 @@ async fn old_orders_are_deleted_with_everything_that_belongs_to_them() {
     task.take_what_waits();
     task.advance().await;
     let run = agent.1.run;
-    assert_eq!(orders.output(run, node(1)).await.unwrap().len(), 9000);
+    assert_eq!(orders.output(run, node(1), None).await.unwrap().len(), 9000);
     let keep = |days: u64| Moment { up: KEEP_STEP, wall: NOW + Duration::from_secs(days * 86_400) };
     task.keep(keep(29)).await;
     assert!(orders.find(&run.order.to_string(), None).is_ok());

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{MessageError, read_only, to_frame};
 use crate::backup::{PolicyName, StoredKind, StoredObject};
-use crate::id::Digest;
+use crate::id::{Digest, NodeId};
 use crate::time::Timestamp;
 use crate::wire::codec::{self, CodecError};
 use crate::wire::frame::Frame;
@@ -78,6 +78,24 @@ pub enum StoreRequest {
         indexes: u32,
         /// Packs.
         packs: u32,
+    },
+    /// Send an object of another node: for as long as an order is at work here that has this node read it.
+    GetOf {
+        /// Whose.
+        source: NodeId,
+        /// Which.
+        object: StoredObject,
+        /// As for one's own.
+        range: Option<(u64, u64)>,
+    },
+    /// List objects of another node, likewise.
+    ListOf {
+        /// Whose.
+        source: NodeId,
+        /// Which kind.
+        kind: StoredKind,
+        /// As for one's own.
+        after: Option<Digest>,
     },
 }
 

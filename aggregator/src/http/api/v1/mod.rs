@@ -16,6 +16,7 @@ mod health;
 mod journal;
 mod log_level;
 mod nodes;
+mod order_output;
 mod orders;
 mod people;
 mod ping;
@@ -74,7 +75,7 @@ pub(in crate::http) fn routes() -> OpenApiRouter<Arc<Shared>> {
         .routes(routes!(orders::list, orders::submit))
         .routes(routes!(orders::show))
         .routes(routes!(orders::events))
-        .routes(routes!(orders::output))
+        .routes(routes!(order_output::output))
         .routes(routes!(orders::cancel))
         .routes(routes!(approvals::list))
         .routes(routes!(approvals::show))

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, State};
-use axum::http::{StatusCode, header};
+use axum::extract::State;
+use axum::http::StatusCode;
 use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use campanile_common::api::{Order, OrderRequest, OrderState, OutputPiece, Page, Problem};
@@ -163,7 +163,9 @@ pub(super) async fn submit(
         .copied()
         .filter(|node| !may(&caller.actor, registry, permission, *node))
         .collect();
-    if not_permitted.len() == draft.nodes().len() {
+    // Who has another node's files restored somewhere has a role for both.
+    let may_read = |source| may(&caller.actor, registry, permission, source);
+    if not_permitted.len() == draft.nodes().len() || draft.source().is_some_and(|source| !may_read(source)) {
         let target = format!("order:{}", draft.order().id);
         return Err(caller.denied(&shared, "order.submit", &target).await);
     }
@@ -237,26 +239,6 @@ pub(super) async fn cancel(
         return Err(caller.denied(&shared, "order.cancel", &format!("order:{id}")).await);
     }
     Ok(Json(orders.cancel(run, &caller.actor.id).await?))
-}
-
-/// The kept output of an order on a node, both streams as they came.
-#[utoipa::path(
-    get, path = "/api/v1/orders/{id}/output/{node}", tag = "orders",
-    params(("id" = String, Path), ("node" = String, Path), RunParams),
-    responses(
-        (status = 200, content_type = "application/octet-stream", body = Vec<u8>), (status = "4XX", body = Problem)
-    )
-)]
-pub(super) async fn output(
-    State(shared): App,
-    caller: Caller,
-    Path((id, node)): Path<(String, String)>,
-    Params(params): Params<RunParams>,
-) -> Outcome<Response> {
-    let view = caller.node(&shared, &node, Permission::Observe, "order.output").await?;
-    let run = shared.services.orders.find(&id, params.occurrence)?;
-    let output = shared.services.orders.output(run, view.node.node_id).await?;
-    Ok(([(header::CONTENT_TYPE, "application/octet-stream")], output).into_response())
 }
 
 /// An order as it goes on.
