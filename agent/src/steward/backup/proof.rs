@@ -8,7 +8,7 @@ use campanile_common::time::Timestamp;
 
 use super::policies::Entry;
 use super::work::Work;
-use super::{BUSY_INTERVAL, Backups, PRESSURE_INTERVAL, Surroundings, plan};
+use super::{BUSY_INTERVAL, Backups, Surroundings, plan};
 use crate::backup::rounds::Rounds;
 use crate::backup::runs::History;
 
@@ -163,8 +163,10 @@ impl Backups {
             return;
         }
         let since = self.due_since(&next.1, &next.2).unwrap_or(now);
-        if plan::stands_back(since, now, self.pressure()) {
-            self.proofs_held = Some(now + PRESSURE_INTERVAL);
+        let schedule = self.entries.get(&next.1).and_then(|entry| entry.schedule.as_ref().ok());
+        let stands = schedule.and_then(|schedule| plan::stands_back(schedule, since, now, self.pressure()));
+        if let Some(stands) = stands {
+            self.proofs_held = Some(stands.until);
             return;
         }
         self.proofs_held = None;
