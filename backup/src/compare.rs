@@ -8,6 +8,8 @@
 //! Folders are reached from their root through no link. Memory: the trees of the open folders, the names in one, and a
 //! buffer.
 
+mod content;
+
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fmt;
@@ -17,17 +19,16 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ring::digest::{Context, SHA256};
-use rustix::fs::{FileType, Mode, OFlags, Stat, fstat, readlinkat};
-use rustix::io::{Errno, read};
+use rustix::fs::{FileType, OFlags, Stat, readlinkat};
+use rustix::io::Errno;
 
-use crate::beneath::{LastFolder, Root, file_type, names, open_in, stat_in};
+use self::content::{Silent, same_content};
+use crate::beneath::{LastFolder, Root, file_type, names, stat_in};
 use crate::id::ObjectId;
 use crate::index::Index;
 use crate::list::{Selection, Step, Walk, WalkError};
-use crate::pack::{Blob, BlobKind};
 use crate::repository::{Repository, RepositoryError};
-use crate::tree::{FileTime, Node, NodeKind};
+use crate::tree::{Node, NodeKind};
 
 /// What is kept of [`Comparison::differences`]; more are counted.
 pub const DIFFERENCES_MAX: usize = 1000;
@@ -219,13 +220,6 @@ struct Work<'a> {
     done: Comparison,
 }
 
-/// Why a live file says nothing.
-enum Silent {
-    Changed,
-    Unread,
-    Cancelled,
-}
-
 impl Work<'_> {
     fn differs(&mut self, side: Side, path: PathBuf, what: What) {
         self.done.differences_total += 1;
@@ -330,80 +324,6 @@ fn difference(folder: &OwnedFd, node: &Node, stat: &Stat) -> Option<What> {
     }
     let (expected, found) = (node.mode.unix(), stat.st_mode & 0o7777);
     (expected != found).then_some(What::Permissions { expected, found })
-}
-
-/// Whether length and times are those of the snapshot.
-fn is_untouched(node: &Node, stat: &Stat) -> bool {
-    let time =
-        |seconds, nanoseconds: u64| FileTime { seconds, nanoseconds: nanoseconds.try_into().unwrap_or(0) };
-    file_type(stat) == FileType::RegularFile
-        && u64::try_from(stat.st_size).is_ok_and(|size| size == node.size)
-        && time(stat.st_mtime, stat.st_mtime_nsec) == node.mtime
-        && time(stat.st_ctime, stat.st_ctime_nsec) == node.ctime
-}
-
-/// Whether a live file that was not touched since has the content of the snapshot.
-fn same_content(
-    folder: &OwnedFd,
-    node: &Node,
-    index: &Index,
-    buffer: &mut [u8],
-    progress: &dyn Progress,
-) -> Result<bool, Silent> {
-    let unread = |_: Errno| Silent::Unread;
-    let stat = stat_in(folder, &node.name).map_err(unread)?;
-    if !stat.is_some_and(|stat| is_untouched(node, &stat)) {
-        return Err(Silent::Changed);
-    }
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
-    // Whose file it is may read it without leaving a trace; others may not ask for that.
-    let file = match open_in(folder, &node.name, flags | OFlags::NOATIME, Mode::empty()) {
-        Err(Errno::PERM) => open_in(folder, &node.name, flags, Mode::empty()),
-        opened => opened,
-    };
-    let file = match file {
-        Err(Errno::NOENT | Errno::LOOP) => return Err(Silent::Changed),
-        file => file.map_err(unread)?,
-    };
-    let is_same = has_content(&file, node, index, buffer, progress)?;
-    // It may have been changed since it was looked at, or may not be the one that was.
-    let stat = fstat(&file).map_err(unread)?;
-    if is_untouched(node, &stat) { Ok(is_same) } else { Err(Silent::Changed) }
-}
-
-fn has_content(
-    file: &OwnedFd,
-    node: &Node,
-    index: &Index,
-    buffer: &mut [u8],
-    progress: &dyn Progress,
-) -> Result<bool, Silent> {
-    for id in node.content.iter().flatten() {
-        // What the repository lacks was told by the restore.
-        let Some(location) = index.find(Blob { kind: BlobKind::Data, id: *id }) else {
-            return Err(Silent::Unread);
-        };
-        let mut left = location.entry.plain_length();
-        let mut context = Context::new(&SHA256);
-        while left > 0 {
-            if progress.is_cancelled() {
-                return Err(Silent::Cancelled);
-            }
-            let room = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
-            let count = match read(file, buffer.get_mut(..room).unwrap_or_default()) {
-                Ok(0) => return Ok(false),
-                Err(Errno::INTR) => continue,
-                count => count.map_err(|_| Silent::Unread)?,
-            };
-            context.update(buffer.get(..count).unwrap_or_default());
-            left -= count as u64;
-            progress.read(count as u64);
-        }
-        if context.finish().as_ref() != id.0 {
-            return Ok(false);
-        }
-    }
-    Ok(true)
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use tokio::sync::{Semaphore, watch};
 
 use super::floor::ledger::Floor;
 use super::ledger::Ledger;
-use super::note::{Note, reasons_text};
+use super::note::{Note, action, event, reasons_text};
 use super::policies::PolicyBook;
 use super::record::{Settlement, Suspicion};
 use super::status::{Last, Troubles};
@@ -362,43 +362,4 @@ impl Slot {
 fn describe(error: &LoadError) -> String {
     let source = std::error::Error::source(error);
     source.map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
-}
-
-fn event(note: &Note) -> (&'static str, serde_json::Value) {
-    match note {
-        Note::SnapshotReceived { snapshot, bytes, new_bytes } => (
-            "backup.snapshot-received",
-            json!({ "snapshot": snapshot, "bytes": bytes, "newBytes": new_bytes }),
-        ),
-        Note::Held { id, reasons, detail } => {
-            ("backup.held", json!({ "hold": id, "reasons": reasons, "detail": detail }))
-        }
-        Note::Settled { id, settlement } => {
-            ("backup.settled", json!({ "hold": id, "settlement": settlement }))
-        }
-        Note::Deleted { snapshots, objects, until } => (
-            "backup.deleted",
-            json!({ "snapshots": snapshots, "objects": objects, "recoverableUntil": until }),
-        ),
-        Note::Restored { objects } => ("backup.undeleted", json!({ "objects": objects })),
-        Note::Expired { objects, bytes } => ("backup.expired", json!({ "objects": objects, "bytes": bytes })),
-        Note::Found { object, flaw } => {
-            ("backup.damaged", json!({ "object": object.to_string(), "flaw": flaw }))
-        }
-        Note::Healed { object } => ("backup.healed", json!({ "object": object.to_string() })),
-    }
-}
-
-/// Snapshots come every hour on every node: they are events, and no entries.
-fn action(note: &Note) -> Option<&'static str> {
-    match note {
-        Note::SnapshotReceived { .. } => None,
-        Note::Held { .. } => Some("backup.hold"),
-        Note::Settled { .. } => Some("backup.settle"),
-        Note::Deleted { .. } => Some("backup.delete"),
-        Note::Restored { .. } => Some("backup.undelete"),
-        Note::Expired { .. } => Some("backup.expire"),
-        Note::Found { .. } => Some("backup.damage"),
-        Note::Healed { .. } => Some("backup.heal"),
-    }
 }

@@ -101,7 +101,7 @@ fn current<'a>(
     report: &'a ProofReport,
     policies: &'a BTreeMap<PolicyName, Booked>,
 ) -> impl Iterator<Item = &'a CheckReport> {
-    let is_used = |check: &&CheckReport| {
+    let is_used = move |check: &&CheckReport| {
         policies.values().any(|booked| cut(&booked.policy.target.to_string()) == check.target)
     };
     report.checks.iter().filter(is_used)

@@ -9,9 +9,11 @@ use super::*;
 use crate::backend::Memory;
 use crate::fixture::noise;
 use crate::key::MasterKey;
+use crate::pack::{Blob, BlobKind};
 use crate::restore;
 use crate::save;
 use crate::snapshot::Snapshot;
+use crate::tree::FileTime;
 
 struct Case {
     folder: tempfile::TempDir,

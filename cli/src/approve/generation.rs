@@ -38,7 +38,7 @@ impl Part {
                 })?;
                 (signed, Some(mode))
             }
-            Content::Catalogue(..) | Content::Authority(..) => return Ok(None),
+            Content::Catalogue(..) | Content::Authority(..) | Content::Floor(..) => return Ok(None),
         };
         let tally = signed.tally(authority)?;
         if mode.is_some() && tally.missing() == 0 {

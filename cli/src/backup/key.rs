@@ -1,4 +1,7 @@
-//! `backup key`: opening a repository without its node, with the escrow identity alone. Speaks to nobody.
+//! `backup key`: opening a repository without its node, with the escrow identity alone; and fetching the key files of those
+//! that the aggregator stores. With a key file at hand it speaks to nobody.
+
+mod stored;
 
 use std::path::PathBuf;
 
@@ -24,16 +27,41 @@ const ARMOUR_END: &str = "-----END AGE ENCRYPTED FILE-----";
 /// Verbs of `backup key`.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
+    /// List who can open the repository of a node in the aggregator's store, and since when
+    #[command(after_help = "Examples:
+  campanile backup key ls web-01
+
+OPENS are the escrow recipients that a key file says it is for: the node's word. A key file that opens for nobody is of a
+password that somebody knows.")]
+    Ls {
+        /// Name or id
+        node: String,
+    },
+    /// Fetch the key files of a node's repository, each verified by its hash
+    #[command(after_help = "Examples:
+  campanile backup key export web-01 --to keys/
+  campanile backup key open keys/4f0c... --identity escrow.txt > password
+
+A key file tells nobody anything without the identity it is for. What is there already is not written over.")]
+    Export {
+        /// Name or id
+        node: String,
+        /// A folder, which is made, for all of them, each under its name; or a file for the newest
+        #[arg(long, value_name = "FILE|DIR", default_value = "keys/")]
+        to: PathBuf,
+    },
     /// Print the password that a key file of a repository holds for an escrow identity
     #[command(after_help = "Examples:
   campanile backup key open repository/keys/4f0c... --identity escrow.txt > password
   restic -r repository --password-file password snapshots
+  campanile backup key open web-01 --identity escrow.txt > password
 
 The key file is any of those in the folder `keys` of a repository; the identity is the file that `age-keygen` wrote.
-Nothing else is needed, no aggregator and no node.")]
+Nothing else is needed, no aggregator and no node. With the name of a node in its place the key files are those that the
+aggregator stores of it.")]
     Open {
-        /// Key file of the repository
-        #[arg(value_name = "KEYFILE")]
+        /// Key file of the repository, or a node
+        #[arg(value_name = "KEYFILE|NODE")]
         key_file: PathBuf,
         /// File with the secret half of an escrow recipient, as age-keygen writes it
         #[arg(long, value_name = "FILE")]
@@ -66,13 +94,18 @@ struct Opened<'a> {
 /// When it fails.
 pub(super) fn run(context: &mut Context<'_>, verb: &Verb) -> anyhow::Result<Exit> {
     match verb {
+        Verb::Ls { node } => stored::list(context, node),
+        Verb::Export { node, to } => stored::export(context, node, to),
         Verb::Open { key_file, identity } => {
-            let json = file::read(key_file)?;
             let identities = Zeroizing::new(file::read_text(identity)?);
             let identities = parse_identities(&identities)
                 .with_context(|| format!("{} is no identity", identity.display()))?;
-            let password =
-                open(&json, &identities).with_context(|| format!("cannot open {}", key_file.display()))?;
+            let name = key_file.to_str().filter(|name| !key_file.exists() && !name.contains('/'));
+            let password = match name {
+                Some(node) => stored::open(context, node, &identities)?,
+                None => open(&file::read(key_file)?, &identities)
+                    .with_context(|| format!("cannot open {}", key_file.display()))?,
+            };
             render::object(context, &Opened { password: &password }, &password, |context| {
                 Ok(writeln!(context.out, "{}", password.as_str())?)
             })?;

@@ -191,13 +191,11 @@ impl BackupStore {
         let mut turn = floor.turn.lock().await;
         let mut record = floor.record();
         let document = signed.read()?;
+        let mut all = signed.clone();
+        let known = record.waiting.as_ref().map(Decision::signed).filter(|known| known.bytes == signed.bytes);
+        all.signatures.extend(known.into_iter().flat_map(|known| known.signatures));
+        let signed_by = names(&all, authority);
         let taken = record.take(signed, authority, actor, now)?;
-        let held = match taken {
-            Taken::Waits => record.waiting.as_ref().map(Decision::signed),
-            Taken::Pends => record.pending.as_ref().map(|pending| pending.decision.signed()),
-            Taken::InForce => None,
-        };
-        let signed_by = held.map(|held| names(&held, authority)).unwrap_or_default();
         let action = match taken {
             Taken::Waits => "backup.floor-propose",
             Taken::Pends => "backup.floor-decide",
@@ -207,7 +205,7 @@ impl BackupStore {
             "from {} to {} days; signed by {}",
             document.from_days,
             document.days,
-            if signed_by.is_empty() { "the operators it takes".to_owned() } else { signed_by.join(", ") }
+            signed_by.join(", ")
         );
         tracing::warn!(actor, action, detail, "the floor of backups");
         floor

@@ -118,3 +118,72 @@ fn what_does_not_open_says_whose_it_is_and_what_to_try() {
     let none = folder.path().join("none.txt");
     assert!(run(&sealed, none.to_str().unwrap()).contains("age -d FILE"));
 }
+
+/// An aggregator that stores these key files of `node-1`.
+fn storing(files: Vec<(campanile_common::id::Digest, Vec<u8>)>) -> crate::testing::Script {
+    let keys: Vec<campanile_common::api::StoredKey> = files
+        .iter()
+        .map(|(key, bytes)| campanile_common::api::StoredKey {
+            key: *key,
+            received: campanile_common::time::Timestamp::from_millis(1_790_000_000_000),
+            size: u64::try_from(bytes.len()).unwrap(),
+            content: Some(BASE64.encode(bytes)),
+        })
+        .collect();
+    crate::testing::Script::choosing(Box::new(move |line, _| {
+        if !line.starts_with("GET /api/v1/backups/node-1/keys") {
+            let none = r#"{"title":"No","status":404,"code":"not_found","detail":"there is none"}"#;
+            return crate::testing::answer("404 No", none);
+        }
+        let page = campanile_common::api::Page { items: keys.clone(), next_cursor: None };
+        crate::testing::answer("200 OK", &serde_json::to_string(&page).unwrap())
+    }))
+}
+
+#[test]
+fn key_files_of_the_store_are_listed_fetched_and_opened_and_none_that_was_altered() {
+    use campanile_common::authority::sha256;
+
+    let folder = crate::testing::operator();
+    let (escrow, identity_file) = identity(folder.path(), "escrow.txt");
+    let plain = br#"{"created":"2026-05-03T10:14:00Z","username":"root","hostname":"node-1"}"#;
+    let good = with_escrow(plain, &escrow, "secret");
+    let named = |bytes: &[u8]| sha256(&[bytes]);
+    let mut altered = good.clone();
+    altered[3] ^= 1;
+    let script =
+        storing(vec![(named(plain), plain.to_vec()), (named(b"x"), altered), (named(&good), good.clone())]);
+    let run =
+        |line: &[&str]| crate::testing::campanile(&script, &folder, &[&["backup", "key"], line].concat());
+    let (exit, out, err) = run(&["ls", "node-1"]);
+    assert_eq!((exit, err.as_str()), (Exit::Fine, ""));
+    assert!(out.contains(&escrow.to_public().to_string()) && out.contains("damaged"), "{out}");
+    let keys = folder.path().join("keys");
+    let (exit, out, err) = run(&["export", "node-1", "--to", &format!("{}/", keys.display())]);
+    assert_eq!(exit, Exit::SomeFailed, "{err}");
+    assert_eq!(std::fs::read(keys.join(named(&good).to_string())).unwrap(), good);
+    assert_eq!((out.lines().count(), std::fs::read_dir(&keys).unwrap().count()), (2, 2));
+    assert_eq!(run(&["export", "node-1", "--to", keys.to_str().unwrap()]).0, Exit::SomeFailed, "again");
+    let (exit, out, err) = run(&["open", "node-1", "--identity", &identity_file]);
+    assert_eq!((exit, out.as_str()), (Exit::Fine, "secret\n"), "{err}");
+    let (_, stranger) = identity(folder.path(), "stranger.txt");
+    let (exit, out, _) = run(&["open", "node-1", "--identity", &stranger]);
+    assert_eq!((exit, out.as_str()), (Exit::Failed, ""));
+    assert_eq!(run(&["ls", "node-2"]).0, Exit::Failed);
+}
+
+#[test]
+fn one_file_is_the_newest_and_nothing_is_written_over() {
+    let folder = crate::testing::operator();
+    let bytes = br#"{"created":"2026-05-03T10:14:00Z"}"#;
+    let script = storing(vec![(campanile_common::authority::sha256(&[bytes]), bytes.to_vec())]);
+    let to = folder.path().join("key.json");
+    let export = || {
+        let line = ["backup", "key", "export", "node-1", "--to", to.to_str().unwrap()];
+        crate::testing::campanile(&script, &folder, &line).0
+    };
+    assert_eq!((export(), export()), (Exit::Fine, Exit::Failed));
+    assert_eq!(std::fs::read(&to).unwrap(), bytes);
+    let (exit, _, err) = crate::testing::campanile(&script, &folder, &["backup", "key", "ls", "node-1"]);
+    assert!(exit == Exit::Fine && err.contains("nobody but node-1"), "{err}");
+}
