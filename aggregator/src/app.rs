@@ -191,8 +191,7 @@ impl Parts {
             settings.liveness.interval,
             in_force.catalogues.subscribe_signed(),
             config,
-            kept.store,
-            work.orders,
+            (kept.store, work.orders),
         );
         let ((agents, receiver), (people, tls)) = (watch::channel(agents), watch::channel(people));
         Ok(Self {

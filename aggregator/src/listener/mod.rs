@@ -92,8 +92,7 @@ impl Context {
         interval: Duration,
         catalogue: watch::Receiver<Option<SignedCatalogue>>,
         config: Config,
-        store: BackupStore,
-        orders: Orders,
+        (store, orders): (BackupStore, Orders),
     ) -> Self {
         Self {
             fleet,
