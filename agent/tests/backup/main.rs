@@ -8,5 +8,6 @@ mod hooks;
 mod keeping;
 mod keys;
 mod killing;
+mod proving;
 mod running;
 mod support;

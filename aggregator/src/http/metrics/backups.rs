@@ -142,10 +142,14 @@ fn write_second(out: &mut Exposition, backups: &[NodeBackup]) {
     }
 }
 
+#[expect(clippy::cast_precision_loss, reason = "Prometheus values are f64")]
+const fn seconds(at: Timestamp) -> f64 {
+    at.as_millis() as f64 / 1000.0
+}
+
 /// What the nodes' drills and checks proved.
 #[expect(clippy::cast_precision_loss, reason = "Prometheus values are f64")]
 fn write_proofs(out: &mut Exposition, backups: &[NodeBackup]) {
-    let seconds = |at: Timestamp| at.as_millis() as f64 / 1000.0;
     per_policy(
         out,
         backups,
