@@ -49,6 +49,26 @@ need_promtool() {
     rm -rf "$folder"
 }
 
+# A server that speaks S3, in a Python of its own.
+MOTO=5.2.5
+need_moto() {
+    local folder="$CAMPANILE_TOOLS/moto"
+    [ "$(cat "$folder/version" 2> /dev/null)" = "$MOTO" ] && return
+    # Debian keeps what makes such a folder apart.
+    if ! python3 -c 'import ensurepip' 2> /dev/null; then
+        has apt-get || fail "python3 has no venv: install it with this system's package manager (Debian calls it python3-venv)"
+        say "installing python3-venv"
+        apt_update
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3-venv > /dev/null
+    fi
+    say "fetching moto $MOTO"
+    rm -rf "$folder"
+    mkdir -p "$CAMPANILE_TOOLS"
+    python3 -m venv "$folder"
+    "$folder/bin/pip" install --quiet --disable-pip-version-check "moto[s3,server]==$MOTO"
+    echo "$MOTO" > "$folder/version"
+}
+
 need_deny() {
     has cargo-deny && return
     # Building it takes many processor minutes; the rules that matter are tests as well.
@@ -72,6 +92,10 @@ for part in build "$@"; do
             need ip iproute2
             # Judges what the backup engine writes.
             need restic restic
+            # What it writes into: a bucket, and a folder by SFTP.
+            need_moto
+            need sshd openssh-server
+            need ssh-keygen openssh-client
             ;;
         browser)
             need chromium chromium

@@ -167,6 +167,10 @@ fn remove(
             false
         }
     };
+    // Before anything is packed anew: a place that lets nothing be removed would grow with each attempt.
+    if let Some(first) = forgotten.first() {
+        repository.backend().remove(Object::new(ObjectKind::Snapshot, *first))?;
+    }
     let executed = prune::execute(repository, &facts, &plan, &mut |_| keep_on());
     let removed =
         executed.map(|removals| prune::apply(&**repository.backend(), &removals, &mut |_| keep_on()));

@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests lay out files and start processes")]
 #![expect(clippy::unwrap_used, reason = "what a test lays out is there")]
 
+mod bucket;
 mod cutting;
 mod hooks;
 mod keeping;
@@ -10,4 +11,7 @@ mod keys;
 mod killing;
 mod proving;
 mod running;
+mod s3;
+mod sftp;
+mod ssh_server;
 mod support;
