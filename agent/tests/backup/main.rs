@@ -8,5 +8,6 @@ mod hooks;
 mod keeping;
 mod keys;
 mod killing;
+mod many;
 mod running;
 mod support;

@@ -6,7 +6,7 @@
 //! node's folder; `limits` is what finds room; `task` reads back, empties the trash and judges, `replica` keeps all of it in a
 //! second place. [`policies`] is what the
 //! signed configuration says of each node's backups, `standing` what is remembered of it (kept in `ledger`), [`freshness`]
-//! whether they are what it promises, `overview` how a node stands in all, and `status` tells others.
+//! whether they are what it promises, `overview` how a node stands in all, and `status` tells others. `serving` gives objects out and notices damage.
 //!
 //! Invariants: who a node is, its certificate said, and no request names another; times are the aggregator's; nothing is
 //! acknowledged before it is durable; a deletion is a move to the trash, and while anything waits for a person nothing
@@ -26,6 +26,7 @@ pub mod policies;
 mod record;
 mod replica;
 mod retention;
+mod serving;
 mod standing;
 mod status;
 mod task;

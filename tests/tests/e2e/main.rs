@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod backup_run;
+mod backup_second;
 mod backup_store;
 mod certificate;
 mod clock;
