@@ -35,7 +35,7 @@ impl Program {
         let _held = self.hold_run_lock()?;
         // A file that is none of this node's policies has no schedule and no record.
         let name: Option<PolicyName> = policy.parse().ok().filter(|_| !policy.ends_with(".json"));
-        let (ledger, watch) = (Ledger::new(&self.place.folder), Stopwatch::start());
+        let (ledger, watch) = (Ledger::new(&self.place.folder).patient(), Stopwatch::start());
         let started = clock::now();
         if let Some(name) = &name {
             self.note(ledger.update(|runs| runs.begin(name, manner.by, started)).map(drop));
