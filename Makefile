@@ -1,7 +1,7 @@
 # Every target does its own set-up: on a fresh Debian machine with rustup, `make demo` is the first command.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test browser box lint bench fmt fuzz clean
+.PHONY: help demo test browser box lint bench fmt fuzz ordeal clean
 
 NODES ?= 28
 DIR ?= .demo
@@ -40,6 +40,10 @@ fmt: ## format the code
 fuzz: ## FRAMES=100000000 random and mutated frames through the decoders
 	@scripts/setup.sh build
 	@FRAMES='$(FRAMES)' scripts/fuzz.sh
+
+ordeal: ## hard tests of backups in their long form: KILLS=200 each, FILES=200000, AWAY_S=3600
+	@scripts/setup.sh test
+	@KILLS='$(KILLS)' FILES='$(FILES)' AWAY_S='$(AWAY_S)' scripts/ordeal.sh
 
 clean: ## stop the demo, remove what was built
 	@DIR='$(DIR)' scripts/clean.sh

@@ -254,7 +254,8 @@ pub enum RestoreError {
     Kernel,
     /// The disk is full.
     #[error(
-        "no room for /{path}: make room and run the restore again, what is there already is not written anew"
+        "no room for /{path}: make room and restore again, into another folder, or in place where what is there already is \
+         not written anew"
     )]
     Full {
         /// What was to be written.

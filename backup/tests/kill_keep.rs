@@ -26,7 +26,7 @@ use campanile_backup::repository::Repository;
 use campanile_backup::tree::FileTime;
 use common::{Restic, assert_same, noise};
 
-/// So often each is killed.
+/// So often each is killed; `CAMPANILE_BACKUP_KILLS` for more.
 const ROUNDS: usize = 60;
 /// restic looks at the outcome of one round in so many; we look at all.
 const ORACLE_EVERY: usize = 6;
@@ -93,11 +93,15 @@ fn start(work: &str, path: &Path, key: &str, source: Option<(&Path, &str)>) -> C
     command.spawn().unwrap()
 }
 
+fn rounds() -> usize {
+    env::var("CAMPANILE_BACKUP_KILLS").map_or(ROUNDS, |text| text.parse().unwrap())
+}
+
 /// Random moments within the time that a whole run takes.
 fn moments(whole: Duration) -> Vec<Duration> {
     let seed = u64::from(std::process::id());
     println!("seed {seed}, a whole run takes {whole:?}");
-    let random = noise(ROUNDS * 8, seed);
+    let random = noise(rounds() * 8, seed);
     let numbers = random.chunks_exact(8).map(|chunk| u64::from_le_bytes(chunk.try_into().unwrap()));
     let micros = u64::try_from(whole.as_micros()).unwrap();
     numbers.map(|number| Duration::from_micros(number % micros)).collect()
@@ -148,7 +152,9 @@ fn kill_at_random(
             assert_restic_finds_nothing(restic, "round");
         }
     }
-    assert!(killed > ROUNDS / 2, "{killed} of {ROUNDS} were killed in time");
+    let rounds = rounds();
+    println!("{work}: {killed} of {rounds} killed in the middle, 0 repositories with errors");
+    assert!(killed > rounds / 2, "{killed} of {rounds} were killed in time");
 }
 
 #[test]

@@ -23,7 +23,7 @@ use super::target::TargetError;
 #[derive(Debug, thiserror::Error)]
 pub(super) enum BackupError {
     /// No such policy.
-    #[error("there is no backup policy `{name}` on this node ({path}); see `campanile-agent backup list`")]
+    #[error("there is no backup policy `{name}` on this node ({path}); see `campanile-agent backup runs`")]
     NoPolicy {
         /// What was asked for.
         name: String,

@@ -20,8 +20,14 @@ const ASIDE: &str = "runs.json.damaged";
 const FORMAT: u16 = 1;
 /// Longest file: twenty runs of each of some thousand policies.
 const BYTES_MAX: u64 = 16 * 1024 * 1024;
-/// Whoever has the lock writes one small file.
+/// Whoever has the lock writes one small file. The steward has others to serve.
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+<<<<<<< HEAD
+=======
+/// The same of a program that serves nobody else: a disk that is busy takes its time to sync that file.
+const LOCK_PATIENCE_LONG: Duration = Duration::from_secs(120);
+const LOCK_INTERVAL: Duration = Duration::from_millis(10);
+>>>>>>> b5-trial
 
 /// The record cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -58,12 +64,19 @@ pub enum LedgerError {
 #[derive(Debug, Clone)]
 pub struct Ledger {
     folder: PathBuf,
+    patience: Duration,
 }
 
 impl Ledger {
     /// That in the folder of backups.
     pub fn new(folder: &Path) -> Self {
-        Self { folder: folder.to_owned() }
+        Self { folder: folder.to_owned(), patience: LOCK_PATIENCE }
+    }
+
+    /// For a program that can wait for others to write.
+    #[must_use]
+    pub fn patient(self) -> Self {
+        Self { patience: LOCK_PATIENCE_LONG, ..self }
     }
 
     /// What is recorded; nothing where there is no file.
@@ -111,8 +124,21 @@ impl Ledger {
     }
 
     fn lock(&self) -> io::Result<folder::Held> {
+<<<<<<< HEAD
         let held = folder::lock_within(&self.folder.join(LOCK_FILE), LOCK_PATIENCE)?;
         held.ok_or_else(|| io::Error::new(io::ErrorKind::TimedOut, "another process keeps it locked"))
+=======
+        let watch = Stopwatch::start();
+        loop {
+            if let Some(held) = folder::try_lock(&self.folder.join(LOCK_FILE))? {
+                return Ok(held);
+            }
+            if watch.elapsed() >= self.patience {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "another process keeps it locked"));
+            }
+            pause(LOCK_INTERVAL);
+        }
+>>>>>>> b5-trial
     }
 }
 
@@ -144,6 +170,23 @@ mod tests {
         let written = ledger.update(|runs| runs.begin(&name, StartedBy::Order, now)).unwrap();
         assert_eq!(ledger.read().unwrap(), written);
         assert!(written.policies[&name].is_open());
+    }
+
+    #[test]
+    fn a_program_waits_for_whoever_writes_and_the_steward_not_for_long() {
+        let folder = tempfile::tempdir().unwrap();
+        let steward = Ledger { patience: Duration::from_millis(20), ..Ledger::new(folder.path()) };
+        let held = folder::try_lock(&folder.path().join(LOCK_FILE)).unwrap().unwrap();
+        let refused = steward.update(|runs| runs.denied = "x".to_owned()).unwrap_err();
+        assert!(matches!(refused, LedgerError::Write { .. }), "{refused}");
+        let program = std::thread::spawn({
+            let ledger = steward.clone().patient();
+            move || ledger.update(|runs| runs.denied = "y".to_owned()).map(drop)
+        });
+        pause(Duration::from_millis(200));
+        drop(held);
+        program.join().unwrap().unwrap();
+        assert_eq!(steward.read().unwrap().denied, "y");
     }
 
     #[test]

@@ -54,8 +54,14 @@ impl Program {
     /// Saves what a policy says, and records that. One that finds another at work leaves no record.
     pub(super) fn run(&self, policy: &str, manner: Manner) -> Result<Done, BackupError> {
         let _held = self.hold_run_lock()?;
+<<<<<<< HEAD
         let name = recorded(policy);
         let (ledger, watch) = (Ledger::new(&self.place.folder), Stopwatch::start());
+=======
+        // A file that is none of this node's policies has no schedule and no record.
+        let name: Option<PolicyName> = policy.parse().ok().filter(|_| !policy.ends_with(".json"));
+        let (ledger, watch) = (Ledger::new(&self.place.folder).patient(), Stopwatch::start());
+>>>>>>> b5-trial
         let started = clock::now();
         if let Some(name) = &name {
             self.note(ledger.update(|runs| runs.begin(name, manner.by, started)).map(drop));

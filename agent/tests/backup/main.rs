@@ -9,7 +9,11 @@ mod hooks;
 mod keeping;
 mod keys;
 mod killing;
+<<<<<<< HEAD
 mod proving;
+=======
+mod many;
+>>>>>>> b5-trial
 mod running;
 mod s3;
 mod sftp;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use campanile_common::api::{AuditOutcome, SecondPlace};
-use campanile_common::backup::{StoredKind, StoredObject};
+use campanile_common::backup::StoredKind;
 use campanile_common::id::{Digest, NodeId};
 use campanile_common::time::Timestamp;
 use campanile_common::wire::v1::store::{Decided, StoreFailure};
@@ -19,7 +19,7 @@ use super::note::{Note, action, event, reasons_text};
 use super::policies::PolicyBook;
 use super::record::{Settlement, Suspicion};
 use super::status::{Last, Troubles};
-use super::vault::{LoadError, Reading, Vault};
+use super::vault::{LoadError, Vault};
 use super::{BackupSettings, Failure, Proposal};
 use crate::audit::{Audit, Record};
 use crate::event::Events;
@@ -211,32 +211,6 @@ impl BackupStore {
     /// Its settings.
     pub fn settings(&self) -> &BackupSettings {
         &self.shared.settings
-    }
-
-    /// Opens an object of a node, or a range of it.
-    ///
-    /// # Errors
-    /// When it is not there, is shorter, or cannot be read: told apart.
-    pub async fn get(
-        &self,
-        node: NodeId,
-        object: StoredObject,
-        range: Option<(u64, u64)>,
-    ) -> Result<Reading, Failure> {
-        let vault = self.vault(node).await?;
-        blocking(move || vault.open_object(object, range)).await
-    }
-
-    /// The next piece of an object; empty at its end.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    pub async fn piece(&self, mut reading: Reading) -> Result<(Reading, Vec<u8>), Failure> {
-        blocking(move || {
-            let piece = reading.piece()?;
-            Ok((reading, piece))
-        })
-        .await
     }
 
     /// Some objects of a node behind `after`.

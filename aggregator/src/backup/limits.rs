@@ -43,12 +43,17 @@ impl Limits {
     /// Whether an object of `size` bytes finds room.
     pub(super) fn check(&self, room: Room, size: u64) -> Result<(), Failure> {
         if room.used.saturating_add(size) > self.quota.0 {
-            let reason = format!("{} are stored and the quota is {}", ByteCount(room.used), self.quota);
+            let reason = format!(
+                "{} are stored and the quota is {}; `quota` of the node's policies and `quota_bytes` of the \
+                 aggregator's settings raise it",
+                ByteCount(room.used),
+                self.quota
+            );
             return Err(Failure::new(StoreFailure::Full, reason));
         }
         if room.free < self.free_floor.0.saturating_add(size) {
             let reason = format!(
-                "{} are free on the store's disk and {} stay free",
+                "{} are free on the store's disk and {} stay free (`free_floor_bytes`); make room there",
                 ByteCount(room.free),
                 self.free_floor
             );

@@ -17,9 +17,10 @@ pub(super) fn cell(state: BackupState) -> Cell {
     Cell::new(state.as_str()).toned(tone)
 }
 
-/// The code of the worst: plug-ins have codes of their own, only the numbers are shared.
+/// The code of the worst; of no node at all, which a slip in a selector names, nothing is known. Plug-ins have codes of
+/// their own, only the numbers are shared.
 pub(super) fn exit(states: impl Iterator<Item = BackupState>) -> Exit {
-    match states.max().unwrap_or(BackupState::Fresh) {
+    match states.max().unwrap_or(BackupState::Unknown) {
         BackupState::Fresh | BackupState::Waiting => Exit::Fine,
         BackupState::Late => Exit::Failed,
         BackupState::Critical => Exit::Usage,
@@ -48,10 +49,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_worst_state_decides_the_code_and_waiting_is_fine() {
+    fn the_worst_state_decides_the_code_waiting_is_fine_and_no_node_at_all_is_unknown() {
         use BackupState::*;
         for (states, code) in [
-            (&[][..], 0),
+            (&[][..], 3),
             (&[Fresh, Waiting], 0),
             (&[Fresh, Unknown], 3),
             (&[Unknown, Late], 1),

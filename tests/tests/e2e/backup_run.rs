@@ -14,18 +14,22 @@ use serde_json::{Value, json};
 
 use super::config::Configured;
 
-const NODE: &str = "web-1";
-const RUN: [&str; 3] = ["run", "--policy", "etc"];
+pub(super) const NODE: &str = "web-1";
+pub(super) const RUN: [&str; 3] = ["run", "--policy", "etc"];
+
+/// How long an aggregator is away in the middle of a run, in seconds: longer than a connection may be silent.
+/// `CAMPANILE_BACKUP_AWAY_S` for more; an hour is what a run has to outlive.
+const AWAY_S: u64 = 15;
 
 /// A fleet of one node with a policy `etc` of the folder `files`, put there by an operator.
-struct Backups {
-    configured: Configured,
+pub(super) struct Backups {
+    pub(super) configured: Configured,
     escrow: Identity,
 }
 
 /// How the program ended, and its lines.
-struct Ended {
-    code: Option<i32>,
+pub(super) struct Ended {
+    pub(super) code: Option<i32>,
     lines: Vec<Value>,
 }
 
@@ -38,13 +42,13 @@ impl Ended {
 
     /// The figures, of one that went well.
     #[track_caller]
-    fn fine(&self) -> &Value {
+    pub(super) fn fine(&self) -> &Value {
         let last = self.lines.last().unwrap();
         assert_eq!((self.code, &last["result"]), (Some(0), &json!("ok")), "{:?}", self.lines);
         &last["figures"]
     }
 
-    fn problems(&self) -> String {
+    pub(super) fn problems(&self) -> String {
         let problems = self.lines.iter().filter(|line| line["line"] == "problem");
         problems.map(|line| line["message"].as_str().unwrap()).collect::<Vec<_>>().join("\n")
     }
@@ -52,7 +56,12 @@ impl Ended {
 
 impl Backups {
     fn start(policy: &str) -> Self {
-        let aggregator_settings = "[backup]\nfree_floor_bytes = 0".to_owned();
+        Self::start_with(policy, "")
+    }
+
+    /// With further lines of the aggregator's `[backup]`.
+    pub(super) fn start_with(policy: &str, settings: &str) -> Self {
+        let aggregator_settings = format!("[backup]\nfree_floor_bytes = 0\n{settings}");
         let options = FleetOptions { aggregator_settings, ..FleetOptions::default() };
         let configured = Configured::start_with(&[(NODE, "web")], options);
         let escrow = Identity::load_or_create(&configured.fleet.path("escrow.txt")).unwrap();
@@ -84,7 +93,7 @@ impl Backups {
         self.configured.fleet.agent_command(NODE, &arguments)
     }
 
-    fn backup(&self, arguments: &[&str]) -> Ended {
+    pub(super) fn backup(&self, arguments: &[&str]) -> Ended {
         let output = run(&mut self.command(arguments), "");
         Ended::of(output.code, &output.out)
     }
@@ -95,12 +104,12 @@ impl Backups {
     }
 
     /// The node's folder in the aggregator's store.
-    fn store(&self) -> PathBuf {
+    pub(super) fn store(&self) -> PathBuf {
         let id = self.configured.fleet.node(NODE)["nodeId"].as_str().unwrap().to_owned();
         self.configured.fleet.aggregator_state().join("backup").join(id)
     }
 
-    fn count(&self, folder: &str) -> usize {
+    pub(super) fn count(&self, folder: &str) -> usize {
         files(&self.store().join(folder))
     }
 
@@ -111,7 +120,7 @@ impl Backups {
 
     /// Restores the newest snapshot and compares.
     #[track_caller]
-    fn assert_restores(&self, name: &str) {
+    pub(super) fn assert_restores(&self, name: &str) {
         let to = self.configured.fleet.path(name);
         self.backup(&["restore", "latest", "--to", to.to_str().unwrap()]).fine();
         assert_same(&self.files(), &below(&to, &self.files()));
@@ -133,7 +142,7 @@ impl Backups {
     }
 }
 
-fn files(folder: &Path) -> usize {
+pub(super) fn files(folder: &Path) -> usize {
     let Ok(entries) = fs::read_dir(folder) else { return 0 };
     let count = |entry: fs::DirEntry| if entry.path().is_dir() { files(&entry.path()) } else { 1 };
     entries.map(|entry| count(entry.unwrap())).sum()
@@ -220,7 +229,7 @@ fn keep_rules_propose_and_what_the_store_keeps_or_holds_is_told() {
 }
 
 #[test]
-fn a_run_outlives_an_aggregator_that_is_killed_in_the_middle_of_it() {
+fn a_run_outlives_an_aggregator_that_is_killed_in_the_middle_of_it_and_away_for_a_while() {
     let mut backups = Backups::start("keep = { last = 1 }\nread_limit = \"16 MiB/s\"");
     for number in 0..16 {
         fs::write(backups.files().join(format!("large{number}")), noise(4 << 20, 500 + number)).unwrap();
@@ -229,6 +238,8 @@ fn a_run_outlives_an_aggregator_that_is_killed_in_the_middle_of_it() {
     until("something is stored", patience(Duration::from_secs(10)), || backups.count("data") > 0);
     let fleet = &mut backups.configured.fleet;
     fleet.aggregator().kill();
+    let away = std::env::var("CAMPANILE_BACKUP_AWAY_S").map_or(AWAY_S, |text| text.parse().unwrap());
+    std::thread::sleep(Duration::from_secs(away));
     fleet.start_aggregator();
     let output = child.wait_with_output().unwrap();
     let ended = Ended::of(output.status.code(), &String::from_utf8(output.stdout).unwrap());

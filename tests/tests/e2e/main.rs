@@ -7,6 +7,7 @@
 
 mod backup_elsewhere;
 mod backup_run;
+mod backup_second;
 mod backup_store;
 mod certificate;
 mod clock;

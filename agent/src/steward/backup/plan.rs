@@ -108,11 +108,14 @@ pub(super) fn stands_back(
 ) -> Option<Standing> {
     let limits = [("processors", CPU_PRESSURE_MAX), ("disks", IO_PRESSURE_MAX)];
     let mut pressed = pressure.iter().zip(limits);
-    let (found, what) = pressed.find_map(|(found, (what, most))| Some((found.filter(|it| *it > most)?, what)))?;
+    let (found, what) =
+        pressed.find_map(|(found, (what, most))| Some((found.filter(|it| *it > most)?, what)))?;
     let last = due + PRESSURE_PATIENCE.min(schedule.interval() / PRESSURE_SHARE);
     (now < last).then(|| Standing {
         until: last.min(now + PRESSURE_INTERVAL),
-        reason: format!("the machine waits for its {what} ({found:.0} %); this run begins by {last} all the same"),
+        reason: format!(
+            "the machine waits for its {what} ({found:.0} %); this run begins by {last} all the same"
+        ),
     })
 }
 

@@ -13,6 +13,7 @@ use campanile_common::time::Timestamp;
 
 use super::*;
 use crate::audit::Audit;
+use crate::backup::layout;
 use crate::backup::{Appending, BackupSettings, Opened, Proposal, VerifySettings};
 use crate::event::Events;
 use crate::os::clock::Clock;
@@ -137,6 +138,42 @@ fn files(folder: &Path) -> Vec<String> {
     }
     found.sort();
     found
+}
+
+/// What a node that asks for all of an object gets.
+async fn read(store: &BackupStore, object: StoredObject) -> Result<Vec<u8>, Failure> {
+    let (mut reading, mut bytes) = (store.get(NODE, object, None).await?, Vec::new());
+    while reading.left() > 0 {
+        let (next, piece) = store.piece(reading).await?;
+        bytes.extend(piece);
+        reading = next;
+    }
+    Ok(bytes)
+}
+
+#[tokio::test]
+async fn what_a_node_reads_and_is_not_what_it_was_is_told_at_once_and_mended_from_the_second_place() {
+    let site = Site::open().await;
+    site.put(StoredKind::Config, b"config").await;
+    let (_, altered) = site.snapshot(1).await;
+    let (_, gone) = site.snapshot(2).await;
+    site.replicate().await;
+    let first = site.store.vault(NODE).await.unwrap();
+    let findings = || first.with(|account| account.findings.keys().copied().collect::<Vec<_>>());
+    assert_eq!(read(&site.store, altered).await.unwrap(), b"pack 1");
+    assert_eq!(read(&site.store, StoredObject::CONFIG).await.unwrap(), b"config");
+    assert_eq!(findings(), []);
+    let place = |object: StoredObject| site.path("first").join(layout::place(object));
+    fs::write(place(altered), b"pack X").unwrap();
+    fs::remove_file(place(gone)).unwrap();
+    assert_eq!(read(&site.store, altered).await.unwrap(), b"pack X", "whoever asked decides by himself");
+    assert_eq!(read(&site.store, gone).await.unwrap_err().code, StoreFailure::Damaged);
+    let mut expected = [altered, gone];
+    expected.sort_unstable();
+    assert_eq!(findings(), expected);
+    assert_eq!(site.replicate().await.healed, 2);
+    assert_eq!(findings(), []);
+    assert_eq!(fs::read(place(altered)).unwrap(), b"pack 1");
 }
 
 #[tokio::test]

@@ -63,7 +63,8 @@ struct Temporary {
     is_placed: bool,
 }
 
-struct HashContext(Context);
+/// A hash that is not told of.
+pub(super) struct HashContext(pub(super) Context);
 
 impl std::fmt::Debug for HashContext {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -1,4 +1,4 @@
-//! Gives objects out.
+//! Gives objects out. Bytes that leave as a whole are compared with the object's name on their way.
 
 use std::fs::File;
 use std::io;
@@ -6,9 +6,11 @@ use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
 use campanile_common::backup::{StoredKind, StoredObject};
-use campanile_common::id::Digest;
+use campanile_common::id::{Digest, NodeId};
 use campanile_common::wire::v1::store::{LISTED_MAX, StoreFailure};
+use ring::digest::{Context, SHA256};
 
+use super::intake::HashContext;
 use super::{Vault, failed};
 use crate::backup::{Failure, layout};
 
@@ -18,7 +20,11 @@ const PIECE_BYTES: u64 = 256 * 1024;
 /// An object on its way out.
 #[derive(Debug)]
 pub struct Reading {
+    node: NodeId,
     object: StoredObject,
+    /// Of what left, where all of it does and the name is its hash.
+    hash: Option<HashContext>,
+    is_altered: bool,
     file: Arc<File>,
     next: u64,
     end: u64,
@@ -39,7 +45,12 @@ impl Vault {
             return Err(Failure::new(StoreFailure::Short, reason));
         }
         match File::open(self.path(layout::place(object))) {
-            Ok(file) => Ok(Reading { object, file: Arc::new(file), next: start, end }),
+            Ok(file) => {
+                let is_hashed = (start, end) == (0, size) && object.kind != StoredKind::Config;
+                let hash = is_hashed.then(|| HashContext(Context::new(&SHA256)));
+                let (node, file) = (self.node, Arc::new(file));
+                Ok(Reading { node, object, hash, is_altered: false, file, next: start, end })
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let reason = format!("{object} was received, and its file is gone from the store");
                 Err(Failure::new(StoreFailure::Damaged, reason))
@@ -78,6 +89,23 @@ impl Reading {
             _ => failed("read objects")(error),
         })?;
         self.next += length;
+        if let Some(hash) = &mut self.hash {
+            hash.0.update(&piece);
+        }
+        if self.left() == 0 {
+            let found = self.hash.take().map(|hash| hash.0.finish());
+            self.is_altered = found.is_some_and(|found| found.as_ref() != self.object.id.as_bytes());
+        }
         Ok(piece)
+    }
+
+    /// Whose it is, and what.
+    pub fn of(&self) -> (NodeId, StoredObject) {
+        (self.node, self.object)
+    }
+
+    /// Whether all of it was read and is not what its name says.
+    pub fn is_altered(&self) -> bool {
+        self.is_altered
     }
 }

@@ -160,7 +160,10 @@ fn a_machine_under_pressure_is_let_be_for_an_hour_at_most() {
     let standing = stands(noon, [None, io]).unwrap();
     assert_eq!(standing.until, noon + seconds(30));
     let last = noon + seconds(3600);
-    assert!(standing.reason.contains("disks (62 %)") && standing.reason.contains(&last.to_string()), "{standing:?}");
+    assert!(
+        standing.reason.contains("disks (62 %)") && standing.reason.contains(&last.to_string()),
+        "{standing:?}"
+    );
     assert_eq!(stands(noon + seconds(3599), [None, io]).unwrap().until, last);
     assert_eq!(stands(last, [None, io]), None);
     assert!(stands(noon, [Some(61.5), Some(1.0)]).is_none() && stands(noon, [None, None]).is_none());
