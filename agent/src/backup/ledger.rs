@@ -22,12 +22,8 @@ const FORMAT: u16 = 1;
 const BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Whoever has the lock writes one small file. The steward has others to serve.
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
-<<<<<<< HEAD
-=======
 /// The same of a program that serves nobody else: a disk that is busy takes its time to sync that file.
 const LOCK_PATIENCE_LONG: Duration = Duration::from_secs(120);
-const LOCK_INTERVAL: Duration = Duration::from_millis(10);
->>>>>>> b5-trial
 
 /// The record cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -124,21 +120,8 @@ impl Ledger {
     }
 
     fn lock(&self) -> io::Result<folder::Held> {
-<<<<<<< HEAD
-        let held = folder::lock_within(&self.folder.join(LOCK_FILE), LOCK_PATIENCE)?;
+        let held = folder::lock_within(&self.folder.join(LOCK_FILE), self.patience)?;
         held.ok_or_else(|| io::Error::new(io::ErrorKind::TimedOut, "another process keeps it locked"))
-=======
-        let watch = Stopwatch::start();
-        loop {
-            if let Some(held) = folder::try_lock(&self.folder.join(LOCK_FILE))? {
-                return Ok(held);
-            }
-            if watch.elapsed() >= self.patience {
-                return Err(io::Error::new(io::ErrorKind::TimedOut, "another process keeps it locked"));
-            }
-            pause(LOCK_INTERVAL);
-        }
->>>>>>> b5-trial
     }
 }
 

@@ -54,14 +54,8 @@ impl Program {
     /// Saves what a policy says, and records that. One that finds another at work leaves no record.
     pub(super) fn run(&self, policy: &str, manner: Manner) -> Result<Done, BackupError> {
         let _held = self.hold_run_lock()?;
-<<<<<<< HEAD
         let name = recorded(policy);
-        let (ledger, watch) = (Ledger::new(&self.place.folder), Stopwatch::start());
-=======
-        // A file that is none of this node's policies has no schedule and no record.
-        let name: Option<PolicyName> = policy.parse().ok().filter(|_| !policy.ends_with(".json"));
         let (ledger, watch) = (Ledger::new(&self.place.folder).patient(), Stopwatch::start());
->>>>>>> b5-trial
         let started = clock::now();
         if let Some(name) = &name {
             self.note(ledger.update(|runs| runs.begin(name, manner.by, started)).map(drop));
@@ -83,7 +77,7 @@ impl Program {
     ) -> Result<Done, BackupError> {
         let is_scheduled = by == StartedBy::Schedule;
         let _held = is_scheduled.then(|| self.hold_run_lock()).transpose()?;
-        let (ledger, watch) = (Ledger::new(&self.place.folder), Stopwatch::start());
+        let (ledger, watch) = (Ledger::new(&self.place.folder).patient(), Stopwatch::start());
         let (name, started) = (recorded(policy), clock::now());
         if let Some(name) = name.as_ref().filter(|_| is_scheduled) {
             self.note(ledger.update(|runs| runs.begin_drill(name, by, started)).map(drop));
@@ -118,7 +112,7 @@ impl Program {
     ) -> Result<Done, BackupError> {
         let is_scheduled = by == StartedBy::Schedule;
         let _held = is_scheduled.then(|| self.hold_run_lock()).transpose()?;
-        let (ledger, watch) = (Ledger::new(&self.place.folder), Stopwatch::start());
+        let (ledger, watch) = (Ledger::new(&self.place.folder).patient(), Stopwatch::start());
         let (target, started, (part, of)) = (target.to_string(), clock::now(), share.parts());
         let run = CheckRun { started, by, part, of, end: None, findings: None };
         if is_scheduled {

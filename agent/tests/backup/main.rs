@@ -9,11 +9,8 @@ mod hooks;
 mod keeping;
 mod keys;
 mod killing;
-<<<<<<< HEAD
-mod proving;
-=======
 mod many;
->>>>>>> b5-trial
+mod proving;
 mod running;
 mod s3;
 mod sftp;

@@ -6,12 +6,8 @@
 //! node's folder; `limits` is what finds room; `task` reads back, empties the trash and judges, `replica` keeps all of it in a
 //! second place. [`policies`] is what the
 //! signed configuration says of each node's backups, `standing` what is remembered of it (kept in `ledger`), [`freshness`]
-<<<<<<< HEAD
 //! whether they are what it promises, `proof` what nodes prove of them, `floor` what nobody lowers alone, `overview` how a
-//! node stands in all, and `status` tells others; `ways_in` are the key files.
-=======
-//! whether they are what it promises, `overview` how a node stands in all, and `status` tells others. `serving` gives objects out and notices damage.
->>>>>>> b5-trial
+//! node stands in all, and `status` tells others; `ways_in` are the key files. `serving` gives objects out and notices damage.
 //!
 //! Invariants: who a node is, its certificate said; what adds, appends or proposes names no other, and what reads another's
 //! is for `listener` to permit; times are the aggregator's; nothing is
