@@ -143,6 +143,7 @@ mod tests {
 
     use super::super::runs::StartedBy;
     use super::*;
+    use crate::os::stopwatch::pause;
 
     #[test]
     fn what_was_recorded_is_read_by_the_next_process() {

@@ -22,6 +22,7 @@ fn backup(policies: &[(&str, &str)]) -> NodeBackupDetail {
         state: BackupState::Fresh,
         newest: None,
         snapshots: 0,
+        drill: None,
     };
     let backup = NodeBackup {
         node_id: crate::testing::node(1).node_id,
@@ -38,6 +39,7 @@ fn backup(policies: &[(&str, &str)]) -> NodeBackupDetail {
         verified_bytes: 0,
         damaged: 0,
         held: 0,
+        checks: Vec::new(),
         second: None,
     };
     NodeBackupDetail { backup, holds: Vec::new(), findings: Vec::new() }
