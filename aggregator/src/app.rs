@@ -153,10 +153,10 @@ impl Parts {
             node_parts((settings, &fleet), (&store, &keys, &audit), &series, &events, &clock, &ca, pin)
                 .await?;
         let opened = config::open(settings, (&store, &keys), &audit, &events, &clock, &in_force).await?;
-        let (config, reach) = (opened.config.clone(), (&nodes, node_task.sessions()));
+        let (config, reach, told) =
+            (opened.config.clone(), (&nodes, node_task.sessions()), (&events, &audit));
         let (files, readiness) = ((open_outputs(settings)?, opened), Readiness::waiting("starting"));
-        let (told, authority) = ((&events, &audit), in_force.authorities.subscribe());
-        let kept = backups::open(settings, (&store, &keys), &config, &nodes, &clock, told, authority).await?;
+        let kept = backups::open(settings, (&store, &keys), &config, &nodes, &clock, told, &in_force).await?;
         let work = due_runs::open((store, keys), files, &audit, reach, &events, &clock, &in_force).await?;
         let own_copies = self_backup::open(settings, &own, (&fleet, &clock), (&audit, &events));
         let services = Services {

@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::in_force;
 use crate::audit::Audit;
 use crate::backup::policies::{Known, backups_only};
 use crate::backup::{BackupStore, BackupTask, Troubles};
@@ -49,7 +50,7 @@ pub(super) async fn open(
     nodes: &Nodes,
     clock: &Clock,
     (events, audit): (&Events, &Audit),
-    authority: watch::Receiver<Arc<Authority>>,
+    in_force: &in_force::Parts,
 ) -> anyhow::Result<Opened> {
     let (settings, stored) = (settings.backup.clone(), (store.clone(), keys.clone()));
     let store = BackupStore::open(settings, stored, clock.clone(), events.clone(), audit.clone()).await?;
@@ -61,7 +62,7 @@ pub(super) async fn open(
         events: events.clone(),
         seen: None,
         told: BTreeSet::new(),
-        authority,
+        authority: in_force.authorities.subscribe(),
         passed: Instant::now(),
     };
     let task = BackupTask::new(store.clone());
