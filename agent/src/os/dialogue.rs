@@ -23,15 +23,22 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub struct Dialogue(Child);
 
+/// What a program reads.
+pub type Input = ChildStdin;
+/// What it writes.
+pub type Output = ChildStdout;
+/// Of what it complains.
+pub type Complaints = ChildStderr;
+
 /// The ends of its pipes.
 #[derive(Debug)]
 pub struct Pipes {
     /// What it reads.
-    pub input: ChildStdin,
+    pub input: Input,
     /// What it writes.
-    pub output: ChildStdout,
+    pub output: Output,
     /// Of what it complains.
-    pub complaints: ChildStderr,
+    pub complaints: Complaints,
 }
 
 impl Dialogue {
@@ -92,7 +99,7 @@ impl Drop for Dialogue {
 }
 
 /// Reads complaints to their end; the last of them. For a thread.
-pub fn last_complaints(mut from: ChildStderr) -> String {
+pub fn last_complaints(mut from: Complaints) -> String {
     let (mut kept, mut part) = (Vec::new(), [0; 1024]);
     while let Ok(count @ 1..) = from.read(&mut part) {
         kept.extend_from_slice(&part[..count]);

@@ -146,6 +146,12 @@ const RESERVED: &[Reserved] = &[
         only: &["aggregator/src/http"],
         reason: "only `http` knows HTTP",
     },
+    Reserved {
+        name: "ureq",
+        within: &["agent"],
+        only: &["agent/src/backup/remote/s3/"],
+        reason: "the agent speaks HTTP to buckets alone",
+    },
     Reserved { name: "TcpListener", within: &["agent"], only: &[], reason: "the agent listens on nothing" },
     Reserved { name: "UnixListener", within: &["agent"], only: &[], reason: "the agent listens on nothing" },
     Reserved {

@@ -152,6 +152,7 @@ mod tests {
     const FINE: &str = "access_key_id = \"id\"\nsecret_access_key = \"hush\"\n";
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "a test opens a file to others")]
     fn a_file_for_its_owner_alone_is_read() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("s3.toml");

@@ -2,6 +2,10 @@
 //!
 //! What comes in is not trusted: every length is compared with what is there before anything is made of it.
 
+mod rest;
+
+use self::rest::Rest;
+
 /// Longest packet that is taken; a part of a file has [`PART_BYTES`].
 const PACKET_BYTES_MAX: u32 = 256 * 1024;
 /// Bytes of a file in one packet: what every server takes.
@@ -37,13 +41,7 @@ const EXTENDED_REPLY: u8 = 201;
 const OPEN_READ: u32 = 0x01;
 /// Write, make, and only where nothing is.
 const OPEN_NEW: u32 = 0x02 | 0x08 | 0x20;
-const HAS_SIZE: u32 = 0x01;
-const HAS_OWNER: u32 = 0x02;
 const HAS_MODE: u32 = 0x04;
-const HAS_TIMES: u32 = 0x08;
-const HAS_MORE: u32 = 0x8000_0000;
-const KIND_BITS: u32 = 0o170_000;
-const KIND_FOLDER: u32 = 0o040_000;
 
 /// What an open file or folder is called; the server's word.
 pub(super) type Handle = Vec<u8>;
@@ -345,63 +343,6 @@ fn code(number: u32) -> Code {
 fn shown(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(300).collect()
-}
-
-/// What is left of a packet.
-struct Rest<'a>(&'a [u8]);
-
-impl<'a> Rest<'a> {
-    fn take(&mut self, length: usize) -> Result<&'a [u8], CodecError> {
-        let (taken, rest) = self.0.split_at_checked(length).ok_or(CodecError::Damaged)?;
-        self.0 = rest;
-        Ok(taken)
-    }
-
-    fn array<const LENGTH: usize>(&mut self) -> Result<[u8; LENGTH], CodecError> {
-        self.take(LENGTH)?.try_into().map_err(|_| CodecError::Damaged)
-    }
-
-    fn byte(&mut self) -> Result<u8, CodecError> {
-        Ok(u8::from_be_bytes(self.array()?))
-    }
-
-    fn number(&mut self) -> Result<u32, CodecError> {
-        Ok(u32::from_be_bytes(self.array()?))
-    }
-
-    fn long(&mut self) -> Result<u64, CodecError> {
-        Ok(u64::from_be_bytes(self.array()?))
-    }
-
-    fn text(&mut self) -> Result<&'a [u8], CodecError> {
-        let length = self.number()?;
-        self.take(usize::try_from(length).map_err(|_| CodecError::Damaged)?)
-    }
-
-    fn details(&mut self) -> Result<Details, CodecError> {
-        let has = self.number()?;
-        let mut details = Details::default();
-        if has & HAS_SIZE != 0 {
-            details.size = Some(self.long()?);
-        }
-        if has & HAS_OWNER != 0 {
-            self.take(8)?;
-        }
-        if has & HAS_MODE != 0 {
-            details.is_folder = self.number()? & KIND_BITS == KIND_FOLDER;
-        }
-        if has & HAS_TIMES != 0 {
-            self.number()?;
-            details.modified = Some(self.number()?);
-        }
-        if has & HAS_MORE != 0 {
-            for _ in 0..self.number()? {
-                self.text()?;
-                self.text()?;
-            }
-        }
-        Ok(details)
-    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read as _, Write as _};
 use std::path::Path;
-use std::process::{ChildStdin, ChildStdout};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -14,7 +13,7 @@ use std::time::Duration;
 
 use super::codec::{self, Abilities, CodecError, Reply, Request};
 use super::command::Cut;
-use crate::os::dialogue::{Dialogue, Pipes, last_complaints};
+use crate::os::dialogue::{Dialogue, Input, Output, Pipes, last_complaints};
 use crate::os::stopwatch::{Stopwatch, pause};
 
 /// Most requests of a caller under way: 2 MiB of a file, which fills a line of 100 MB/s at 20 ms.
@@ -34,7 +33,7 @@ type Message = Option<(u32, Reply)>;
 /// One connection.
 #[derive(Debug)]
 pub(super) struct Session {
-    input: Mutex<Option<ChildStdin>>,
+    input: Mutex<Option<Input>>,
     shared: Arc<Shared>,
     reader: Option<JoinHandle<()>>,
     pub(super) abilities: Abilities,
@@ -212,7 +211,7 @@ impl Calls<'_> {
 
 impl Shared {
     /// The thread that reads.
-    fn read(&self, mut output: ChildStdout, welcome: &Sender<Abilities>, last_words: &Receiver<String>) {
+    fn read(&self, mut output: Output, welcome: &Sender<Abilities>, last_words: &Receiver<String>) {
         let ended = self.hand_out(&mut output, welcome);
         let complaint = match &ended {
             Err(ReadError::Io(_)) => {
@@ -237,7 +236,7 @@ impl Shared {
     }
 
     /// Reads replies until there are no more.
-    fn hand_out(&self, output: &mut ChildStdout, welcome: &Sender<Abilities>) -> Result<(), ReadError> {
+    fn hand_out(&self, output: &mut Output, welcome: &Sender<Abilities>) -> Result<(), ReadError> {
         let abilities = codec::welcome(&packet(output)?)?;
         if welcome.send(abilities).is_err() {
             return Ok(());
@@ -260,7 +259,7 @@ enum ReadError {
     Codec(#[from] CodecError),
 }
 
-fn packet(output: &mut ChildStdout) -> Result<Vec<u8>, ReadError> {
+fn packet(output: &mut Output) -> Result<Vec<u8>, ReadError> {
     let mut length = [0; 4];
     output.read_exact(&mut length)?;
     let mut packet = vec![0; codec::packet_length(length)?];
