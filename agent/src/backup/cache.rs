@@ -57,6 +57,7 @@ impl Program {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "policies are put in place and a store is damaged")]
 mod tests {
     use std::path::PathBuf;
 
