@@ -4,8 +4,6 @@
 //! is not its name is removed and read anew. Who checks a store reads it without copies. That a copy cannot be kept is no
 //! failure.
 
-#![expect(clippy::disallowed_methods, reason = "the folder of the copies is made here")]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::DirBuilder;
 use std::io;

@@ -1,5 +1,7 @@
 //! Copies are used when they are right, and never otherwise.
 
+#![expect(clippy::disallowed_methods, reason = "tests damage real files")]
+
 use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
