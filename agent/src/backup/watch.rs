@@ -142,6 +142,7 @@ fn tell(noticed: &Noticed) -> std::io::Result<()> {
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "tests lay out files")]
 mod tests {
+    use campanile_backup::backend::BackendError;
     use serde_json::json;
 
     use super::*;
@@ -155,7 +156,7 @@ mod tests {
             folder: folder.path().to_owned(),
             sealing_key: folder.path().join("key"),
             node: "web-1".to_owned(),
-            connect: Box::new(|| Err("there is no aggregator".into())),
+            connect: Box::new(|| Err(BackendError::Unreachable("there is no aggregator".to_owned()))),
         };
         let program = Program::new(place, Output::standard(), Arc::new(AtomicBool::new(false)));
         let mut watch = Watch { program, eyes: Vec::new(), blind: Vec::new() };
