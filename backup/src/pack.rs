@@ -191,12 +191,6 @@ pub struct Pack {
 }
 
 impl PackBuilder {
-    /// An empty one that fills `room`, the bytes of a pack that was stored.
-    pub fn within(mut room: Vec<u8>) -> Self {
-        room.clear();
-        Self { bytes: room, entries: Vec::new() }
-    }
-
     /// Appends a blob.
     ///
     /// # Panics

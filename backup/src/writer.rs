@@ -3,12 +3,12 @@
 //! Used by all who add blobs: a save, a prune that packs anew, a copy. A pack is named by an index only after it is
 //! stored, so that an index never promises what is not there. Packs that no index names are what a cut leaves.
 //!
-//! Memory: one pack of each kind that is filled, and one that is being stored, whose room the next one takes;
-//! [`Writer::add`] waits meanwhile. Beside them some 50 bytes for each blob that was claimed.
+//! Memory: one pack of each kind that is filled, and one that is being stored; [`Writer::add`] waits meanwhile. Beside
+//! them some 50 bytes for each blob that was claimed.
 
 use std::collections::BTreeSet;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use crate::backend::{Object, ObjectKind};
@@ -41,8 +41,6 @@ pub struct Written {
 pub struct Writer {
     shared: Mutex<Filling>,
     repository: Repository,
-    /// Of the pack that was stored last.
-    room: Arc<Mutex<Vec<u8>>>,
     storing: JoinHandle<Result<Stored, RepositoryError>>,
 }
 
@@ -91,9 +89,8 @@ impl Writer {
     pub fn new(repository: &Repository) -> Self {
         // Without a queue: who fills a pack hands it over or waits, so that at most one more is held.
         let (packs, received) = sync_channel(0);
-        let room = Arc::default();
-        let for_thread = (repository.clone(), Arc::clone(&room));
-        let storing = thread::spawn(move || store(&for_thread.0, &received, &for_thread.1));
+        let for_thread = repository.clone();
+        let storing = thread::spawn(move || store(&for_thread, &received));
         let shared = Mutex::new(Filling {
             claimed: IdMap::default(),
             data: Kind::default(),
@@ -104,11 +101,11 @@ impl Writer {
             stored_bytes: 0,
             packs,
         });
-        Self { shared, repository: repository.clone(), room, storing }
+        Self { shared, repository: repository.clone(), storing }
     }
 
     fn filling(&self) -> MutexGuard<'_, Filling> {
-        lock(&self.shared)
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the caller is to add `blob`: `index` does not have it, and nobody claimed it before. Who claims a blob
@@ -163,8 +160,7 @@ impl Writer {
             return Ok(());
         }
         kind.number += 1;
-        let next = PackBuilder::within(std::mem::take(&mut *lock(&self.room)));
-        let pack = std::mem::replace(&mut kind.builder, next).finish(self.repository.key());
+        let pack = std::mem::take(&mut kind.builder).finish(self.repository.key());
         // The lock is held while this waits: the others would have to wait for room as well.
         filling.packs.send(pack).map_err(|_| WriterStopped)
     }
@@ -224,15 +220,7 @@ impl Stored {
 #[error("packs are no longer stored")]
 pub struct WriterStopped;
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn store(
-    repository: &Repository,
-    packs: &Receiver<Pack>,
-    room: &Mutex<Vec<u8>>,
-) -> Result<Stored, RepositoryError> {
+fn store(repository: &Repository, packs: &Receiver<Pack>) -> Result<Stored, RepositoryError> {
     let mut stored = Stored::default();
     let mut index = IndexFile::default();
     let mut blobs = 0;
@@ -241,7 +229,6 @@ fn store(
         index.packs.push(IndexPack::new(pack.id, &pack.entries));
         blobs += pack.entries.len();
         stored.add(&pack);
-        *lock(room) = pack.bytes;
         if blobs >= INDEX_BLOBS_MAX {
             stored.written.indexes.push(repository.write_document(ObjectKind::Index, &index)?);
             (index, blobs) = (IndexFile::default(), 0);
