@@ -134,7 +134,8 @@ impl Ledger {
         let key = self.keys.of("backup-proofs", &node.to_string());
         let record = ProofRecord { node, report };
         let writes = vec![Write::put(key, to_json(&record))];
-        self.store.commit(Transaction { compares: Vec::new(), writes }).await?;
+        let committed = self.store.commit(Transaction { compares: Vec::new(), writes }).await?;
+        debug_assert!(matches!(committed, Committed::Done(_)), "nothing was compared");
         self.proofs.write().unwrap_or_else(PoisonError::into_inner).insert(node, record.report);
         Ok(())
     }

@@ -31,7 +31,7 @@ fn follow(rounds: &mut Rounds, hours: std::ops::Range<u32>) {
 
 #[test]
 fn every_share_is_read_again_within_the_cycle() {
-    for days in [1, 2, 7, 30, 366] {
+    for days in [1, 2, 7, 30, 120] {
         let cycle = DAY * days;
         let mut rounds = Rounds::new(NOON, cycle);
         let mut longest = Duration::ZERO;

@@ -103,9 +103,9 @@ mod tests {
     #[test]
     fn the_longest_report_fits_a_frame_and_names_failures_first() {
         let mut runs = Runs::default();
-        for number in 0..1000 {
+        for number in 0..100 {
             let name: PolicyName = format!("{}{number:04}", "p".repeat(59)).parse().unwrap();
-            let result = if number == 999 { BackupResult::Failed } else { BackupResult::Ok };
+            let result = if number == 99 { BackupResult::Failed } else { BackupResult::Ok };
             runs.begin_drill(&name, StartedBy::Schedule, NOON);
             runs.finish_drill(&name, NOON, end(result, "\u{e4}".repeat(5000)));
             let target = format!("dir:/{}{number}", "\u{e4}".repeat(2000));
@@ -122,7 +122,7 @@ mod tests {
             );
         }
         let report = report(&runs, NOON);
-        assert!(report.drills[0].policy.ends_with("0999"), "{:?}", report.drills[0]);
+        assert!(report.drills[0].policy.ends_with("0099"), "{:?}", report.drills[0]);
         assert_eq!((report.drills.len(), report.checks.len()), (DRILLS_MAX, CHECKS_MAX));
         assert!(Control::Proof(Box::new(report)).to_bytes().is_ok());
     }
