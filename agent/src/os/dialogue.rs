@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn a_program_is_spoken_with_and_its_last_complaints_are_kept() {
-        let script = "read line; echo \"<$line>\"; yes no | head -c 100000 >&2; echo why >&2";
+        let script = "read line; echo \"<$line>\"; yes no | head -c 99999 >&2; echo why >&2";
         let arguments = ["-c".to_owned(), script.to_owned()];
         let (mut dialogue, pipes) = Dialogue::start(Path::new("/bin/sh"), &arguments).unwrap();
         let Pipes { mut input, mut output, complaints } = pipes;

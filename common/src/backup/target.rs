@@ -418,8 +418,8 @@ mod tests {
                 "{path}"
             );
         }
-        let access = Access { credentials: None, ..all(Some("/root/key")) };
+        let access = Access { credentials: None, ..all(Some("/etc/campanile/key")) };
         let Target::Sftp { login, .. } = Target::read(sftp, access).unwrap() else { panic!("sftp") };
-        assert_eq!(login.identity.as_deref(), Some("/root/key"));
+        assert_eq!(login.identity.as_deref(), Some("/etc/campanile/key"));
     }
 }

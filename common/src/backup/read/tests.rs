@@ -140,7 +140,7 @@ fn each_mistake_is_named_by_its_key() {
         (json!({"target": "dir:srv"}), "target", "dir:/PATH"),
         (json!({"target": "s3:https://h/bucket", "escrow": [RECIPIENT]}), "credentials", "name the file"),
         (json!({"target": "sftp:h:/srv"}), "escrow", "in `sftp:h:/srv`"),
-        (json!({"identity": "/root/key"}), "identity", "begins with `sftp:`"),
+        (json!({"identity": "/etc/campanile/key"}), "identity", "begins with `sftp:`"),
         (json!({"target": null}), "escrow", "at least one age recipient"),
         (json!({"escrow": ["age1qqqq"]}), "escrow", "no age recipient"),
         (json!({"escrow": [RECIPIENT.replace("ql3", "ql4")]}), "escrow", "no age recipient"),

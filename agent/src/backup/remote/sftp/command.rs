@@ -107,13 +107,13 @@ mod tests {
     fn ssh_is_called_so_that_it_asks_nobody_and_takes_no_name_for_an_option() {
         let place: SftpPlace = "sftp://backup@vault:2222//srv/x".parse().unwrap();
         let login = SftpLogin {
-            identity: Some("/root/key".to_owned()),
+            identity: Some("/etc/campanile/key".to_owned()),
             known_hosts: Some("/etc/campanile/known_hosts".to_owned()),
         };
         let line = arguments(&place, &login).join(" ");
         for part in [
             "-o BatchMode=yes -o StrictHostKeyChecking=yes ",
-            " -o IdentityFile=/root/key -o IdentitiesOnly=yes ",
+            " -o IdentityFile=/etc/campanile/key -o IdentitiesOnly=yes ",
             " -o UserKnownHostsFile=/etc/campanile/known_hosts -o GlobalKnownHostsFile=/dev/null ",
         ] {
             assert!(line.contains(part), "{line}");
