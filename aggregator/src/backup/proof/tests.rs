@@ -77,7 +77,7 @@ fn a_drill_that_is_promised_and_does_not_come_is_missed_also_of_a_node_that_says
     assert_eq!(found(&silent, 16).first().map(|(state, _)| *state), Some(BackupState::Late));
     let told = drilled(end(ProofResult::Fine, ""), Some(START + DAY));
     assert_eq!(found(&told, 16), []);
-    let reason = "etc: no drill went well for 16 d, one is promised every 1w".to_owned();
+    let reason = "etc: no drill went well for 16 d, one is promised every 7d".to_owned();
     assert_eq!(found(&told, 17), [(BackupState::Late, reason)]);
     assert_eq!(found(&silent, 31).first().map(|(state, _)| *state), Some(BackupState::Critical));
 }
