@@ -61,7 +61,7 @@ impl Program {
 mod tests {
     use std::path::PathBuf;
 
-    use campanile_backup::backend::Directory;
+    use campanile_backup::backend::{BackendError, Directory};
 
     use super::*;
     use crate::backup::output::Output;
@@ -77,6 +77,8 @@ mod tests {
             sealing_key: folder.join("config/sealing.key"),
             node: "web-1".to_owned(),
             connect: Box::new(move || Ok(Arc::new(Directory::create(&store).expect("the store is made")))),
+            connect_to: Box::new(|_| Err(BackendError::Unreachable("there is no other".to_owned()))),
+            own: Vec::new(),
         };
         let policies = folder.join("backup/policies");
         std::fs::create_dir_all(&policies).unwrap();
