@@ -274,6 +274,33 @@ impl Runs {
         }
     }
 
+    /// Drills and checks of a clock that was ahead are taken for as old as now, so that what is planned from them stands
+    /// while time goes by. True when there was any.
+    pub fn pull_back(&mut self, now: Timestamp) -> bool {
+        let mut was_ahead = false;
+        let mut pull = |time: &mut Timestamp| {
+            if *time > now {
+                (*time, was_ahead) = (now, true);
+            }
+        };
+        for history in self.drills.values_mut() {
+            pull(&mut history.since);
+            for run in &mut history.runs {
+                pull(&mut run.started);
+                run.end.iter_mut().for_each(|end| pull(&mut end.time));
+            }
+        }
+        for rounds in self.checks.values_mut() {
+            pull(&mut rounds.since);
+            rounds.shares.iter_mut().filter_map(|share| share.read.as_mut()).for_each(&mut pull);
+            for run in &mut rounds.runs {
+                pull(&mut run.started);
+                run.end.iter_mut().for_each(|end| pull(&mut end.time));
+            }
+        }
+        was_ahead
+    }
+
     /// These repositories are to be read within these cycles now.
     pub fn keep_checks(&mut self, cycles: &BTreeMap<String, Duration>, now: Timestamp) {
         self.checks.retain(|target, _| cycles.contains_key(target));

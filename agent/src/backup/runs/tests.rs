@@ -97,3 +97,23 @@ fn a_run_without_an_end_was_cut_once_nothing_runs() {
     runs.finish(&name(), NOON, self::end(NOON, BackupResult::Ok, Some("s")));
     assert_eq!(runs, told);
 }
+
+#[test]
+fn drills_and_checks_of_a_clock_that_was_ahead_are_as_old_as_now() {
+    let mut runs = Runs::default();
+    let (ahead, by) = (NOON + minutes(60 * 24 * 365), StartedBy::Schedule);
+    runs.begin_drill(&name(), by, ahead);
+    runs.finish_drill(&name(), ahead, end(ahead, BackupResult::Ok, Some("s")));
+    runs.keep_checks(&[("aggregator".to_owned(), minutes(60 * 24))].into(), ahead);
+    assert!(runs.pull_back(NOON));
+    let drills = &runs.drills[&name()];
+    assert_eq!((drills.since, drills.last().unwrap().started), (NOON, NOON));
+    let rounds = &runs.checks["aggregator"];
+    let due = rounds.due(NOON, Duration::ZERO);
+    assert_eq!(
+        (due, rounds.due(NOON + minutes(30), Duration::ZERO)),
+        (NOON, NOON),
+        "time alone puts nothing off"
+    );
+    assert!(!runs.pull_back(NOON));
+}

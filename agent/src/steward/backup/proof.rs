@@ -72,6 +72,12 @@ impl Backups {
 
     /// Plans drills and checks, and records what is planned where that changed.
     pub(super) fn plan_proofs(&mut self, now: Timestamp) {
+        // What is at work finds its own entry by its time.
+        if self.running.is_none() && self.runs.clone().pull_back(now) {
+            self.record(|runs| {
+                runs.pull_back(now);
+            });
+        }
         let drills: BTreeMap<PolicyName, Option<Timestamp>> = self
             .runs
             .drills
