@@ -69,6 +69,24 @@ need_moto() {
     echo "$MOTO" > "$folder/version"
 }
 
+# Its program alone is wanted: whoever has no SSH server gets none that runs, now or at the next start.
+need_sshd() {
+    has sshd && return
+    has apt-get || fail "sshd is missing: install it with this system's package manager (Debian calls it openssh-server)"
+    say "installing openssh-server, not started"
+    apt_update
+    local rule=/usr/sbin/policy-rc.d made=
+    if [ ! -e "$rule" ]; then
+        printf '#!/bin/sh\nexit 101\n' | as_root tee "$rule" > /dev/null
+        as_root chmod 755 "$rule"
+        made=yes
+    fi
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends openssh-server > /dev/null || true
+    [ -z "$made" ] || as_root rm -f "$rule"
+    has sshd || fail "sshd is still missing after installing openssh-server"
+    ! has systemctl || as_root systemctl --quiet disable ssh.service ssh.socket > /dev/null 2>&1 || true
+}
+
 need_deny() {
     has cargo-deny && return
     # Building it takes many processor minutes; the rules that matter are tests as well.
@@ -94,7 +112,7 @@ for part in build "$@"; do
             need restic restic
             # What it writes into: a bucket, and a folder by SFTP.
             need_moto
-            need sshd openssh-server
+            need_sshd
             need ssh-keygen openssh-client
             ;;
         browser)
