@@ -146,7 +146,7 @@ impl Parts {
         let ca = Arc::new(Ca::load(&settings.state_dir, fleet.fleet_id, settings.certificate_lifetime)?);
         let (events, series) = (Events::default(), RecentSeries::default());
         let in_force = in_force::open(settings, &fleet, (&store, &keys), &audit, &events, &clock).await?;
-        let ((agents, people), (socket, endpoint)) = bind(settings, &ca, &fleet, &clock)?;
+        let (((agents, receiver), (people, tls)), (socket, endpoint)) = bind(settings, &ca, &fleet, &clock)?;
         let (ingest_task, ingest) = open_journal(&settings.state_dir, &series, &clock)?;
         let (followed, term, pin) = in_force::followed(&in_force);
         let (nodes, node_task) =
@@ -193,7 +193,6 @@ impl Parts {
             config,
             (kept.store, work.orders),
         );
-        let ((agents, receiver), (people, tls)) = (watch::channel(agents), watch::channel(people));
         Ok(Self {
             access,
             readiness,
@@ -214,23 +213,23 @@ impl Parts {
     }
 }
 
-/// Certificates for agents and for people.
-type Leaves = (Arc<rustls::ServerConfig>, Arc<rustls::ServerConfig>);
+/// A certificate as it is renewed, and as it is served.
+type Leaf = (watch::Sender<Arc<rustls::ServerConfig>>, watch::Receiver<Arc<rustls::ServerConfig>>);
 
-/// The two sockets, both before anything runs, so that a port in use is an error and not a half-started daemon; and what
-/// they serve with.
+/// The two sockets, both before anything runs, so that a port in use is an error and not a half-started daemon; and the
+/// certificates of agents and of people that they serve with.
 fn bind(
     settings: &Settings,
     ca: &Ca,
     fleet: &FleetFile,
     clock: &Clock,
-) -> anyhow::Result<(Leaves, (TcpListener, Endpoint))> {
-    let leaves = certificate::issue(ca, fleet, settings, clock)?;
+) -> anyhow::Result<((Leaf, Leaf), (TcpListener, Endpoint))> {
+    let (agents, people) = certificate::issue(ca, fleet, settings, clock)?;
     let socket = TcpListener::bind(settings.listen)
         .with_context(|| format!("cannot listen on TCP {}", settings.listen))?;
     let reset_key = secret(&settings.state_dir, "reset.key")?;
-    let endpoint = Endpoint::bind(socket.local_addr()?, Arc::clone(&leaves.0), &reset_key)?;
-    Ok((leaves, (socket, endpoint)))
+    let endpoint = Endpoint::bind(socket.local_addr()?, Arc::clone(&agents), &reset_key)?;
+    Ok(((watch::channel(agents), watch::channel(people)), (socket, endpoint)))
 }
 
 fn fleet_info(fleet: &FleetFile, clock: &Clock, authority: watch::Receiver<AuthorityTerm>) -> FleetInfo {
