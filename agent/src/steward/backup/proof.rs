@@ -56,18 +56,25 @@ impl Backups {
         (drilled, cycles)
     }
 
-    /// The policy for which a repository is read: the first of those that save to it.
+    /// The policies that save to a repository.
+    fn savers(&self, target: &str) -> impl Iterator<Item = (&PolicyName, &Entry)> {
+        let is_of = move |entry: &Entry| entry.proof.as_ref().is_some_and(|proof| proof.target == target);
+        self.entries.iter().filter(move |(_, entry)| is_of(entry))
+    }
+
+    /// The one for which it is read: the first of them.
     fn reader(&self, target: &str) -> Option<(&PolicyName, &Entry)> {
-        let is_of = |entry: &Entry| entry.proof.as_ref().is_some_and(|proof| proof.target == target);
-        self.entries.iter().find(|(_, entry)| is_of(entry))
+        self.savers(target).next()
     }
 
     /// Whether there is something to read: before anything was saved there is no repository.
     fn is_begun(&self, target: &str, rounds: &Rounds) -> bool {
-        let of_target = |entry: &Entry| entry.proof.as_ref().is_some_and(|proof| proof.target == target);
-        let mut names = self.entries.iter().filter(|(_, entry)| of_target(entry)).map(|(name, _)| name);
         rounds.shares.iter().any(|share| share.read.is_some())
-            || names.any(|name| self.runs.policies.get(name).is_some_and(History::has_snapshot))
+            || self.savers(target).any(|(name, _)| self.has_saved(name))
+    }
+
+    fn has_saved(&self, policy: &PolicyName) -> bool {
+        self.runs.policies.get(policy).is_some_and(History::has_snapshot)
     }
 
     /// Plans drills and checks, and records what is planned where that changed.
@@ -86,8 +93,7 @@ impl Backups {
                 let drill = self.entries.get(name).and_then(|entry| entry.proof.as_ref()?.drill);
                 let seat = self.seat(name, now);
                 // Before anything was saved there is nothing to restore.
-                let saved = self.runs.policies.get(name).is_some_and(History::has_snapshot);
-                let drill = drill.filter(|_| saved || !history.runs.is_empty());
+                let drill = drill.filter(|_| self.has_saved(name) || !history.runs.is_empty());
                 let due = drill.and_then(|drill| drill_due(&drill, history, self.awake, &seat, now));
                 (name.clone(), due)
             })
