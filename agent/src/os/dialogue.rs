@@ -4,12 +4,11 @@
 //! process ended.
 
 use std::io::{self, Read as _};
-use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Stdio};
 use std::time::Duration;
 
-use super::program::SEARCH_PATH;
+use super::program;
 use super::stopwatch::{Stopwatch, pause};
 use super::user;
 
@@ -46,18 +45,11 @@ impl Dialogue {
     ///
     /// # Errors
     /// When it does not start.
-    pub fn start(program: &Path, arguments: &[String]) -> io::Result<(Self, Pipes)> {
+    pub fn start(path: &Path, arguments: &[String]) -> io::Result<(Self, Pipes)> {
         let own = user::own();
-        let mut child = Command::new(program)
+        let mut child = program::command(path, &own.name, &own.home)
             .args(arguments)
-            .env_clear()
-            .env("PATH", SEARCH_PATH)
             .env("LC_ALL", "C.UTF-8")
-            .env("HOME", own.home)
-            .env("USER", &own.name)
-            .env("LOGNAME", own.name)
-            .current_dir("/")
-            .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

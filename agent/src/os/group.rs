@@ -2,8 +2,7 @@
 //! process is to stop. What such a program complains of is kept, up to a limit.
 
 use std::io::{self, PipeReader, Read};
-use std::os::unix::process::CommandExt as _;
-use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread;
@@ -11,7 +10,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
-use super::program::SEARCH_PATH;
+use super::program;
 use super::stopwatch::{Stopwatch, pause};
 use super::user;
 
@@ -114,23 +113,16 @@ pub fn stream<T>(
 }
 
 fn start(command: &GroupCommand<'_>, is_read: bool) -> Result<(Group, Option<ChildStdout>), GroupError> {
-    let (program, arguments) = command.argv.split_first().ok_or(GroupError::Nothing)?;
-    let failed = |source| GroupError::Run { program: program.clone(), source };
+    let (name, arguments) = command.argv.split_first().ok_or(GroupError::Nothing)?;
+    let failed = |source| GroupError::Run { program: name.clone(), source };
     let (said, saying) = io::pipe().map_err(failed)?;
     rustix::io::ioctl_fionbio(&said, true).map_err(|error| failed(error.into()))?;
     let own = user::own();
     let stdout = if is_read { Stdio::piped() } else { Stdio::from(saying.try_clone().map_err(failed)?) };
-    let mut child = Command::new(program)
+    let mut child = program::command(name, &own.name, &own.home)
         .args(arguments)
-        .env_clear()
-        .env("PATH", SEARCH_PATH)
         .env("LANG", "C.UTF-8")
-        .env("HOME", own.home)
-        .env("USER", &own.name)
-        .env("LOGNAME", own.name)
         .envs(command.environment.iter().map(|(name, value)| (name, value)))
-        .current_dir("/")
-        .process_group(0)
         .stdin(Stdio::null())
         .stdout(stdout)
         .stderr(Stdio::from(saying))

@@ -1,5 +1,6 @@
 //! Runs a program to its end: what it reads is given, what it says is kept up to a limit, and it has a deadline.
 
+use std::ffi::OsStr;
 use std::io::{self, Read, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
@@ -10,6 +11,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::child::ChildError;
 use super::stopwatch::{Stopwatch, pause};
+use super::user;
 
 /// Where programs are looked for, in this order.
 pub const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -90,36 +92,43 @@ pub fn is_executable(path: &Path) -> bool {
     path.is_file() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok()
 }
 
+/// A program as all are started here: it finds nothing of our environment but where programs are and whose it is, begins
+/// in `/`, and has a process group of its own.
+pub fn command(program: impl AsRef<OsStr>, user: &str, home: &str) -> Command {
+    let mut command = Command::new(program);
+    command
+        .env_clear()
+        .env("PATH", SEARCH_PATH)
+        .env("HOME", home)
+        .env("USER", user)
+        .env("LOGNAME", user)
+        .current_dir("/")
+        .process_group(0);
+    command
+}
+
 /// Runs it.
 ///
 /// # Errors
 /// When it does not start, or takes too long.
 pub fn run(program: &Program<'_>) -> Result<Ran, ChildError> {
     let failed = |source: io::Error| ChildError::Run { program: program.path.display().to_string(), source };
-    let mut command = Command::new(program.path);
+    let own = user::own();
+    let (name, home) = program.user.map_or((&own.name, &own.home), |user| (&user.name, &user.home));
+    let mut command = command(program.path, name, home);
     command
         .args(program.arguments)
-        .env_clear()
-        .env("PATH", SEARCH_PATH)
         .env("LANG", "C.UTF-8")
         .env("LC_ALL", "C.UTF-8")
         .env("DEBIAN_FRONTEND", "noninteractive")
         .env("SYSTEMD_PAGER", "")
         .current_dir(program.folder)
-        .process_group(0)
         .stdin(if program.stdin.is_empty() { Stdio::null() } else { Stdio::piped() })
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    match program.user {
-        Some(user) => {
-            // The standard library drops the supplementary groups as well.
-            command.env("HOME", &user.home).env("USER", &user.name).env("LOGNAME", &user.name);
-            command.uid(user.uid).gid(user.gid);
-        }
-        None => {
-            let own = super::user::own();
-            command.env("HOME", own.home).env("USER", &own.name).env("LOGNAME", own.name);
-        }
+    if let Some(user) = program.user {
+        // The standard library drops the supplementary groups as well.
+        command.uid(user.uid).gid(user.gid);
     }
     let mut child = command.spawn().map_err(failed)?;
     let ended = converse(&mut child, program).map_err(failed);

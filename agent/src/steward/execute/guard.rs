@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
-use std::process::{ChildStdin, Command, Stdio};
+use std::process::{ChildStdin, Stdio};
 use std::time::Duration;
 
 use rustix::process::{
@@ -18,7 +18,7 @@ use rustix::process::{
 use super::message::{FromGuard, GuardEnd, GuardLimits, GuardSpec, ToGuard};
 use crate::os::packet::{Interest, PacketSocket, Received, wait};
 use crate::os::stopwatch::{Stopwatch, pause};
-use crate::os::{process_tree, user};
+use crate::os::{process_tree, program, user};
 
 /// How long a guard waits for its orders: the steward sends them before it starts the guard.
 const ORDERS_WITHIN: Duration = Duration::from_secs(30);
@@ -33,7 +33,6 @@ const PACKET_BYTES_MAX: usize = 64 * 1024;
 const OPEN_FILES_MAX: u64 = 1024;
 /// The limit is the guard's as well, which must be able to report.
 const DATA_BYTES_MIN: u64 = 16 << 20;
-const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Why there is no guard.
 #[derive(Debug, thiserror::Error)]
@@ -113,7 +112,7 @@ fn receive_spec(socket: &PacketSocket) -> Result<GuardSpec, GuardError> {
 }
 
 fn start(spec: &GuardSpec) -> Result<(Pid, Option<Input>), String> {
-    let (program, arguments) = spec.argv.split_first().ok_or("it names no program")?;
+    let (path, arguments) = spec.argv.split_first().ok_or("it names no program")?;
     let own = user::own();
     let user = match &spec.user {
         Some(name) if *name != own.name => {
@@ -127,18 +126,12 @@ fn start(spec: &GuardSpec) -> Result<(Pid, Option<Input>), String> {
     };
     limit(spec.limits.as_ref(), user.uid != own.uid)
         .map_err(|error| format!("cannot set its limits: {error}"))?;
-    let mut command = Command::new(program);
-    command
-        .args(arguments)
-        .env_clear()
-        .env("PATH", SEARCH_PATH)
-        .env("LANG", "C.UTF-8")
-        .env("HOME", &user.home)
-        .env("USER", &user.name)
-        .env("LOGNAME", &user.name)
-        .current_dir("/")
-        .process_group(0)
-        .stdin(if spec.stdin.is_empty() { Stdio::null() } else { Stdio::piped() });
+    let mut command = program::command(path, &user.name, &user.home);
+    command.args(arguments).env("LANG", "C.UTF-8").stdin(if spec.stdin.is_empty() {
+        Stdio::null()
+    } else {
+        Stdio::piped()
+    });
     if !spec.order.is_empty() {
         command.env("CAMPANILE_ORDER", &spec.order);
     }
@@ -146,7 +139,7 @@ fn start(spec: &GuardSpec) -> Result<(Pid, Option<Input>), String> {
         // The standard library also drops the supplementary groups: the command has the user's primary group alone.
         command.uid(user.uid).gid(user.gid);
     }
-    let mut child = command.spawn().map_err(|error| format!("cannot start `{program}`: {error}"))?;
+    let mut child = command.spawn().map_err(|error| format!("cannot start `{path}`: {error}"))?;
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("a child has a number");
     let mut input = None;
     if let Some(pipe) = child.stdin.take() {
