@@ -38,7 +38,9 @@ if [ ! -d "$root" ]; then
 fi
 
 say "building"
-cargo build --locked -p campanile-agent -p campanile-aggregator -p campanile-cli --bins
+BOX_PACKAGES=$(realpath -m "$TARGET_DIR/box-packages")
+rm -rf "$BOX_PACKAGES"
+PROFILE=dev OUT=$BOX_PACKAGES scripts/package.sh deb rpm
 
 BOX_ID=$$
 BOX_ROOT=$root
@@ -46,7 +48,7 @@ BOX_PROGRAMS=$(realpath "$TARGET_DIR/debug")
 BOX_WORK=$(mktemp -d)
 BOX_LOGS=$(realpath "$TARGET_DIR")/box
 mkdir -p "$BOX_LOGS"
-export BOX_ID BOX_ROOT BOX_PROGRAMS BOX_WORK BOX_LOGS
+export BOX_PACKAGES BOX_ID BOX_ROOT BOX_PROGRAMS BOX_WORK BOX_LOGS
 
 # shellcheck disable=SC2317  # called by the trap
 clean() {

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Gets what a make target needs and nothing that is there already.
-# Usage: scripts/setup.sh [build|test|browser|box|lint]...   (each includes build)
+# Usage: scripts/setup.sh [build|test|browser|box|deb|rpm|lint]...   (each includes build)
 # shellcheck source=scripts/common.sh
 source "$(dirname "$0")/common.sh"
 
@@ -47,6 +47,12 @@ need_promtool() {
     mkdir -p "$CAMPANILE_TOOLS/bin"
     install -m 755 "$folder/tree/usr/bin/promtool" "$CAMPANILE_TOOLS/bin/promtool"
     rm -rf "$folder"
+}
+
+need_deb() {
+    need dpkg-deb dpkg
+    need dpkg-shlibdeps dpkg-dev
+    need strip binutils
 }
 
 # A server that speaks S3, in a Python of its own.
@@ -110,6 +116,8 @@ for part in build "$@"; do
             need ip iproute2
             # Judges what the backup engine writes.
             need restic restic
+            # Judges the units.
+            need systemd-analyze systemd
             # What it writes into: a bucket, and a folder by SFTP.
             need_moto
             need_sshd
@@ -126,11 +134,15 @@ for part in build "$@"; do
             need ip iproute2
             need pgrep procps
             need python3 python3-minimal
+            need_deb
+            need rpmbuild rpm
             ;;
+        deb) need_deb ;;
+        rpm) need rpmbuild rpm ;;
         lint)
             need shellcheck shellcheck
             need_deny
             ;;
-        *) fail "unknown part $part: one of build, test, browser, box, lint" ;;
+        *) fail "unknown part $part: one of build, test, browser, box, deb, rpm, lint" ;;
     esac
 done

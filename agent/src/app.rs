@@ -5,31 +5,29 @@
 mod backup;
 mod doctor;
 mod duty;
+mod enroll;
 mod hub;
 mod reload;
 mod witness;
 
-use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use campanile_common::id::InstanceId;
-use campanile_common::token::Token;
 use campanile_common::wire::v1::request::StewardDescription;
 use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use zeroize::Zeroizing;
 
 use crate::cli::{Cli, Command, ConfigWork, GuardWork};
 use crate::config;
 use crate::config::task::{Trust, Work};
-use crate::identity::enroll::{self, EnrollError};
-use crate::identity::{Identity, IdentityError, tls};
+use crate::identity::enroll::EnrollError;
+use crate::identity::{Identity, tls};
 use crate::link::{self, LinkChannels, LinkIdentity, LinkSettings};
 use crate::metrics::sampler::{Sampler, SamplerSettings};
 use crate::metrics::spool::{Spool, SpoolLimits};
@@ -38,6 +36,7 @@ use crate::order::{OrderTask, Standing};
 use crate::os::lock::{self, Lock};
 use crate::os::log::{self, LogLevel};
 use crate::os::random;
+use crate::os::watchdog::Watchdog;
 use crate::settings::{LogFormat, Settings};
 use crate::steward::pin;
 pub use backup::store_backend;
@@ -50,8 +49,6 @@ use witness::Witness;
 const LOG_LEVEL_FILE: &str = "log-level";
 /// Events of the link that wait for the agent's other parts; they are handled in microseconds.
 const LINK_EVENTS_MAX: usize = 32;
-/// Longest token file.
-const TOKEN_BYTES_MAX: u64 = 8192;
 
 /// Runs one command.
 ///
@@ -74,7 +71,8 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Guard { .. } => unreachable!("a guard reads no settings"),
         Command::Steward => crate::steward::task::run(&settings, cli.config.as_deref()),
         Command::Run => run_agent(&settings, cli.config.as_deref()),
-        Command::Enroll { token_file, name, replace } => run_enroll(&settings, &token_file, name, replace),
+        Command::Enroll(arguments) => enroll::run(&settings, cli.config.as_deref(), &arguments),
+        Command::KeepIdentity { replace } => enroll::keep(&settings, replace),
         Command::Status { json } => status(&settings, json),
         Command::Doctor { json } => doctor::run(Ok(&settings), json),
         Command::Backup { work } => std::process::exit(i32::from(backup::run(work, &settings))),
@@ -146,61 +144,6 @@ fn sampler(settings: &Settings, instance: InstanceId) -> Sampler {
     Sampler::new(sampling)
 }
 
-fn run_enroll(
-    settings: &Settings,
-    token_file: &Path,
-    name: Option<String>,
-    replace: bool,
-) -> anyhow::Result<()> {
-    let _lock = Lock::take(&settings.state_dir)?;
-    match Identity::load(&settings.state_dir) {
-        _ if replace => {}
-        Err(IdentityError::Missing { .. }) => {}
-        Ok(identity) => anyhow::bail!(
-            "this node is enrolled already as {} ({}); give --replace to enrol it anew",
-            identity.name,
-            identity.node
-        ),
-        // Nothing is written over what may still be mended, and no token is spent on it.
-        Err(error) => {
-            return Err(
-                anyhow::Error::from(error).context("give --replace to enrol this node anew all the same")
-            );
-        }
-    }
-    let token: Token = read_token(token_file)?.trim().parse()?;
-    let facts = sampler(settings, InstanceId::from_bytes([0; 8])).facts();
-    let name = name.unwrap_or_else(|| facts.hostname.clone());
-    let identity = runtime()?.block_on(enroll::enroll(&token, name, facts))?;
-    identity.store(&settings.state_dir)?;
-    pin_steward(settings, &identity);
-    println!("enrolled as {} ({}) in fleet {}", identity.name, identity.node, identity.fleet);
-    Ok(())
-}
-
-/// Tells the steward which node this is and whom it may obey. Failing, the node reports all the same: it is enrolled.
-fn pin_steward(settings: &Settings, identity: &Identity) {
-    let folder = &settings.steward.state_dir;
-    if let Err(error) = pin::write_pin(folder, identity.fleet, identity.node, &identity.authority) {
-        eprintln!(
-            "warning: the steward is not pinned, so this node takes no orders: {:#}; enrol it as the steward's user, root \
-             on an installed node, with a new token and --replace",
-            anyhow::Error::new(error)
-        );
-    }
-}
-
-fn read_token(path: &Path) -> anyhow::Result<Zeroizing<String>> {
-    let mut text = Zeroizing::new(String::new());
-    let source: Box<dyn std::io::Read> = if path == Path::new("-") {
-        Box::new(std::io::stdin())
-    } else {
-        Box::new(std::fs::File::open(path).with_context(|| format!("cannot read token {}", path.display()))?)
-    };
-    source.take(TOKEN_BYTES_MAX).read_to_string(&mut text).context("cannot read the token")?;
-    Ok(text)
-}
-
 fn status(settings: &Settings, is_json: bool) -> anyhow::Result<()> {
     let identity = Identity::load(&settings.state_dir)?;
     let is_running = Lock::take(&settings.state_dir).is_err();
@@ -269,6 +212,7 @@ impl Agent {
     async fn run(self, config: Option<&Path>, level: LogLevel) -> anyhow::Result<()> {
         let Self { settings, identity, instance, spool } = self;
         let stop = CancellationToken::new();
+        let mut watchdog = Watchdog::from_unit();
         let sampler = sampler(&settings, instance);
         let facts = sampler.facts();
         tracing::info!(node = %identity.node, name = identity.name, %instance, "agent started");
@@ -287,6 +231,7 @@ impl Agent {
             events: link_sender,
             commands,
             duties: Arc::new(duties),
+            pulse: watchdog.pulse("link"),
         };
         let link_settings = LinkSettings { instance, interval: settings.interval, facts };
         let reloader = Reloader::new(config, settings.clone(), level, metrics_sender.clone())?;
@@ -301,11 +246,14 @@ impl Agent {
             commands: command_sender,
         };
         let mut tasks = JoinSet::new();
-        tasks.spawn(metrics.run(stop.clone()));
+        let pulses = ["metrics", "hub", "orders", "settings"].map(|name| watchdog.pulse(name));
+        let [for_metrics, for_hub, for_orders, for_settings] = pulses;
+        tasks.spawn(metrics.run(for_metrics, stop.clone()));
         tasks.spawn(link::run(link_settings, channels, stop.clone()));
-        tasks.spawn(hub.run(link_events));
-        tasks.spawn(orders.run(stop.clone()));
-        tasks.spawn(reloader.run(stop.clone()));
+        tasks.spawn(hub.run(link_events, for_hub));
+        tasks.spawn(orders.run(for_orders, stop.clone()));
+        tasks.spawn(reloader.run(for_settings, stop.clone()));
+        tasks.spawn(watchdog.run(stop.clone()));
         drop(sd_notify::notify(&[sd_notify::NotifyState::Ready]));
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;

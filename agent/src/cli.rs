@@ -43,14 +43,11 @@ pub enum Command {
     #[command(after_help = "Examples:
   campanile token create -l role=web --ttl 1h | ssh web-1 campanile-agent enroll --token-file -
   campanile-agent enroll --token-file /run/token --name web-1")]
-    Enroll {
-        /// File that holds the token; - reads it from standard input. Never an argument: those are visible to all
-        #[arg(long, value_name = "FILE")]
-        token_file: PathBuf,
-        /// Name of the node [default: its host name]
-        #[arg(long)]
-        name: Option<String>,
-        /// Replace an identity that is there already; the old node stays in the roster until it is retired
+    Enroll(Enroll),
+    /// Write the identity that `enroll` hands over, as the user that the agent runs as; started by it alone
+    #[command(hide = true)]
+    KeepIdentity {
+        /// Over one that is there already
         #[arg(long)]
         replace: bool,
     },
@@ -81,6 +78,20 @@ pub enum Command {
         /// error, warn, info, debug or trace
         level: LevelFilter,
     },
+}
+
+/// What a node is enrolled with.
+#[derive(Debug, Args)]
+pub struct Enroll {
+    /// File that holds the token; - reads it from standard input. Never an argument: those are visible to all
+    #[arg(long, value_name = "FILE")]
+    pub token_file: PathBuf,
+    /// Name of the node [default: its host name]
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Replace an identity that is there already; the old node stays in the roster until it is retired
+    #[arg(long)]
+    pub replace: bool,
 }
 
 /// What is done with backups.

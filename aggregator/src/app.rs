@@ -36,6 +36,7 @@ use crate::os::clock::Clock;
 use crate::os::file;
 use crate::os::log::{self, LogControl};
 use crate::os::process;
+use crate::os::watchdog::Watchdog;
 use crate::self_backup::SelfBackupTask;
 use crate::series::{Ingest, IngestTask, RecentSeries};
 use crate::settings::{LogFormat, Settings};
@@ -306,12 +307,13 @@ async fn serve(settings: Settings, config: Option<&Path>, log: LogControl) -> an
     let Https { socket, tls, services } = parts.https;
     let address = socket.local_addr()?;
     // Sessions first, then what they report to, so that nothing acknowledged is lost on the way down.
+    let mut watchdog = Watchdog::from_unit();
     let (stop_edge, stop_core) = (CancellationToken::new(), CancellationToken::new());
     let mut edge: JoinSet<anyhow::Result<()>> = JoinSet::new();
     let mut core: JoinSet<()> = JoinSet::new();
-    core.spawn(parts.node_task.run(stop_core.clone()));
+    core.spawn(parts.node_task.run(watchdog.pulse("nodes"), stop_core.clone()));
     parts.work.spawn(&mut core, &stop_core);
-    core.spawn(parts.ingest_task.run(stop_core.clone()));
+    core.spawn(parts.ingest_task.run(watchdog.pulse("samples"), stop_core.clone()));
     core.spawn(checkpoint::send(parts.audit, parts.access.clone(), parts.nodes, stop_core.clone()));
     core.spawn(parts.follower.run(stop_core.clone()));
     core.spawn(parts.self_backup.run(stop_core.clone()));
@@ -324,13 +326,14 @@ async fn serve(settings: Settings, config: Option<&Path>, log: LogControl) -> an
         parts.clock,
         stop_core.clone(),
     ));
-    edge.spawn(finish(parts.listener.run(stop_edge.clone())));
+    edge.spawn(finish(parts.listener.run(watchdog.pulse("listener"), stop_edge.clone())));
     let http_stop = stop_edge.clone();
     edge.spawn(async move { Ok(http::serve(socket, tls, services, http_stop).await?) });
     if let Some(created) = parts.access.ensure_first_person().await? {
         // The only secret that is ever printed: there is no default password to find instead.
         eprintln!("first sign-in: {}", local::link_url(&settings, &created.link));
     }
+    core.spawn(watchdog.run(stop_core.clone()));
     parts.readiness.set_ready();
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "aggregator ready");
     drop(sd_notify::notify(&[sd_notify::NotifyState::Ready]));

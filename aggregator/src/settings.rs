@@ -240,7 +240,7 @@ impl RawSettings {
         let log_level = self.log_level.unwrap_or_else(|| "info".to_owned());
         log::parse(&log_level)?;
         let thresholds = self.thresholds.unwrap_or_default();
-        let state_dir = self.state_dir.unwrap_or_else(|| "/var/lib/campanile".into());
+        let state_dir = self.state_dir.unwrap_or_else(|| "/var/lib/campanile/aggregator".into());
         let backup = self.backup.check(&state_dir)?;
         Ok(Settings {
             state_dir,

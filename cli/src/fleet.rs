@@ -39,7 +39,7 @@ const CLOCK_LAG: Duration = Duration::from_secs(3600);
 pub enum Verb {
     /// Make a fleet: authority version 1, the first operator's key and the aggregator's CA
     #[command(after_help = "Examples:
-  campanile fleet init --name acme --operator ada --aggregator-dir /var/lib/campanile
+  campanile fleet init --name acme --operator ada --aggregator-dir /var/lib/campanile/aggregator
   campanile fleet init --name acme --operator ada --aggregator-dir ./state --passphrase-file ./passphrase
 
 The operator's key goes to the profile folder (CAMPANILE_CONFIG_DIR, or ~/.config/campanile), encrypted under

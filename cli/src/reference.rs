@@ -1,6 +1,6 @@
 //! `completion`, `man` and `version`: what the command line tells of itself.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::{Args, CommandFactory as _};
@@ -47,27 +47,34 @@ pub fn completion(context: &mut Context<'_>, arguments: &Completion) -> anyhow::
 /// # Errors
 /// When one cannot be written.
 pub fn man(context: &mut Context<'_>, arguments: &Man) -> anyhow::Result<Exit> {
-    std::fs::create_dir_all(&arguments.dir)
-        .with_context(|| format!("cannot make {}", arguments.dir.display()))?;
-    let mut command = Cli::command().disable_help_subcommand(true);
-    command.build();
-    let count = write_pages(arguments, command, "campanile")?;
+    let count = write_manual(&arguments.dir, Cli::command(), "1")?;
     context.hint(&format!("{count} pages in {}", arguments.dir.display()))?;
     Ok(Exit::Fine)
 }
 
-fn write_pages(arguments: &Man, command: clap::Command, name: &str) -> anyhow::Result<usize> {
+/// Writes a program's manual: a page for it and one for each verb, of this section. Tells how many.
+///
+/// # Errors
+/// When the folder cannot be made or a page not written.
+pub fn write_manual(folder: &Path, command: clap::Command, section: &str) -> anyhow::Result<usize> {
+    std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let mut command = command.disable_help_subcommand(true);
+    command.build();
+    let name = command.get_name().to_owned();
+    write_pages(folder, command, &name, section)
+}
+
+fn write_pages(folder: &Path, command: clap::Command, name: &str, section: &str) -> anyhow::Result<usize> {
     let mut count = 1;
-    for below in command.get_subcommands() {
+    for below in command.get_subcommands().filter(|below| !below.is_hide_set()) {
         let name = format!("{name}-{}", below.get_name());
-        count += write_pages(arguments, below.clone(), &name)?;
+        count += write_pages(folder, below.clone(), &name, section)?;
     }
     let mut page = Vec::new();
     // clap wants names that live as long as the program; this program ends when the pages are written.
     let title: &'static str = name.to_owned().leak();
-    clap_mangen::Man::new(command.name(title)).render(&mut page)?;
-    let path = arguments.dir.join(format!("{name}.1"));
-    file::replace(&path, &page, file::PUBLIC)?;
+    clap_mangen::Man::new(command.name(title)).section(section).render(&mut page)?;
+    file::replace(&folder.join(format!("{name}.{section}")), &page, file::PUBLIC)?;
     Ok(count)
 }
 

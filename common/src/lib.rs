@@ -15,6 +15,7 @@ pub mod fleet;
 pub mod health;
 pub mod id;
 pub mod label;
+pub mod pulse;
 pub mod recurrence;
 pub mod sample;
 pub mod selector;

@@ -69,7 +69,7 @@ source ./machine.sh
 source ./fleet.sh
 
 parts=("$@")
-[ $# -gt 0 ] || parts=(resources apt dnf drift lockout)
+[ $# -gt 0 ] || parts=(resources apt dnf drift lockout deb rpm)
 
 network_up
 for number in "${!NODES[@]}"; do

@@ -16,6 +16,7 @@ use crate::identity::{Identity, renew, tls};
 use crate::link::{LinkCommand, LinkEvent, LinkIdentity};
 use crate::metrics::task::MetricsEvent;
 use crate::order::{Offer, OrderHandle, Told};
+use crate::os::watchdog::Pulse;
 use crate::os::{clock, random};
 
 /// How often the wall clock is held against the time of the next renewal.
@@ -57,7 +58,7 @@ pub(super) struct Hub {
 }
 
 impl Hub {
-    pub(super) async fn run(mut self, mut events: mpsc::Receiver<LinkEvent>) {
+    pub(super) async fn run(mut self, mut events: mpsc::Receiver<LinkEvent>, pulse: Pulse) {
         // When the session that stands was dialled.
         let mut session: Option<Instant> = None;
         let mut told = self.orders.told();
@@ -67,6 +68,7 @@ impl Hub {
             let look = self.renewal.due.since(clock::now()).clamp(Duration::from_millis(500), RENEW_LOOK);
             let event = tokio::select! {
                 event = events.recv() => event,
+                () = pulse.next() => continue,
                 Ok(()) = told.changed() => {
                     let news = told.borrow_and_update().clone();
                     self.steward_told(news, &mut proof, session).await;

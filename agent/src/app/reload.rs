@@ -17,6 +17,7 @@ use crate::metrics::spool::SpoolLimits;
 use crate::metrics::task::{MetricsEvent, MetricsSettings};
 use crate::os::log::LogLevel;
 use crate::os::watch::FolderWatch;
+use crate::os::watchdog::Pulse;
 use crate::settings::{SETTINGS_PATH, Settings, SettingsError};
 
 /// Files count as written when nothing happened to them for so long.
@@ -73,12 +74,13 @@ impl Reloader {
     }
 
     /// Works until cancelled.
-    pub(super) async fn run(mut self, stop: CancellationToken) {
+    pub(super) async fn run(mut self, pulse: Pulse, stop: CancellationToken) {
         // What changed between reading and watching is seen now.
         self.look().await;
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
+                () = pulse.next() => {}
                 _ = self.hangup.recv() => self.hung_up().await,
                 () = changed(self.watch.as_ref(), &mut self.settling, self.config.as_deref()) => self.look().await,
             }

@@ -131,16 +131,28 @@ impl Identity {
             }
             Err(source) => return Err(IdentityError::Read { path, source }),
         };
+        Self::read(&text, path)
+    }
+
+    /// What [`Self::to_text`] wrote.
+    ///
+    /// # Errors
+    /// When it is damaged, of a newer program, or its authority chain does not verify.
+    pub fn parse(text: &[u8]) -> Result<Self, IdentityError> {
+        Self::read(text, PathBuf::from(IDENTITY_FILE))
+    }
+
+    fn read(text: &[u8], path: PathBuf) -> Result<Self, IdentityError> {
         #[derive(Deserialize)]
         struct Format {
             format: u16,
         }
         let damaged = |path: &Path, source| IdentityError::Damaged { path: path.to_owned(), source };
-        let Format { format } = serde_json::from_slice(&text).map_err(|source| damaged(&path, source))?;
+        let Format { format } = serde_json::from_slice(text).map_err(|source| damaged(&path, source))?;
         if format > FORMAT {
             return Err(IdentityError::TooNew { path, found: format });
         }
-        let identity: Self = serde_json::from_slice(&text).map_err(|source| damaged(&path, source))?;
+        let identity: Self = serde_json::from_slice(text).map_err(|source| damaged(&path, source))?;
         match identity.authority() {
             Ok(_) => Ok(identity),
             Err(source) => Err(IdentityError::Authority { path, source }),
@@ -153,8 +165,12 @@ impl Identity {
     /// When it cannot be written; the old one is then unchanged.
     pub fn store(&self, state: &Path) -> Result<(), IdentityError> {
         let path = state.join(IDENTITY_FILE);
-        let text = Zeroizing::new(serde_json::to_vec_pretty(self).expect("an identity has no odd keys"));
-        file::replace(&path, &text).map_err(|source| IdentityError::Write { path, source })
+        file::replace(&path, &self.to_text()).map_err(|source| IdentityError::Write { path, source })
+    }
+
+    /// The identity as it is written, with its private key.
+    pub fn to_text(&self) -> Zeroizing<Vec<u8>> {
+        Zeroizing::new(serde_json::to_vec_pretty(self).expect("an identity has no odd keys"))
     }
 
     /// The authority in force, verified from the pin on.

@@ -172,6 +172,7 @@ impl Driver<'_> {
                 },
                 () = stop.cancelled() => AgentEvent::Stop(GoodbyeReason::Stopping),
                 () = &mut deadline, if self.state.deadline().is_some() => AgentEvent::Tick,
+                () = channels.pulse.next() => continue,
             };
             let effects = self.state.apply(clock::now(), event);
             if let Some(end) = self.carry_out(effects, channels).await {

@@ -28,6 +28,8 @@ use campanile_common::wire::v1::request::{Reply, Request};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+use crate::os::watchdog::Pulse;
+
 pub use endpoint::{EndpointError, bind};
 pub use store::{IdentitySource, StoreBackend, StoreError};
 pub use task::run;
@@ -146,4 +148,6 @@ pub struct LinkChannels {
     pub commands: mpsc::Receiver<LinkCommand>,
     /// Serves the streams of the aggregator.
     pub duties: Arc<dyn Duties>,
+    /// Shows that the link goes round.
+    pub pulse: Pulse,
 }

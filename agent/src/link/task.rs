@@ -32,7 +32,7 @@ pub async fn run(settings: LinkSettings, mut channels: LinkChannels, stop: Cance
         let address = identity.addresses[next_address % identity.addresses.len().max(1)].clone();
         let (dialled, config) = (Instant::now(), endpoint::client_config(&identity.tls));
         let connected = tokio::select! {
-            connected = dialing.dial(&identity, &address, config) => connected,
+            connected = channels.pulse.during(dialing.dial(&identity, &address, config)) => connected,
             () = stop.cancelled() => break,
         };
         let end = match connected {
@@ -86,6 +86,7 @@ async fn pause(wait: Duration, channels: &mut LinkChannels, stop: &CancellationT
     loop {
         tokio::select! {
             () = tokio::time::sleep_until(until) => return,
+            () = channels.pulse.next() => {}
             () = stop.cancelled() => return,
             // A new identity, or the end of the agent: neither waits.
             _ = channels.identity.changed() => return,

@@ -17,6 +17,7 @@ use super::custody::Custody;
 use super::sampler::Sampler;
 use super::spool::{Spool, SpoolLimits};
 use crate::os::clock;
+use crate::os::watchdog::Pulse;
 
 /// What the link tells the metrics task.
 #[derive(Debug)]
@@ -89,7 +90,7 @@ impl MetricsTask {
     }
 
     /// Samples until cancelled; then everything unacknowledged is in the spool.
-    pub async fn run(mut self, stop: CancellationToken) {
+    pub async fn run(mut self, pulse: Pulse, stop: CancellationToken) {
         let mut started = Instant::now() + self.phase;
         let mut first_tick = 0;
         let mut next_tick = 0;
@@ -99,6 +100,7 @@ impl MetricsTask {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
+                () = pulse.next() => {}
                 event = self.events.recv() => match event {
                     Some(event) => {
                         let before = self.interval;

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::handle::{Command, Ends, OrderHandle, Standing, Told};
 use super::relay::{Answer, Relay};
 use crate::os::packet_async::AsyncPacketSocket;
+use crate::os::watchdog::Pulse;
 use crate::os::{clock, file, random};
 use crate::steward::protocol::{PACKET_BYTES_MAX, PacketError, StewardEvent, StewardRequest, Tag};
 
@@ -105,18 +106,18 @@ impl OrderTask {
     }
 
     /// Works until cancelled.
-    pub async fn run(mut self, stop: CancellationToken) {
+    pub async fn run(mut self, pulse: Pulse, stop: CancellationToken) {
         tokio::select! {
-            () = self.work() => {}
+            () = self.work(&pulse) => {}
             () = stop.cancelled() => {}
         }
     }
 
     /// Ends when nobody has a handle any more.
-    async fn work(&mut self) {
+    async fn work(&mut self, pulse: &Pulse) {
         let mut wait = Duration::ZERO;
-        while let Some(socket) = self.dial(wait).await {
-            let has_spoken = self.serve(&socket).await;
+        while let Some(socket) = self.dial(wait, pulse).await {
+            let has_spoken = self.serve(&socket, pulse).await;
             self.relay.disconnected();
             self.offer = None;
             self.watchers.abort_all();
@@ -131,11 +132,12 @@ impl OrderTask {
         if self.patience.is_some() { RETRY } else { self.backoff.next_wait(random::number()) }
     }
 
-    async fn dial(&mut self, first_wait: Duration) -> Option<AsyncPacketSocket> {
+    async fn dial(&mut self, first_wait: Duration, pulse: &Pulse) -> Option<AsyncPacketSocket> {
         let mut next = Instant::now() + first_wait;
         loop {
             let is_asked = tokio::select! {
                 () = tokio::time::sleep_until(next) => false,
+                () = pulse.next() => continue,
                 command = self.inbox.recv() => {
                     self.command(command?);
                     true
@@ -218,7 +220,7 @@ impl OrderTask {
     }
 
     /// Speaks with a steward until it is gone; true when it has said something.
-    async fn serve(&mut self, socket: &AsyncPacketSocket) -> bool {
+    async fn serve(&mut self, socket: &AsyncPacketSocket, pulse: &Pulse) -> bool {
         self.relay.connected();
         let (mut has_spoken, mut is_gone) = (false, false);
         let mut packet: Option<Vec<u8>> = None;
@@ -251,6 +253,7 @@ impl OrderTask {
                     // What it said before it went away is still read.
                     is_gone |= sent.is_err();
                 }
+                () = pulse.next() => {}
                 () = room(held.as_ref()), if held.is_some() => held = held.take().and_then(pass),
                 command = self.inbox.recv(), if self.relay.has_room() && !is_gone => match command {
                     Some(command) => self.command(command),

@@ -32,4 +32,5 @@ pub mod stopwatch;
 pub mod termination;
 pub mod user;
 pub mod watch;
+pub mod watchdog;
 pub mod zone;

@@ -30,6 +30,7 @@ use crate::os::lock::Lock;
 use crate::os::packet::{Interest, Readiness, Received, wait};
 use crate::os::stopwatch::Stopwatch;
 use crate::os::termination::Termination;
+use crate::os::watchdog::LoopWatchdog;
 use crate::os::{clock, log, process_tree, user};
 use crate::settings::{LogFormat, Settings, UnitUse};
 
@@ -80,6 +81,7 @@ struct Task {
     launcher: Launcher,
     termination: Termination,
     buffer: Vec<u8>,
+    watchdog: LoopWatchdog,
 }
 
 /// Runs the steward until it is told to stop.
@@ -121,6 +123,7 @@ pub fn run(settings: &Settings, settings_file: Option<&Path>) -> anyhow::Result<
         launcher,
         termination,
         buffer: packet_buffer(),
+        watchdog: LoopWatchdog::from_unit(),
     };
     tracing::info!(socket = %steward.socket.display(), has_units, "steward started");
     drop(sd_notify::notify(&[sd_notify::NotifyState::Ready]));
@@ -140,6 +143,7 @@ impl Task {
     fn run(&mut self) -> anyhow::Result<()> {
         let mut stopping: Option<Stopwatch> = None;
         loop {
+            self.watchdog.feed();
             for (token, ready) in self.wait(stopping.is_some())? {
                 self.serve(token, ready);
             }
@@ -239,7 +243,7 @@ impl Task {
             () if is_busy || !self.observations.is_empty() => Some(BUSY_INTERVAL),
             () => None,
         };
-        let timeout = [timeout, self.config_timeout(), self.backups.left(clock::now())];
+        let timeout = [timeout, self.config_timeout(), self.backups.left(clock::now()), self.watchdog.left()];
         let timeout = timeout.into_iter().flatten().min();
         let ready = wait(&awaited, timeout)?;
         let ready = tokens.into_iter().zip(ready).filter(|(_, ready)| ready.read || ready.write);

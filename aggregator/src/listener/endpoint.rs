@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::{ALPN_ENROLL, ALPN_LINK, ALPN_STORE, Context, enroll, session, store};
+use crate::os::watchdog::Pulse;
 
 /// A peer that is silent for so long is gone; agents keep alive at a third of it.
 const IDLE_TIMEOUT_MS: u32 = 2000;
@@ -131,11 +132,12 @@ impl ListenerTask {
     }
 
     /// Accepts until cancelled; then agents are told to come back.
-    pub async fn run(mut self, stop: CancellationToken) {
+    pub async fn run(mut self, pulse: Pulse, stop: CancellationToken) {
         let mut connections = JoinSet::new();
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
+                () = pulse.next() => {}
                 changed = self.tls.changed() => {
                     if changed.is_err() {
                         break;

@@ -26,6 +26,7 @@ use super::view::{self, SessionFacts};
 use super::{FleetView, vitals};
 use crate::event::Events;
 use crate::os::clock::Clock;
+use crate::os::watchdog::Pulse;
 use crate::series::RecentSeries;
 
 /// How often silence is looked for: a node turns late or offline at most so long after it should.
@@ -126,7 +127,7 @@ impl NodeTask {
     }
 
     /// Works until cancelled.
-    pub async fn run(mut self, stop: CancellationToken) {
+    pub async fn run(mut self, pulse: Pulse, stop: CancellationToken) {
         self.started = Instant::now();
         self.readings_before = self.series.readings_total();
         let mut look = tokio::time::interval(LIVENESS_STEP);
@@ -137,6 +138,7 @@ impl NodeTask {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
+                () = pulse.next() => {}
                 event = self.inbox.recv() => match event {
                     Some(event) => self.handle(event).await,
                     None => return,

@@ -10,3 +10,4 @@ pub mod process;
 pub mod random;
 pub mod settings_file;
 pub mod watch;
+pub mod watchdog;

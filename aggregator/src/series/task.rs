@@ -17,6 +17,7 @@ use super::journal::{Journal, JournalError};
 use super::pending::{self, Pending};
 use super::{RecentSeries, SessionKey, TakenItem};
 use crate::os::clock::Clock;
+use crate::os::watchdog::Pulse;
 
 /// Items between the sessions and this task. Full makes sessions wait, and their agents spool.
 const ITEMS_MAX: usize = 4096;
@@ -88,12 +89,13 @@ impl IngestTask {
     }
 
     /// Works until cancelled; then everything taken is synced.
-    pub async fn run(mut self, stop: CancellationToken) {
+    pub async fn run(mut self, pulse: Pulse, stop: CancellationToken) {
         loop {
             let due = self.pending.due().map(|due| self.started + due);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
+                () = pulse.next() => {}
                 () = async { tokio::time::sleep_until(due.unwrap_or_else(Instant::now)).await }, if due.is_some() => {
                     self.sync().await;
                 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use campanile_agent::link::{
     self, Duties, Intake, LinkChannels, LinkCommand, LinkEvent, LinkIdentity, LinkSettings,
 };
+use campanile_agent::os::watchdog::Pulse;
 use campanile_common::authority::{Delivery, RunId, SignedOrder};
 use campanile_common::fleet::aggregator_server_name;
 use campanile_common::id::{AggregatorId, FleetId, InstanceId, JournalId, NodeId, OrderId};
@@ -130,7 +131,13 @@ impl Served {
         let (identity, receiver) = watch::channel(identity(address, roots));
         let (event_sender, events) = mpsc::channel(64);
         let (command_sender, commands) = mpsc::channel(4);
-        let channels = LinkChannels { identity: receiver, events: event_sender, commands, duties };
+        let channels = LinkChannels {
+            identity: receiver,
+            events: event_sender,
+            commands,
+            duties,
+            pulse: Pulse::default(),
+        };
         let settings = LinkSettings {
             instance: InstanceId::from_bytes([1; 8]),
             interval: Duration::from_secs(1),

@@ -91,7 +91,7 @@ impl Setup {
         let socket = folder.path().join("steward.sock");
         let (task, orders) = OrderTask::new(&socket, folder.path(), Standing::default());
         let stop = CancellationToken::new();
-        tokio::spawn(task.run(stop.clone()));
+        tokio::spawn(task.run(Pulse::default(), stop.clone()));
         Self { orders, socket, stop, folder }
     }
 }

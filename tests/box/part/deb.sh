@@ -1,0 +1,15 @@
+# The .deb packages, with dpkg.
+# shellcheck shell=bash disable=SC2034
+
+# shellcheck source=tests/box/package.sh
+source ./package.sh
+KIND=deb
+MACHINE=gamma
+install_packages() { on gamma sh -c 'dpkg -i /srv/campanile-agent_*.deb /srv/campanile_*.deb'; }
+upgrade_packages() { on gamma sh -c 'dpkg --force-confold -i /srv/campanile-agent_*.deb'; }
+remove_packages() { on gamma dpkg -r campanile-agent campanile; }
+purge_packages() { on gamma dpkg -P campanile-agent campanile; }
+
+newcomer gamma 4
+package_life
+machine_cut gamma
