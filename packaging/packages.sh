@@ -3,6 +3,9 @@
 
 PACKAGES=(campanile-agent campanile-aggregator campanile)
 
+# The crate whose program each holds.
+declare -A CRATE=([campanile-agent]=campanile-agent [campanile-aggregator]=campanile-aggregator [campanile]=campanile-cli)
+
 MAINTAINER='Campanile maintainers <maintainers@campanile.example>'
 HOMEPAGE='https://campanile.example'
 

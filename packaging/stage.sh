@@ -1,5 +1,5 @@
 # Lays out what each package installs, as files below a folder. Sourced by scripts/package.sh, which has made the
-# programs, the manual pages and the completions.
+# programs, the manual pages, the completions, and what the aggregator serves.
 # shellcheck shell=bash
 
 # put MODE FILE... FOLDER/: copies files, for root.
@@ -47,6 +47,8 @@ stage_aggregator() {
     put 644 systemd/tmpfiles.d/campanile-aggregator.conf "$tree/usr/lib/tmpfiles.d"
     put 644 packaging/files/aggregator.toml "$tree/etc/campanile"
     put 644 docs/settings.md docs/disaster-recovery.md "$tree/usr/share/doc/campanile-aggregator"
+    # What it serves to nodes, which may reach no other place.
+    put 644 "$SERVED"/* "$tree/usr/share/campanile/packages"
 }
 
 stage_cli() {

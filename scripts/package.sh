@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Makes the packages: .deb and .rpm of agent, aggregator and command line, with a list of what is in them.
-# Usage: scripts/package.sh deb|rpm...   (PROFILE=dev for tests; OUT=dist; two runs of one commit give equal bytes)
+# Usage: scripts/package.sh deb|rpm...   (OUT=dist; two runs of one commit give equal bytes)
+# PROFILE=dev builds without optimization; PROGRAMS=FOLDER takes what is built already, as the tests do.
+# The aggregator's package carries the others in both kinds, for the nodes that it serves them to.
 # shellcheck source=scripts/common.sh
 source "$(dirname "$0")/common.sh"
 # shellcheck source=packaging/packages.sh
@@ -9,8 +11,9 @@ source packaging/packages.sh
 source packaging/stage.sh
 
 PROFILE=${PROFILE:-release}
+[ -z "${PROGRAMS:-}" ] || PROFILE=dev
 OUT=${OUT:-dist}
-VERSION=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+VERSION=${VERSION:-$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)}
 # Which build of that version, in both kinds of packages.
 REVISION=1
 # Everything that could differ between two builds: times, names, the order of files.
@@ -23,9 +26,11 @@ remap="--remap-path-prefix=$PWD=/campanile --remap-path-prefix=${CARGO_HOME:-$HO
 remap+=" --remap-path-prefix=$(rustc --print sysroot)=/rust"
 
 build() {
+    [ -z "${PROGRAMS:-}" ] || return 0
     say "building ($PROFILE)"
     if [ "$PROFILE" = dev ]; then
-        cargo build --locked --workspace --bins
+        # Crates that build C would be built again for the date of every commit.
+        env -u SOURCE_DATE_EPOCH cargo build --locked --workspace --bins
         PROGRAMS=$TARGET_DIR/debug
     else
         export RUSTFLAGS="${RUSTFLAGS:-} $remap"
@@ -38,6 +43,10 @@ build() {
         put 755 "$TARGET_DIR"/release-agent/campanile-agent "$TARGET_DIR"/release/{campanile-aggregator,campanile,manual} \
             "$PROGRAMS"
     fi
+}
+
+# Manual pages and completions, by the programs themselves.
+describe() {
     MADE=$work/made
     mkdir -p "$MADE/man"
     "$PROGRAMS/manual" "$MADE/man"
@@ -56,17 +65,30 @@ source packaging/deb/build.sh
 source packaging/rpm/build.sh
 
 [ $# -gt 0 ] || fail "what is to be made? deb, rpm or both"
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-build
-mkdir -p "$OUT"
 for kind in "$@"; do
     case $kind in
-        deb | rpm)
-            say "$kind"
-            for name in "${PACKAGES[@]}"; do "make_$kind" "$name"; done
-            ;;
+        deb | rpm) ;;
         *) fail "unknown kind $kind: deb or rpm" ;;
     esac
 done
-(cd "$OUT" && sha256sum -- *.deb *.rpm 2> /dev/null | tee SHA256SUMS)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+build
+describe
+SERVED=$work/served
+mkdir -p "$OUT" "$SERVED"
+for name in campanile-agent campanile; do
+    say "$name"
+    make_deb "$name" "$SERVED"
+    make_rpm "$name" "$SERVED"
+done
+(cd "$SERVED" && sha256sum -- *.deb *.rpm > SHA256SUMS)
+say campanile-aggregator
+for kind in "$@"; do
+    "make_$kind" campanile-aggregator "$OUT"
+    cp "$SERVED"/*."$kind" "$OUT"
+done
+for name in "${PACKAGES[@]}"; do
+    python3 -B scripts/sbom.py "${CRATE[$name]}" > "$OUT/${name}_$VERSION.cdx.json"
+done
+(cd "$OUT" && sha256sum -- *"$VERSION"*.{deb,rpm,json} 2> /dev/null | tee SHA256SUMS)

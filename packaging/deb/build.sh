@@ -6,6 +6,9 @@ case $(uname -m) in
     aarch64) DEB_ARCHITECTURE=arm64 ;;
     *) DEB_ARCHITECTURE=$(uname -m) ;;
 esac
+# Programs with all that helps to debug them are only tried.
+DEB_LEVEL=6
+[ "$PROFILE" != dev ] || DEB_LEVEL=0
 
 # deb_depends NAME TREE: the libraries that its program is linked to, in the versions that it needs.
 deb_depends() {
@@ -16,6 +19,7 @@ deb_depends() {
     (cd "$folder" && dpkg-shlibdeps -O "$2"/usr/bin/*) | sed -n 's/^shlibs:Depends=//p'
 }
 
+# make_deb NAME FOLDER
 make_deb() {
     local name=$1 tree=$work/deb/$1 script file
     local depends='' recommends=''
@@ -31,8 +35,9 @@ make_deb() {
     for script in postinst prerm postrm; do
         [ ! -e "packaging/deb/$name.$script" ] || put_as 755 "packaging/deb/$name.$script" "$tree/DEBIAN/$script"
     done
-    (cd "$tree" && find etc -type f -printf '/%p\n' 2> /dev/null | sort) > "$tree/DEBIAN/conffiles"
-    [ -s "$tree/DEBIAN/conffiles" ] || rm "$tree/DEBIAN/conffiles"
+    if [ -d "$tree/etc" ]; then
+        (cd "$tree" && find etc -type f -printf '/%p\n' | sort) > "$tree/DEBIAN/conffiles"
+    fi
     depends=$(deb_depends "$name" "$tree")
     case $name in
         campanile-agent) depends+=', init-system-helpers (>= 1.54), systemd (>= 251), tzdata' ;;
@@ -50,8 +55,8 @@ make_deb() {
         sed 's/^/ /' <<< "${DESCRIPTION[$name]}"
     } > "$tree/DEBIAN/control"
     touch --date="@$SOURCE_DATE_EPOCH" "$tree/DEBIAN/control" "$tree/DEBIAN"
-    file=$OUT/${name}_${VERSION}-${REVISION}_$DEB_ARCHITECTURE.deb
-    dpkg-deb --root-owner-group -Zxz --build "$tree" "$file" > /dev/null
+    file=$2/${name}_${VERSION}-${REVISION}_$DEB_ARCHITECTURE.deb
+    dpkg-deb --root-owner-group -Zxz "-z$DEB_LEVEL" --build "$tree" "$file" > /dev/null
 }
 
 deb_copyright() {

@@ -1,6 +1,11 @@
 # One .rpm from what is staged. Sourced by scripts/package.sh.
 # shellcheck shell=bash
 
+# Programs with all that helps to debug them are only tried.
+RPM_LEVEL=19
+[ "$PROFILE" != dev ] || RPM_LEVEL=1
+
+# make_rpm NAME FOLDER
 make_rpm() {
     local name=$1 tree=$work/rpm-tree/$1 top=$work/rpm
     stage "$name" "$tree" /usr/lib/systemd/system
@@ -15,17 +20,17 @@ make_rpm() {
         printf '%s: %s\n' Name "$name" Version "$VERSION" Release "$REVISION" Summary "${SUMMARY[$name]}" \
             License Apache-2.0 URL "$HOMEPAGE" Packager "$MAINTAINER"
         [ "$name" = campanile ] || printf '%s\n' 'Requires: systemd >= 251' 'Requires: tzdata'
-        printf '%s\n' '%description' "${DESCRIPTION[$name]}" '%files'
+        printf '%s\n' '%description' "${DESCRIPTION[$name]}" \
+            '%install' "cp -a $tree/. %{buildroot}" '%files'
         rpm_files "$tree"
         [ ! -e "packaging/rpm/$name.scriptlets" ] || cat "packaging/rpm/$name.scriptlets"
     } > "$work/$name.spec"
     rpmbuild --quiet -bb "$work/$name.spec" --buildroot "$work/rpm-root-$name" \
         --define "_topdir $top" --define "_rpmdir $work/rpm-out" --define "_build_name_fmt %%{NAME}-%%{VERSION}-%%{RELEASE}.%%{ARCH}.rpm" \
-        --define "__spec_install_pre mkdir -p %{buildroot} && cp -a $tree/. %{buildroot}" \
         --define '__os_install_post %{nil}' --define 'debug_package %{nil}' --define '_build_id_links none' \
         --define 'use_source_date_epoch_as_buildtime 1' --define 'clamp_mtime_to_source_date_epoch 1' \
-        --define '_buildhost campanile' --define '_binary_payload w19.zstdio'
-    cp "$work/rpm-out/$name-$VERSION-$REVISION.$(uname -m).rpm" "$OUT"
+        --define '_buildhost campanile' --define "_binary_payload w$RPM_LEVEL.zstdio"
+    cp "$work/rpm-out/$name-$VERSION-$REVISION.$(uname -m).rpm" "$2"
 }
 
 # rpm_files TREE: every file, with what it is.
