@@ -15,15 +15,17 @@ declare -A SUMMARY=(
     [campanile]='fleet management: command line of operators'
 )
 
+# Lines of 72 characters at most.
 declare -A DESCRIPTION=(
-    [campanile-agent]='The agent samples this node and holds its link to the aggregator, as a user without
-privileges. The steward carries out what operators signed, within the policy that
-root wrote on this node. Backups run as a program of their own.'
-    [campanile-aggregator]='Takes what the agents of a fleet report, judges its health, hands on signed orders
-and configuration, keeps backups that a node cannot destroy, and serves people over
-HTTPS. It needs one port.'
-    [campanile]='Watches, backs up, configures and commands a fleet from the machine of an operator,
-whose signing key never leaves it.'
+    [campanile-agent]='The agent samples this node and holds its link to the aggregator, as a
+user without privileges. The steward carries out what operators signed,
+within the policy that root wrote on this node. Backups run as a program
+of their own.'
+    [campanile-aggregator]='Takes what the agents of a fleet report, judges its health, hands on
+signed orders and configuration, keeps backups that a node cannot
+destroy, and serves people over HTTPS. It needs one port.'
+    [campanile]='Watches, backs up, configures and commands a fleet from the machine of
+an operator, whose signing key never leaves it.'
 )
 
 # stage NAME TREE UNITS

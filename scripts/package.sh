@@ -16,6 +16,8 @@ OUT=${OUT:-dist}
 VERSION=${VERSION:-$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)}
 # Which build of that version, in both kinds of packages.
 REVISION=1
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
 # Everything that could differ between two builds: times, names, the order of files.
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2> /dev/null || echo 0)}
 export SOURCE_DATE_EPOCH LC_ALL=C.UTF-8 TZ=UTC
@@ -71,8 +73,6 @@ for kind in "$@"; do
         *) fail "unknown kind $kind: deb or rpm" ;;
     esac
 done
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
 build
 describe
 SERVED=$work/served

@@ -49,10 +49,13 @@ need_promtool() {
     rm -rf "$folder"
 }
 
-need_deb() {
+# Each kind of package holds the other kind for nodes.
+need_packages() {
     need dpkg-deb dpkg
     need dpkg-shlibdeps dpkg-dev
     need strip binutils
+    need rpmbuild rpm
+    need python3 python3-minimal
 }
 
 # A server that speaks S3, in a Python of its own.
@@ -116,8 +119,11 @@ for part in build "$@"; do
             need ip iproute2
             # Judges what the backup engine writes.
             need restic restic
-            # Judges the units.
+            # Judge the units and the packages.
             need systemd-analyze systemd
+            need_packages
+            need lintian lintian
+            need rpmlint rpmlint
             # What it writes into: a bucket, and a folder by SFTP.
             need_moto
             need_sshd
@@ -134,11 +140,9 @@ for part in build "$@"; do
             need ip iproute2
             need pgrep procps
             need python3 python3-minimal
-            need_deb
-            need rpmbuild rpm
+            need_packages
             ;;
-        deb) need_deb ;;
-        rpm) need rpmbuild rpm ;;
+        deb | rpm) need_packages ;;
         lint)
             need shellcheck shellcheck
             need_deny

@@ -1,6 +1,8 @@
 # One .deb from what is staged. Sourced by scripts/package.sh.
 # shellcheck shell=bash
 
+: "${work:?a scratch folder}"
+
 case $(uname -m) in
     x86_64) DEB_ARCHITECTURE=amd64 ;;
     aarch64) DEB_ARCHITECTURE=arm64 ;;
@@ -52,7 +54,7 @@ make_deb() {
             Depends "$depends"
         [ -z "$recommends" ] || printf 'Recommends: %s\n' "$recommends"
         printf '%s: %s\n' Section admin Priority optional Homepage "$HOMEPAGE" Description "${SUMMARY[$name]}"
-        sed 's/^/ /' <<< "${DESCRIPTION[$name]}"
+        printf ' %s\n' "${DESCRIPTION[$name]//$'\n'/$'\n '}"
     } > "$tree/DEBIAN/control"
     touch --date="@$SOURCE_DATE_EPOCH" "$tree/DEBIAN/control" "$tree/DEBIAN"
     file=$2/${name}_${VERSION}-${REVISION}_$DEB_ARCHITECTURE.deb
@@ -66,7 +68,7 @@ Upstream-Name: campanile
 Source: $HOMEPAGE
 
 Files: *
-Copyright: Campanile contributors
+Copyright: 2026 Campanile contributors
 License: Apache-2.0
  On Debian systems, the full text of the Apache License, version 2.0, is in
  /usr/share/common-licenses/Apache-2.0.

@@ -1,6 +1,8 @@
 # One .rpm from what is staged. Sourced by scripts/package.sh.
 # shellcheck shell=bash
 
+: "${work:?a scratch folder}"
+
 # Programs with all that helps to debug them are only tried.
 RPM_LEVEL=19
 [ "$PROFILE" != dev ] || RPM_LEVEL=1
@@ -17,13 +19,15 @@ make_rpm() {
     fi
     settle "$tree"
     {
-        printf '%s: %s\n' Name "$name" Version "$VERSION" Release "$REVISION" Summary "${SUMMARY[$name]}" \
+        printf '%s: %s\n' Name "$name" Version "$VERSION" Release "$REVISION" Summary "${SUMMARY[$name]^}" \
             License Apache-2.0 URL "$HOMEPAGE" Packager "$MAINTAINER"
         [ "$name" = campanile ] || printf '%s\n' 'Requires: systemd >= 251' 'Requires: tzdata'
         printf '%s\n' '%description' "${DESCRIPTION[$name]}" \
             '%install' "cp -a $tree/. %{buildroot}" '%files'
         rpm_files "$tree"
         [ ! -e "packaging/rpm/$name.scriptlets" ] || cat "packaging/rpm/$name.scriptlets"
+        printf '%s\n' '%changelog' "* $(date --date="@$SOURCE_DATE_EPOCH" '+%a %b %d %Y') $MAINTAINER - $VERSION-$REVISION" \
+            '- Changes are listed in CHANGELOG.md.'
     } > "$work/$name.spec"
     rpmbuild --quiet -bb "$work/$name.spec" --buildroot "$work/rpm-root-$name" \
         --define "_topdir $top" --define "_rpmdir $work/rpm-out" --define "_build_name_fmt %%{NAME}-%%{VERSION}-%%{RELEASE}.%%{ARCH}.rpm" \

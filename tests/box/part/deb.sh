@@ -4,7 +4,7 @@
 # shellcheck source=tests/box/package.sh
 source ./package.sh
 KIND=deb
-MACHINE=gamma
+MACHINE='gamma'
 install_packages() { on gamma sh -c 'dpkg -i /srv/campanile-agent_*.deb /srv/campanile_*.deb'; }
 upgrade_packages() { on gamma sh -c 'dpkg --force-confold -i /srv/campanile-agent_*.deb'; }
 remove_packages() { on gamma dpkg -r campanile-agent campanile; }

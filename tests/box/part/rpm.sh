@@ -4,7 +4,7 @@
 # shellcheck source=tests/box/package.sh
 source ./package.sh
 KIND=rpm
-MACHINE=delta
+MACHINE='delta'
 install_packages() { on delta sh -c 'rpm -i --nodeps /srv/campanile-agent-*.rpm /srv/campanile-[0-9]*.rpm'; }
 upgrade_packages() { on delta sh -c 'rpm -U --replacepkgs --nodeps /srv/campanile-agent-*.rpm'; }
 remove_packages() { on delta rpm -e campanile-agent campanile; }
