@@ -13,7 +13,7 @@ const FORMAT: u16 = 1;
 /// Networks that are remembered; the one that was used longest ago makes room. A laptop knows a dozen.
 const NETWORKS_MAX: usize = 32;
 /// The longest wait between two tries of QUIC.
-pub const RETRY_MAX: Duration = Duration::from_secs(600);
+pub(super) const RETRY_MAX: Duration = Duration::from_secs(600);
 /// A session over QUIC that is lost sooner began well on a network that then lets nothing through.
 const EARLY: Duration = Duration::from_secs(15);
 /// A session over QUIC that held so long shows that the network lets it through.
@@ -24,7 +24,7 @@ const EARLY_LOSSES_MAX: u32 = 2;
 /// Networks, the one used last first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Networks {
+pub(super) struct Networks {
     format: u16,
     networks: Vec<Network>,
 }
@@ -59,7 +59,7 @@ impl Default for Networks {
 
 /// The network that leads from `local` to `address`: a subnet, since addresses in it change. A machine that moves comes
 /// back to what it knew.
-pub fn network(local: Option<IpAddr>, address: &str) -> String {
+pub(super) fn network(local: Option<IpAddr>, address: &str) -> String {
     match local {
         Some(IpAddr::V4(ip)) => {
             let [a, b, c, _] = ip.octets();
@@ -75,18 +75,18 @@ pub fn network(local: Option<IpAddr>, address: &str) -> String {
 
 impl Networks {
     /// What [`Self::to_text`] wrote; none when it is damaged, which costs a head start once.
-    pub fn parse(text: &[u8]) -> Option<Self> {
+    pub(super) fn parse(text: &[u8]) -> Option<Self> {
         let known: Self = serde_json::from_slice(text).ok()?;
         (known.format == FORMAT && known.networks.len() <= NETWORKS_MAX).then_some(known)
     }
 
     /// As it is written.
-    pub fn to_text(&self) -> Vec<u8> {
+    pub(super) fn to_text(&self) -> Vec<u8> {
         serde_json::to_vec_pretty(self).expect("networks have no odd keys")
     }
 
     /// How to begin on a network.
-    pub fn hint(&self, network: &str) -> Hint {
+    pub(super) fn hint(&self, network: &str) -> Hint {
         match self.networks.iter().find(|known| known.network == network).map(|known| known.won) {
             Some(Winner::Tcp) => Hint::TcpWon,
             Some(Winner::Quic) | None => Hint::Unknown,
@@ -94,12 +94,12 @@ impl Networks {
     }
 
     /// The network that was used last.
-    pub fn newest(&self) -> Option<&Network> {
+    pub(super) fn newest(&self) -> Option<&Network> {
         self.networks.first()
     }
 
     /// Notes what won; true when that is news.
-    pub fn note(&mut self, network: &str, transport: Transport, now: Timestamp) -> bool {
+    pub(super) fn note(&mut self, network: &str, transport: Transport, now: Timestamp) -> bool {
         let won = if transport.is_tcp() { Winner::Tcp } else { Winner::Quic };
         if self.newest().is_some_and(|newest| newest.network == network && newest.won == won) {
             return false;
@@ -113,7 +113,7 @@ impl Networks {
 
 /// When QUIC is tried again, and whether it is trusted.
 #[derive(Debug, Clone)]
-pub struct Climb {
+pub(super) struct Climb {
     first: Duration,
     tries: u32,
     early_losses: u32,
@@ -121,14 +121,14 @@ pub struct Climb {
 
 impl Climb {
     /// The first try comes after `first`, each one twice as long after the one before, up to [`RETRY_MAX`].
-    pub const fn new(first: Duration) -> Self {
+    pub(super) const fn new(first: Duration) -> Self {
         Self { first, tries: 0, early_losses: 0 }
     }
 
     /// How long until the next try: the last quarter of it is drawn by `random`, any 64 bits, so that a fleet behind one
     /// firewall does not try at one moment.
     #[must_use]
-    pub fn next_wait(&mut self, random: u64) -> Duration {
+    pub(super) fn next_wait(&mut self, random: u64) -> Duration {
         let most = RETRY_MAX.max(self.first);
         let wait = self.first.saturating_mul(1 << self.tries.min(16)).min(most);
         self.tries = self.tries.saturating_add(1);
@@ -138,7 +138,7 @@ impl Climb {
     }
 
     /// A session over QUIC ended after `held`; `is_lost` when the network took it.
-    pub fn quic_ended(&mut self, held: Duration, is_lost: bool) {
+    pub(super) fn quic_ended(&mut self, held: Duration, is_lost: bool) {
         if held >= GOOD {
             (self.tries, self.early_losses) = (0, 0);
         } else if is_lost && held < EARLY {
@@ -147,7 +147,7 @@ impl Climb {
     }
 
     /// Sessions over QUIC begin and then break off.
-    pub const fn breaks(&self) -> bool {
+    pub(super) const fn breaks(&self) -> bool {
         self.early_losses >= EARLY_LOSSES_MAX
     }
 }
