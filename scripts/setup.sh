@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Gets what a make target needs and nothing that is there already.
-# Usage: scripts/setup.sh [build|test|browser|box|deb|rpm|lint]...   (each includes build)
+# Usage: scripts/setup.sh [build|test|browser|box|matrix|deb|rpm|lint]...   (each includes build)
 # shellcheck source=scripts/common.sh
 source "$(dirname "$0")/common.sh"
 
@@ -134,6 +134,11 @@ for part in build "$@"; do
             need node nodejs
             need npm npm
             ;;
+        matrix)
+            need python3 python3-minimal
+            need nft nftables
+            need ip iproute2
+            ;;
         box)
             need systemd-nspawn systemd-container
             need mmdebstrap mmdebstrap
@@ -147,6 +152,6 @@ for part in build "$@"; do
             need shellcheck shellcheck
             need_deny
             ;;
-        *) fail "unknown part $part: one of build, test, browser, box, deb, rpm, lint" ;;
+        *) fail "unknown part $part: one of build, test, browser, box, matrix, deb, rpm, lint" ;;
     esac
 done

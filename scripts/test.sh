@@ -31,6 +31,7 @@ else
     step "tests" cargo test --locked --workspace --no-fail-fast
 fi
 step "the page in a browser" scripts/browser.sh --if-present
+step "transport matrix, short form" scripts/matrix.sh --short --if-possible
 if [ -x bench/run.sh ]; then
     step "bench harness" bench/run.sh --self-test
 fi

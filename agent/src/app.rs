@@ -8,6 +8,7 @@ mod duty;
 mod enroll;
 mod hub;
 mod reload;
+mod ways;
 mod witness;
 
 use std::path::Path;
@@ -233,7 +234,8 @@ impl Agent {
             duties: Arc::new(duties),
             pulse: watchdog.pulse("link"),
         };
-        let link_settings = LinkSettings { instance, interval: settings.interval, facts };
+        let ways = ways::link_ways(&settings)?;
+        let link_settings = LinkSettings { instance, interval: settings.interval, facts, ways };
         let reloader = Reloader::new(config, settings.clone(), level, metrics_sender.clone())?;
         let hub = Hub {
             witness,

@@ -1,5 +1,7 @@
 //! The agent's settings: a TOML file, drop-ins beside it, checked values. The only reader of either.
 
+mod way;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,6 +11,8 @@ use campanile_common::unit::ByteCount;
 use serde::Deserialize;
 
 use crate::os::settings_file::{self, FileError};
+pub use way::{ProxySetting, SecretSource, WaySettings};
+use way::{RawTransport, RawWay};
 
 /// Where the settings are looked for when no file is named.
 pub const SETTINGS_PATH: &str = "/etc/campanile/agent.toml";
@@ -24,6 +28,11 @@ struct RawSettings {
     log_level: Option<String>,
     log_format: Option<LogFormat>,
     policy: Option<PathBuf>,
+    transport: Option<RawTransport>,
+    quic_retry_s: Option<u64>,
+    proxy: Option<String>,
+    proxy_user: Option<String>,
+    proxy_password: Option<String>,
     #[serde(default)]
     spool: RawSpool,
     #[serde(default)]
@@ -148,6 +157,8 @@ pub struct Settings {
     pub filesystem_exclude: Vec<String>,
     /// The node policy.
     pub policy: PathBuf,
+    /// Settings of the way to the aggregator.
+    pub way: WaySettings,
     /// Settings of the steward.
     pub steward: StewardSettings,
     /// Settings of the configuration.
@@ -216,6 +227,7 @@ impl Settings {
             spool_age: _,
             filesystem_exclude: _,
             policy,
+            way,
             steward,
             config,
         } = self;
@@ -225,6 +237,7 @@ impl Settings {
             ("sys_root", *sys_root != at_start.sys_root),
             ("log_format", *log_format != at_start.log_format),
             ("policy", *policy != at_start.policy),
+            ("transport, proxy", *way != at_start.way),
             ("steward", *steward != at_start.steward),
             ("config", *config != at_start.config),
         ];
@@ -258,6 +271,13 @@ impl RawSettings {
             value: format!("`{level}`"),
             rule: "give error, warn, info, debug or trace",
         })?;
+        let way = RawWay {
+            transport: self.transport,
+            quic_retry_s: self.quic_retry_s,
+            proxy: self.proxy,
+            proxy_user: self.proxy_user,
+            proxy_password: self.proxy_password,
+        };
         Ok(Settings {
             state_dir: self.state_dir.unwrap_or_else(|| "/var/lib/campanile/agent".into()),
             proc_root: self.proc_root.unwrap_or_else(|| "/proc".into()),
@@ -269,6 +289,7 @@ impl RawSettings {
             spool_age: Duration::from_secs(age_max_s),
             filesystem_exclude: self.filesystem.exclude.unwrap_or_default(),
             policy: self.policy.unwrap_or_else(|| "/etc/campanile/policy.toml".into()),
+            way: way.check()?,
             steward: self.steward.with_defaults(),
             config: self.config.check()?,
         })

@@ -18,18 +18,20 @@ use std::time::Duration;
 use anyhow::Context as _;
 use campanile_common::fleet::FleetFile;
 use campanile_common::id::Digest;
+use tokio::net::TcpStream;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tokio_rustls::StartHandshake;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::Access;
 use crate::audit::Audit;
 use crate::cli::{Cli, Command};
 use crate::event::Events;
-use crate::http::{self, AuthorityTerm, FleetInfo, LogLevelHandle, Readiness, Services};
+use crate::http::{self, AgentDoor, AuthorityTerm, FleetInfo, LogLevelHandle, Readiness, Services};
 use crate::identity::{Ca, load_fleet};
-use crate::listener::{Context, Endpoint, ListenerTask};
+use crate::listener::{self, Context, Endpoint, ListenerTask};
 use crate::node::{NodeTask, NodeTaskSettings, Nodes, Registry, TokenPins};
 use crate::order::Outputs;
 use crate::os::clock::Clock;
@@ -139,13 +141,14 @@ struct Https {
     socket: TcpListener,
     tls: watch::Receiver<Arc<rustls::ServerConfig>>,
     services: Services,
+    agents: AgentDoor,
 }
 
 impl Parts {
     async fn build(settings: &Settings, own: OwnState) -> anyhow::Result<Self> {
         let Stored { fleet, store, keys, audit, access, clock } = Stored::open(settings).await?;
         let ca = Arc::new(Ca::load(&settings.state_dir, fleet.fleet_id, settings.certificate_lifetime)?);
-        let (events, series) = (Events::default(), RecentSeries::default());
+        let (events, series, door) = (Events::default(), RecentSeries::default(), door());
         let in_force = in_force::open(settings, &fleet, (&store, &keys), &audit, &events, &clock).await?;
         let (((agents, receiver), (people, tls)), (socket, endpoint)) = bind(settings, &ca, &fleet, &clock)?;
         let (ingest_task, ingest) = open_journal(&settings.state_dir, &series, &clock)?;
@@ -205,8 +208,8 @@ impl Parts {
             node_task,
             work: work.tasks,
             ingest_task,
-            listener: ListenerTask::new(endpoint, Arc::new(context), receiver),
-            https: Https { socket, tls, services },
+            listener: ListenerTask::new(endpoint, Arc::new(context), receiver, door.1),
+            https: Https { socket, tls, services, agents: door.0 },
             follower: followed.with(nodes),
             self_backup: own_copies.0,
             backups: kept.tasks,
@@ -231,6 +234,12 @@ fn bind(
     let reset_key = secret(&settings.state_dir, "reset.key")?;
     let endpoint = Endpoint::bind(socket.local_addr()?, Arc::clone(&agents), &reset_key)?;
     Ok(((watch::channel(agents), watch::channel(people)), (socket, endpoint)))
+}
+
+/// From the people's port to the listener: connections of agents whose networks drop UDP.
+fn door() -> (AgentDoor, mpsc::Receiver<StartHandshake<TcpStream>>) {
+    let (sender, streams) = mpsc::channel(listener::STREAMS_WAITING_MAX);
+    (AgentDoor { protocols: listener::ALPN_AGENTS, sender }, streams)
 }
 
 fn fleet_info(fleet: &FleetFile, clock: &Clock, authority: watch::Receiver<AuthorityTerm>) -> FleetInfo {
@@ -304,7 +313,7 @@ async fn serve(settings: Settings, config: Option<&Path>, log: LogControl) -> an
         log,
         (parts.nodes.clone(), parts.https.services.events.clone(), error),
     )?;
-    let Https { socket, tls, services } = parts.https;
+    let Https { socket, tls, services, agents } = parts.https;
     let address = socket.local_addr()?;
     // Sessions first, then what they report to, so that nothing acknowledged is lost on the way down.
     let mut watchdog = Watchdog::from_unit();
@@ -328,7 +337,7 @@ async fn serve(settings: Settings, config: Option<&Path>, log: LogControl) -> an
     ));
     edge.spawn(finish(parts.listener.run(watchdog.pulse("listener"), stop_edge.clone())));
     let http_stop = stop_edge.clone();
-    edge.spawn(async move { Ok(http::serve(socket, tls, services, http_stop).await?) });
+    edge.spawn(async move { Ok(http::serve(socket, tls, services, agents, http_stop).await?) });
     if let Some(created) = parts.access.ensure_first_person().await? {
         // The only secret that is ever printed: there is no default password to find instead.
         eprintln!("first sign-in: {}", local::link_url(&settings, &created.link));

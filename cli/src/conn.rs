@@ -24,7 +24,7 @@ pub enum Verb {
     },
 }
 
-const COLUMNS: [Column<Connection>; 11] = [
+const COLUMNS: [Column<Connection>; 12] = [
     column("NAME", |session, _| Cell::new(&session.name)),
     column("TRANSPORT", |session, _| Cell::new(&session.transport)),
     column("ADDRESS", |session, _| Cell::new(&session.remote_address)),
@@ -32,6 +32,7 @@ const COLUMNS: [Column<Connection>; 11] = [
     column("RTT", |session, _| Cell::new(format!("{:.1} ms", session.rtt_ms))),
     column("LOSS", |session, _| Cell::new(format!("{:.1}%", session.loss_percent))),
     column("RECONNECTS", |session, _| Cell::new(session.reconnects)),
+    column("REASON", |session, _| Cell::new(&session.transport_reason)),
     wide("RECEIVED", |session, _| Cell::new(ByteCount(session.received_bytes))),
     wide("SENT", |session, _| Cell::new(ByteCount(session.sent_bytes))),
     wide("PROTOCOL", |session, _| Cell::new(session.protocol_version)),

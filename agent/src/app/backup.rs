@@ -18,7 +18,7 @@ use crate::cli::{BackupWork, RepositoryArgs, RunsOutput};
 use crate::config::sealing;
 use crate::config::state::{self, State};
 use crate::identity::{Identity, tls};
-use crate::link::{LinkIdentity, StoreBackend};
+use crate::link::{LinkIdentity, LinkWays, StoreBackend};
 use crate::os::clock;
 use crate::settings::{SETTINGS_PATH, Settings};
 
@@ -70,7 +70,7 @@ pub(super) fn run(work: BackupWork, settings: &Settings) -> u8 {
 }
 
 fn place(settings: &Settings) -> Place {
-    let (own, other) = (settings.state_dir.clone(), settings.state_dir.clone());
+    let (own, other) = (settings.clone(), settings.clone());
     let settings_dir = Path::new(SETTINGS_PATH).parent().map(Path::to_owned);
     let kept = [settings.state_dir.clone(), settings.steward.state_dir.clone(), settings.policy.clone()];
     Place {
@@ -121,8 +121,10 @@ pub(super) fn runs(settings: &Settings) -> Result<Runs, LedgerError> {
     Ledger::new(&settings.steward.state_dir.join(FOLDER)).read()
 }
 
-fn connect(state_dir: &Path, source: Option<NodeId>) -> Result<Arc<dyn Backend>, BackendError> {
-    match store_backend(state_dir, STORE_PATIENCE) {
+fn connect(settings: &Settings, source: Option<NodeId>) -> Result<Arc<dyn Backend>, BackendError> {
+    let opened = super::ways::link_ways(settings)
+        .and_then(|ways| open_store(&settings.state_dir, ways, STORE_PATIENCE));
+    match opened {
         Ok(backend) => Ok(match source {
             Some(source) => Arc::new(backend.reading(source)),
             None => Arc::new(backend),
@@ -137,11 +139,15 @@ fn connect(state_dir: &Path, source: Option<NodeId>) -> Result<Arc<dyn Backend>,
 /// # Errors
 /// When the node is not enrolled, or its identity cannot be used.
 pub fn store_backend(state_dir: &Path, patience: Duration) -> anyhow::Result<StoreBackend> {
+    open_store(state_dir, LinkWays::default(), patience)
+}
+
+fn open_store(state_dir: &Path, ways: LinkWays, patience: Duration) -> anyhow::Result<StoreBackend> {
     // Told now, and not as a store that cannot be reached.
     link_identity(state_dir)?;
     let state_dir: PathBuf = state_dir.to_owned();
     let identity = move || link_identity(&state_dir).map_err(|error| format!("{error:#}"));
-    StoreBackend::new(Box::new(identity), patience).context("cannot use the backup store")
+    StoreBackend::new(Box::new(identity), ways, patience).context("cannot use the backup store")
 }
 
 fn link_identity(state_dir: &Path) -> anyhow::Result<LinkIdentity> {

@@ -4,6 +4,7 @@
 
 mod backup;
 mod check;
+mod transport;
 
 use std::path::Path;
 use std::time::Duration;
@@ -57,6 +58,7 @@ fn examine(settings: &Settings) -> anyhow::Result<Vec<Check>> {
     // Taking the lock would make the folder.
     let is_running = settings.state_dir.exists() && Lock::take(&settings.state_dir).is_err();
     checks.push(check::agent(is_running));
+    checks.extend(transport::check(settings));
     checks.push(check::clock(clock_skew_ms(&settings.state_dir)));
     checks.push(check::steward(
         steward.as_ref().map(|found| found.running).map_err(|error| whole_text(error)),

@@ -35,7 +35,8 @@ pub(super) fn run(settings: &Settings, config: Option<&Path>, arguments: &Enroll
     let token: Token = read_token(&arguments.token_file)?.trim().parse()?;
     let facts = super::sampler(settings, InstanceId::from_bytes([0; 8])).facts();
     let name = arguments.name.clone().unwrap_or_else(|| facts.hostname.clone());
-    let identity = super::runtime()?.block_on(enroll::enroll(&token, name, facts))?;
+    let ways = super::ways::link_ways(settings)?.ways;
+    let identity = super::runtime()?.block_on(enroll::enroll(&token, name, facts, &ways))?;
     keeper.keep(settings, &identity)?;
     pin_steward(settings, &identity);
     println!("enrolled as {} ({}) in fleet {}", identity.name, identity.node, identity.fleet);

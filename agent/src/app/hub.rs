@@ -132,13 +132,17 @@ impl Hub {
     async fn handle(&mut self, event: LinkEvent) {
         // A closed channel means that the agent stops.
         match event {
-            LinkEvent::Opened { live, interval, durable, must_renew, dialled: _ } => {
+            LinkEvent::Opened { live, interval, durable, must_renew, dialled: _, transport } => {
                 if must_renew {
                     self.renew().await;
                     return;
                 }
                 drop(self.metrics.send(MetricsEvent::Interval(interval)).await);
-                drop(self.metrics.send(MetricsEvent::Opened { live, durable }).await);
+                drop(
+                    self.metrics
+                        .send(MetricsEvent::Opened { live, durable, transport: transport.as_str() })
+                        .await,
+                );
             }
             LinkEvent::Closed => drop(self.metrics.send(MetricsEvent::Closed).await),
             LinkEvent::Acked(ack) => drop(self.metrics.send(MetricsEvent::Acked(ack)).await),

@@ -3,7 +3,6 @@
 //! The key is made here and never leaves the node. The aggregator proves itself by the CA key that the token pins
 //! before the secret is sent; the authority it sends must begin with the document that the token pins.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +12,8 @@ use campanile_common::wire::frame::{FRAME_BYTES_MAX, FrameDecoder};
 use campanile_common::wire::hello::{Opening, Refusal};
 use campanile_common::wire::v1::control::Facts;
 use campanile_common::wire::v1::enroll::{Enroll, Enrolled};
-use quinn::crypto::rustls::QuicClientConfig;
+use campanile_tunnel::{DialError, Dialing, Hint, Target, Ways};
+use quinn::TransportConfig;
 use rustls::pki_types::CertificateDer;
 use zeroize::Zeroizing;
 
@@ -21,7 +21,9 @@ use super::{FORMAT, Identity, tls};
 use crate::os::clock;
 
 /// Longest time for one aggregator address.
-const ENROLL_TIMEOUT: Duration = Duration::from_secs(10);
+const ENROLL_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long a goodbye may take to arrive.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Why enrolment failed.
 #[derive(Debug, thiserror::Error)]
@@ -30,7 +32,9 @@ pub enum EnrollError {
     #[error(transparent)]
     Refused(#[from] Refusal),
     /// Nobody answered.
-    #[error("no aggregator could be reached: {attempts}; is UDP to that port open?")]
+    #[error(
+        "no aggregator could be reached: {attempts}; is that port open, for UDP or TCP? behind a proxy, set `proxy`"
+    )]
     Unreachable {
         /// One text per address.
         attempts: String,
@@ -78,16 +82,16 @@ impl KeyRequest {
     }
 }
 
-/// Enrols with `token` under `name`, trying each address of the token in turn.
+/// Enrols with `token` under `name`, trying each address of the token in turn by the ways that may be gone.
 ///
 /// # Errors
 /// When no address leads to the pinned aggregator, or it refuses.
-pub async fn enroll(token: &Token, name: String, facts: Facts) -> Result<Identity, EnrollError> {
+pub async fn enroll(token: &Token, name: String, facts: Facts, ways: &Ways) -> Result<Identity, EnrollError> {
     let key = KeyRequest::generate()?;
     let request = Enroll { secret: token.secret.clone(), request: key.request.clone(), name, facts };
     let mut attempts = Vec::new();
     for address in &token.addresses {
-        match tokio::time::timeout(ENROLL_TIMEOUT, exchange(token, address, &request)).await {
+        match tokio::time::timeout(ENROLL_TIMEOUT, exchange(token, address, &request, ways)).await {
             Ok(Ok(enrolled)) => return accept(token, key, enrolled),
             Ok(Err(EnrollError::Unreachable { attempts: text })) => {
                 attempts.push(format!("{address}: {text}"))
@@ -99,40 +103,27 @@ pub async fn enroll(token: &Token, name: String, facts: Facts) -> Result<Identit
     Err(EnrollError::Unreachable { attempts: attempts.join("; ") })
 }
 
-async fn exchange(token: &Token, address: &str, request: &Enroll) -> Result<Enrolled, EnrollError> {
-    let unreachable =
-        |error: &dyn std::fmt::Display| EnrollError::Unreachable { attempts: error.to_string() };
-    let remote: SocketAddr = tokio::net::lookup_host(address)
-        .await
-        .map_err(|error| unreachable(&error))?
-        .next()
-        .ok_or_else(|| unreachable(&"the name has no address"))?;
-    let local = if remote.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
-    let endpoint = quinn::Endpoint::client(local.parse().expect("a constant address parses"))
-        .map_err(|error| unreachable(&error))?;
-    let tls = tls::enroll_config(token.fleet, token.ca_key)?;
-    let crypto = QuicClientConfig::try_from(tls).expect("TLS 1.3 with ring has QUIC's initial cipher suite");
-    let name = aggregator_server_name(token.fleet);
-    let connection = endpoint
-        .connect_with(quinn::ClientConfig::new(Arc::new(crypto)), remote, &name)
-        .map_err(|error| unreachable(&error))?
-        .await
-        .map_err(|error| connect_error(address, &error))?;
-    let answer = converse(&connection, request).await;
-    connection.close(0_u32.into(), b"done");
-    endpoint.wait_idle().await;
+async fn exchange(
+    token: &Token,
+    address: &str,
+    request: &Enroll,
+    ways: &Ways,
+) -> Result<Enrolled, EnrollError> {
+    let target = Target {
+        address: address.to_owned(),
+        server_name: aggregator_server_name(token.fleet),
+        tls: Arc::new(tls::enroll_config(token.fleet, token.ca_key)?),
+        transport: TransportConfig::default,
+    };
+    let mut dialing = Dialing::default();
+    let dialed = dialing.dial(&target, ways, Hint::Unknown).await.map_err(|error| match error {
+        DialError::ForeignCa(_) => EnrollError::ForeignCa { address: address.to_owned() },
+        DialError::Unreachable(attempts) => EnrollError::Unreachable { attempts },
+    })?;
+    let answer = converse(&dialed.connection, request).await;
+    dialed.connection.close(0_u32.into(), b"done");
+    dialing.close(b"done", CLOSE_TIMEOUT).await;
     answer
-}
-
-fn connect_error(address: &str, error: &quinn::ConnectionError) -> EnrollError {
-    // rustls tells QUIC why it refused a certificate as a TLS alert: 0x100 plus 48, unknown_ca.
-    let is_foreign = matches!(error, quinn::ConnectionError::TransportError(transport)
-        if transport.code == quinn::TransportErrorCode::crypto(48));
-    if is_foreign {
-        EnrollError::ForeignCa { address: address.to_owned() }
-    } else {
-        EnrollError::Unreachable { attempts: error.to_string() }
-    }
 }
 
 async fn converse(connection: &quinn::Connection, request: &Enroll) -> Result<Enrolled, EnrollError> {

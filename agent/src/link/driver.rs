@@ -7,7 +7,9 @@ use std::time::Duration;
 use campanile_common::connection::{AgentEffect, AgentEvent, AgentSession, End, LaneItem};
 use campanile_common::sample::Sample;
 use campanile_common::wire::frame::FrameDecoder;
-use campanile_common::wire::hello::{CAPABILITY_RENEW_ONLY, Hello, VERSION_MAX, VERSION_MIN, Welcome};
+use campanile_common::wire::hello::{
+    CAPABILITY_RENEW_ONLY, CAPABILITY_TRANSPORT, Hello, VERSION_MAX, VERSION_MIN, Welcome,
+};
 use campanile_common::wire::v1::control::{Ack, GoodbyeReason, Lane};
 use campanile_common::wire::v1::sample::{Block, SampleEncoder};
 use quinn::{Connection, RecvStream, SendStream};
@@ -16,6 +18,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::route::Route;
 use super::{LinkChannels, LinkCommand, LinkEvent, LinkIdentity, LinkSettings, stream};
 use crate::os::clock;
 
@@ -63,7 +66,7 @@ pub(super) async fn session(
     connection: &Connection,
     settings: &LinkSettings,
     identity: &LinkIdentity,
-    dialled: Instant,
+    (dialled, route): (Instant, Route),
     channels: &mut LinkChannels,
     stop: &CancellationToken,
 ) -> SessionEnd {
@@ -79,7 +82,7 @@ pub(super) async fn session(
         instance: settings.instance,
         version_min: VERSION_MIN,
         version_max: VERSION_MAX,
-        capabilities: vec!["top".to_owned(), "orders".to_owned()],
+        capabilities: ["top", "orders", CAPABILITY_TRANSPORT].map(str::to_owned).to_vec(),
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         authority_version: identity.authority_version,
         interval_ms: u32::try_from(settings.interval.as_millis()).unwrap_or(u32::MAX),
@@ -91,6 +94,7 @@ pub(super) async fn session(
         connection,
         settings,
         dialled,
+        route,
         state,
         send,
         tasks: JoinSet::new(),
@@ -110,6 +114,7 @@ struct Driver<'a> {
     connection: &'a Connection,
     settings: &'a LinkSettings,
     dialled: Instant,
+    route: Route,
     state: AgentSession,
     send: SendStream,
     /// Writers of samples and answers; they end with the session.
@@ -170,6 +175,7 @@ impl Driver<'_> {
                     Some(LinkCommand::Goodbye(reason)) => AgentEvent::Stop(reason),
                     None => AgentEvent::Stop(GoodbyeReason::Stopping),
                 },
+                event = self.route.next() => event,
                 () = stop.cancelled() => AgentEvent::Stop(GoodbyeReason::Stopping),
                 () = &mut deadline, if self.state.deadline().is_some() => AgentEvent::Tick,
                 () = channels.pulse.next() => continue,
@@ -242,18 +248,26 @@ impl Driver<'_> {
             self.tasks.spawn(write_samples(self.connection.clone(), samples));
             let acks = self.backfill_acks.subscribe();
             self.tasks.spawn(backfill(self.connection.clone(), channels.events.clone(), acks));
-            let facts = AgentEvent::Facts(self.settings.facts.clone());
-            for effect in self.state.apply(clock::now(), facts) {
-                if let AgentEffect::Send(bytes) = effect {
-                    // A failure shows on the next read as well.
-                    drop(self.send.write_all(&bytes).await);
-                }
+            self.tell(AgentEvent::Facts(self.settings.facts.clone())).await;
+            self.route.is_told = welcome.capabilities.iter().any(|name| name == CAPABILITY_TRANSPORT);
+            if let Some(report) = self.route.report() {
+                self.tell(AgentEvent::Transport(report)).await;
             }
         }
         self.is_told = true;
         let interval = Duration::from_millis(welcome.interval_ms.into());
-        tracing::info!(aggregator = %welcome.aggregator, version = welcome.version, must_renew, "link up");
-        LinkEvent::Opened { live, interval, durable: welcome.durable, must_renew, dialled: self.dialled }
+        let (dialled, transport) = (self.dialled, self.route.transport);
+        tracing::info!(aggregator = %welcome.aggregator, version = welcome.version, %transport, must_renew, "link up");
+        LinkEvent::Opened { live, interval, durable: welcome.durable, must_renew, dialled, transport }
+    }
+
+    async fn tell(&mut self, event: AgentEvent) {
+        for effect in self.state.apply(clock::now(), event) {
+            if let AgentEffect::Send(bytes) = effect {
+                // A failure shows on the next read as well.
+                drop(self.send.write_all(&bytes).await);
+            }
+        }
     }
 }
 

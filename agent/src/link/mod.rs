@@ -1,16 +1,21 @@
 //! The link to the aggregator: dials, holds one session at a time, comes back.
 //!
 //! `task` dials and waits, `driver` runs one session over QUIC, `stream` serves what the aggregator opens; nobody else
-//! knows QUIC: a TCP fallback is another driver of the same `common::connection` machines. Whoever uses the link sees
-//! channels, and answers as [`Duties`]. `store` is apart: the backup process's way to its store, a connection of its own.
+//! knows QUIC. What carries it is `route`'s: UDP, or where a network drops that TCP, until UDP works again; `network` and
+//! `memory` know what worked where. Whoever uses the link sees channels, and answers as [`Duties`]. `store` is apart: the
+//! backup process's way to its store, a connection of its own.
 
 mod driver;
 mod endpoint;
+mod memory;
+mod network;
+mod route;
 mod store;
 mod stream;
 mod task;
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,12 +30,14 @@ use campanile_common::wire::v1::control::{Ack, Checkpoint, Facts, GoodbyeReason}
 use campanile_common::wire::v1::order::{Deliver, OrderReply};
 use campanile_common::wire::v1::proof::ProofReport;
 use campanile_common::wire::v1::request::{Reply, Request};
+use campanile_tunnel::{Transport, Ways};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use crate::os::watchdog::Pulse;
 
-pub use endpoint::{EndpointError, bind};
+pub use memory::newest_network;
+pub use network::{Network, Winner};
 pub use store::{IdentitySource, StoreBackend, StoreError};
 pub use task::run;
 
@@ -58,6 +65,25 @@ pub struct LinkSettings {
     pub interval: Duration,
     /// What the node is.
     pub facts: Facts,
+    /// Ways to the aggregator.
+    pub ways: LinkWays,
+}
+
+/// Which ways may be gone, and what is remembered of them.
+#[derive(Debug, Clone)]
+pub struct LinkWays {
+    /// QUIC, TCP or both, and a proxy.
+    pub ways: Ways,
+    /// First wait before QUIC is tried again where TCP is in use.
+    pub quic_retry: Duration,
+    /// Where it is kept what won on which network.
+    pub state_dir: Option<PathBuf>,
+}
+
+impl Default for LinkWays {
+    fn default() -> Self {
+        Self { ways: Ways::default(), quic_retry: Duration::from_secs(30), state_dir: None }
+    }
 }
 
 /// What the link tells the rest of the agent.
@@ -75,6 +101,8 @@ pub enum LinkEvent {
         must_renew: bool,
         /// When it was dialled: everything that it stands on was reached since.
         dialled: Instant,
+        /// What carries it.
+        transport: Transport,
     },
     /// The session ended.
     Closed,

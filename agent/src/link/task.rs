@@ -6,12 +6,13 @@ use campanile_common::backoff::Backoff;
 use campanile_common::connection::End;
 use campanile_common::wire::hello::RefusalCode;
 use campanile_common::wire::v1::control::GoodbyeReason;
+use campanile_tunnel::{Dialed, Target};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::driver::{self, SessionEnd};
-use super::endpoint::{self, Dialing};
-use super::{LinkChannels, LinkCommand, LinkSettings};
+use super::route::{Roads, Route};
+use super::{LinkChannels, LinkCommand, LinkIdentity, LinkSettings, endpoint};
 use crate::os::random;
 
 /// Wait after a refusal that only a person can lift: a re-enrolment or a roster change is noticed within this.
@@ -25,36 +26,81 @@ const LOST_WAIT: Duration = Duration::from_millis(250);
 /// Holds the link until cancelled.
 pub async fn run(settings: LinkSettings, mut channels: LinkChannels, stop: CancellationToken) {
     let mut backoff = Backoff::default();
-    let mut dialing = Dialing::default();
+    let mut roads = Roads::new(settings.ways.clone());
+    // A connection that waits for its session, with when it was dialled.
+    let mut waiting: Option<(Dialed, Instant)> = None;
     let mut next_address = 0;
     while !stop.is_cancelled() {
         let identity = channels.identity.borrow_and_update().clone();
         let address = identity.addresses[next_address % identity.addresses.len().max(1)].clone();
-        let (dialled, config) = (Instant::now(), endpoint::client_config(&identity.tls));
-        let connected = tokio::select! {
-            connected = channels.pulse.during(dialing.dial(&identity, &address, config)) => connected,
-            () = stop.cancelled() => break,
+        let (mut dialled, target) = (Instant::now(), endpoint::target(&identity, &address));
+        let connected = match waiting.take() {
+            Some((dialed, since)) => {
+                dialled = since;
+                Ok(dialed)
+            }
+            None => tokio::select! {
+                connected = channels.pulse.during(roads.dial(&target)) => connected,
+                () = stop.cancelled() => break,
+            },
         };
         let end = match connected {
-            Ok(connection) => {
-                tracing::debug!(%address, "connected");
-                driver::session(&connection, &settings, &identity, dialled, &mut channels, &stop).await
+            Ok(dialed) => {
+                tracing::debug!(%address, transport = %dialed.transport, reason = dialed.reason, "connected");
+                let (begun, transport) = (Instant::now(), dialed.transport);
+                let of = (&settings, &identity, &target);
+                let (end, found) = session(of, (dialed, dialled), &mut roads, &mut channels, &stop).await;
+                roads.ended(transport, begun.elapsed(), matches!(end, SessionEnd::Lost(_)));
+                waiting = found.filter(|_| may_move(&end, &channels));
+                end
             }
-            Err(reason) => SessionEnd::Unreachable(reason),
+            Err(error) => SessionEnd::Unreachable(error.to_string()),
         };
         backoff.session_ended(dialled.elapsed());
         if matches!(end, SessionEnd::Unreachable(_)) {
             next_address += 1;
         }
         if matches!(end, SessionEnd::Ended(End::Goodbye { reason: GoodbyeReason::Proving, .. })) {
-            // A firewall that still lets through what it knows would prove nothing: from a new port.
-            dialing.forget();
+            roads.forget();
         }
         let wait = wait_after(&end, &mut backoff);
         tracing::info!(%address, end = %end, wait_ms = u64::try_from(wait.as_millis()).unwrap_or(0), "link down");
         pause(wait, &mut channels, &stop).await;
     }
-    dialing.close(b"stopping", CLOSE_TIMEOUT).await;
+    roads.close(b"stopping", CLOSE_TIMEOUT).await;
+}
+
+/// One session. Where it runs over TCP, QUIC is tried beside it: when that works the session ends in order, and the
+/// connection is given for the next.
+async fn session(
+    (settings, identity, target): (&LinkSettings, &LinkIdentity, &Target),
+    (dialed, dialled): (Dialed, Instant),
+    roads: &mut Roads,
+    channels: &mut LinkChannels,
+    stop: &CancellationToken,
+) -> (SessionEnd, Option<(Dialed, Instant)>) {
+    let Dialed { connection, transport, reason } = dialed;
+    let (route, news, moved) = Route::new(transport, reason.clone());
+    let climbing = roads.climb(target, transport, reason, &news);
+    let session = driver::session(&connection, settings, identity, (dialled, route), channels, stop);
+    tokio::pin!(session, climbing);
+    let mut found = None;
+    loop {
+        tokio::select! {
+            end = &mut session => return (end, found),
+            better = &mut climbing, if found.is_none() => {
+                found = Some(better);
+                moved.cancel();
+            }
+        }
+    }
+}
+
+/// Whether a connection that was dialled beside a session may carry the next: not where a new key or a new proof is
+/// asked for, which want a connection that is younger.
+fn may_move(end: &SessionEnd, channels: &LinkChannels) -> bool {
+    let is_proof = matches!(end, SessionEnd::Ended(End::Goodbye { reason: GoodbyeReason::Proving, .. }));
+    !is_proof && !channels.identity.has_changed().unwrap_or(true)
 }
 
 /// How long to wait before dialling again.

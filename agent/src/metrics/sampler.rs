@@ -46,6 +46,10 @@ static TOTALS: &[Family] = &[
     Family::gauge("campanile_agent_series_dropped", Scale::ONE),
     Family::gauge("campanile_agent_settings_valid", Scale::ONE),
 ];
+/// There only while a session stands.
+static TRANSPORT: &[Family] = &[Family::gauge("campanile_agent_link_transport", Scale::ONE)];
+/// QUIC, TCP, TCP through a proxy.
+const TRANSPORTS_MAX: usize = 3;
 /// There only while settings are refused.
 static SETTINGS_ERROR: &[Family] = &[Family::gauge("campanile_agent_settings_error", Scale::ONE)];
 /// Different errors told of in one run: whoever mends a file by trying has so many tries before only the figure is
@@ -119,6 +123,9 @@ pub struct Sampler {
     /// Why the settings as written are refused; none while they are in force.
     settings_error: Option<String>,
     settings_errors: Devices,
+    /// What carries the session.
+    transport: Option<&'static str>,
+    transports: Devices,
 }
 
 /// A collector and how it did.
@@ -170,6 +177,8 @@ impl Sampler {
             totals: Scalars::new(TOTALS),
             settings_error: None,
             settings_errors: Devices::new(SETTINGS_ERROR, SETTINGS_ERRORS_MAX),
+            transport: None,
+            transports: Devices::new(TRANSPORT, TRANSPORTS_MAX),
         }
     }
 
@@ -189,6 +198,11 @@ impl Sampler {
             error.truncate(error.floor_char_boundary(TEXT_BYTES_MAX));
             error
         });
+    }
+
+    /// Samples tell from now on what carries the session, or that there is none.
+    pub fn set_transport(&mut self, transport: Option<&'static str>) {
+        self.transport = transport;
     }
 
     /// One round. `sequence` is the tick number. Never blocks on a hanging file system.
@@ -246,6 +260,7 @@ impl Sampler {
     fn forget(&mut self) {
         self.totals.forget();
         self.settings_errors.forget();
+        self.transports.forget();
         self.successes.forget();
         for watched in &mut self.collectors {
             watched.collector.forget();
@@ -260,6 +275,12 @@ impl Sampler {
         if let Some(error) = &self.settings_error
             && let Some(slot) =
                 self.settings_errors.slot(&mut self.readings, error, |error| vec![("error", error)])
+        {
+            self.readings.set(slot, 0, 1);
+        }
+        if let Some(name) = self.transport
+            && let Some(slot) =
+                self.transports.slot(&mut self.readings, name, |name| vec![("transport", name)])
         {
             self.readings.set(slot, 0, 1);
         }

@@ -28,6 +28,8 @@ pub enum MetricsEvent {
         live: mpsc::Sender<Sample>,
         /// Up to where the aggregator has this run's samples, if it has any.
         durable: Option<u64>,
+        /// What carries it.
+        transport: &'static str,
     },
     /// The session ended.
     Closed,
@@ -140,11 +142,15 @@ impl MetricsTask {
 
     fn handle(&mut self, event: MetricsEvent) {
         match event {
-            MetricsEvent::Opened { live, durable } => {
+            MetricsEvent::Opened { live, durable, transport } => {
+                self.sampler.set_transport(Some(transport));
                 let instance = self.instance;
                 self.custody.opened(live, durable.map(|sequence| Position { instance, sequence }));
             }
-            MetricsEvent::Closed => self.custody.closed(),
+            MetricsEvent::Closed => {
+                self.sampler.set_transport(None);
+                self.custody.closed();
+            }
             MetricsEvent::Acked(ack) => self.custody.acked(&ack),
             MetricsEvent::NextBatch(answer) => {
                 if answer.send(self.custody.next_batch()).is_err() {

@@ -11,6 +11,7 @@ mod api;
 mod assets;
 mod auth;
 mod connection_limit;
+mod door;
 mod failure;
 mod frozen;
 mod health;
@@ -51,6 +52,7 @@ use crate::schedule::Schedules;
 use crate::self_backup;
 use crate::series::RecentSeries;
 
+pub use self::door::AgentDoor;
 pub use self::serve::{HttpError, serve};
 
 /// Parts and generations of the configuration that are held in memory while they come: 16 MiB each.

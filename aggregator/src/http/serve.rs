@@ -1,4 +1,5 @@
-//! The HTTPS server: TLS 1.3 on a bound port, with limits on connections, handshakes and headers.
+//! The HTTPS server: TLS 1.3 on a bound port that it shares with agents, with limits on connections, handshakes and
+//! headers.
 
 use std::future::Future;
 use std::io;
@@ -10,16 +11,18 @@ use std::time::Duration;
 
 use axum_server::Handle;
 use axum_server::accept::Accept;
-use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
+use axum_server::tls_rustls::RustlsConfig;
 use hyper_util::rt::TokioTimer;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::Sleep;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::connection_limit::{ConnectionLimit, OpenConnection};
+use super::door::{self, AgentDoor};
 use super::{Services, Shared, layers};
 use crate::os::clock::Clock;
 
@@ -57,7 +60,7 @@ pub enum HttpError {
 }
 
 /// Serves HTTPS on `listener` until `shutdown`. Certificates are replaced when `tls` changes: connections that are
-/// open keep the one they began with.
+/// open keep the one they began with. Connections of `agents` go to their door.
 ///
 /// # Errors
 /// When the listener cannot be used or accepting fails for good.
@@ -65,13 +68,15 @@ pub async fn serve(
     listener: TcpListener,
     mut tls: watch::Receiver<Arc<ServerConfig>>,
     services: Services,
+    agents: AgentDoor,
     shutdown: CancellationToken,
 ) -> Result<(), HttpError> {
     listener.set_nonblocking(true).map_err(HttpError::Listener)?;
     let shared = Shared::new(services, shutdown.child_token());
     let config = RustlsConfig::from_config(with_alpn(&tls.borrow_and_update()));
     let acceptor = BoundedAcceptor {
-        tls: RustlsAcceptor::new(config.clone()).handshake_timeout(HANDSHAKE_TIMEOUT),
+        tls: config.clone(),
+        agents,
         limit: ConnectionLimit::new(CONNECTIONS_MAX, Clock::steady()),
     };
     let handle = Handle::new();
@@ -130,16 +135,17 @@ fn set_limits<A>(server: &mut axum_server::Server<SocketAddr, A>) {
 /// Takes a connection while there is room or room can be made, then does the TLS handshake.
 #[derive(Debug, Clone)]
 struct BoundedAcceptor {
-    tls: RustlsAcceptor,
+    tls: RustlsConfig,
+    agents: AgentDoor,
     limit: Arc<ConnectionLimit>,
 }
 
 type Accepted<T, S> = Pin<Box<dyn Future<Output = io::Result<(Held<T>, S)>> + Send>>;
 
 impl<S: Send + 'static> Accept<TcpStream, S> for BoundedAcceptor {
-    type Stream = Held<<RustlsAcceptor as Accept<TcpStream, S>>::Stream>;
+    type Stream = Held<TlsStream<TcpStream>>;
     type Service = S;
-    type Future = Accepted<<RustlsAcceptor as Accept<TcpStream, S>>::Stream, S>;
+    type Future = Accepted<TlsStream<TcpStream>, S>;
 
     fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
         let Some(open) = self.limit.open() else {
@@ -147,13 +153,14 @@ impl<S: Send + 'static> Accept<TcpStream, S> for BoundedAcceptor {
             return Box::pin(async { Err(io::Error::other("too many connections")) });
         };
         prepare(&stream);
-        let handshake = self.tls.accept(stream, service);
+        let (config, agents) = (self.tls.get_inner(), self.agents.clone());
         Box::pin(async move {
+            let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, door::enter(stream, config, &agents));
             let done = tokio::select! {
-                done = handshake => done,
+                done = handshake => done.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())),
                 () = open.closed().cancelled() => Err(made_way()),
             };
-            let (inner, service) = done?;
+            let inner = done?;
             open.touch();
             Ok((Held::new(inner, open), service))
         })

@@ -7,13 +7,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use quinn::crypto::rustls::QuicServerConfig;
-use quinn::{EndpointConfig, IdleTimeout, Incoming, ServerConfig, TokioRuntime, TransportConfig, VarInt};
+use quinn::{
+    ConnectionError, EndpointConfig, IdleTimeout, Incoming, ServerConfig, TokioRuntime, TransportConfig,
+    VarInt,
+};
 use ring::hmac;
-use tokio::sync::watch;
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tokio_rustls::StartHandshake;
 use tokio_util::sync::CancellationToken;
 
-use super::{ALPN_ENROLL, ALPN_LINK, ALPN_STORE, Context, enroll, session, store};
+use super::{ALPN_ENROLL, ALPN_LINK, ALPN_STORE, Carrier, Context, enroll, session, store, stream};
 use crate::os::watchdog::Pulse;
 
 /// A peer that is silent for so long is gone; agents keep alive at a third of it.
@@ -27,6 +32,9 @@ const HANDSHAKES_UNPROVEN_MAX: usize = 64;
 const HANDSHAKES_MAX: usize = 1024;
 /// Connections. A connection costs about 30 KiB.
 const CONNECTIONS_MAX: usize = 60_000;
+/// Connections over TCP among them. One costs about 150 KiB and a file descriptor; past it newcomers are closed and dial
+/// again after their back-off.
+const STREAMS_CARRIED_MAX: usize = 4096;
 /// Packets of connections not yet accepted: each, and together.
 const INCOMING_BYTES: u64 = 8 * 1024;
 const INCOMING_BYTES_TOTAL: u64 = 4 * 1024 * 1024;
@@ -91,8 +99,8 @@ fn bind_socket(address: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
-fn server_config(tls: Arc<rustls::ServerConfig>) -> ServerConfig {
-    let crypto = QuicServerConfig::try_from(tls).expect("TLS 1.3 with ring has QUIC's initial cipher suite");
+/// Limits of one connection.
+pub(super) fn transport_config() -> TransportConfig {
     let mut transport = TransportConfig::default();
     transport
         .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(IDLE_TIMEOUT_MS))))
@@ -103,9 +111,14 @@ fn server_config(tls: Arc<rustls::ServerConfig>) -> ServerConfig {
         .send_window(SEND_WINDOW)
         .datagram_receive_buffer_size(None)
         .mtu_discovery_config(None);
+    transport
+}
+
+fn server_config(tls: Arc<rustls::ServerConfig>) -> ServerConfig {
+    let crypto = QuicServerConfig::try_from(tls).expect("TLS 1.3 with ring has QUIC's initial cipher suite");
     let mut config = ServerConfig::with_crypto(Arc::new(crypto));
     config
-        .transport_config(Arc::new(transport))
+        .transport_config(Arc::new(transport_config()))
         .max_incoming(HANDSHAKES_MAX)
         .incoming_buffer_size(INCOMING_BYTES)
         .incoming_buffer_size_total(INCOMING_BYTES_TOTAL);
@@ -118,17 +131,22 @@ pub struct ListenerTask {
     endpoint: quinn::Endpoint,
     context: Arc<Context>,
     tls: watch::Receiver<Arc<rustls::ServerConfig>>,
+    streams: mpsc::Receiver<StartHandshake<TcpStream>>,
     handshakes: Arc<AtomicUsize>,
+    carried: Arc<AtomicUsize>,
 }
 
 impl ListenerTask {
-    /// A task that has not begun. A new TLS configuration holds for connections that come after it.
+    /// A task that has not begun. A new TLS configuration holds for connections that come after it; `streams` are agents'
+    /// connections over TCP.
     pub fn new(
         endpoint: Endpoint,
         context: Arc<Context>,
         tls: watch::Receiver<Arc<rustls::ServerConfig>>,
+        streams: mpsc::Receiver<StartHandshake<TcpStream>>,
     ) -> Self {
-        Self { endpoint: endpoint.0, context, tls, handshakes: Arc::default() }
+        let endpoint = endpoint.0;
+        Self { endpoint, context, tls, streams, handshakes: Arc::default(), carried: Arc::default() }
     }
 
     /// Accepts until cancelled; then agents are told to come back.
@@ -149,6 +167,7 @@ impl ListenerTask {
                     Some(incoming) => self.admit(incoming, &mut connections, &stop),
                     None => break,
                 },
+                Some(start) = self.streams.recv() => self.admit_stream(start, &mut connections, &stop),
                 Some(_) = connections.join_next() => {}
             }
         }
@@ -170,8 +189,7 @@ impl ListenerTask {
             incoming.refuse();
             return;
         }
-        self.handshakes.fetch_add(1, Ordering::Relaxed);
-        let under_way = UnderWay(Arc::clone(&self.handshakes));
+        let under_way = UnderWay::begin(&self.handshakes);
         let (context, stop) = (Arc::clone(&self.context), stop.clone());
         connections.spawn(async move {
             let remote = incoming.remote_address();
@@ -179,24 +197,73 @@ impl ListenerTask {
             let connection = match tokio::time::timeout(HANDSHAKE_TIMEOUT, connecting).await {
                 Ok(Ok(connection)) => connection,
                 Ok(Err(error)) => {
-                    context.refusals.note(remote, &error);
+                    context.refusals.note(
+                        remote,
+                        &error,
+                        matches!(error, ConnectionError::TransportError(_)),
+                    );
                     return;
                 }
                 Err(_) => return,
             };
             drop(under_way);
-            match protocol(&connection).as_deref() {
-                Some(ALPN_LINK) => session::run(connection, context, stop).await,
-                Some(ALPN_STORE) => store::run(connection, context, stop).await,
-                Some(ALPN_ENROLL) => enroll::run(connection, &context).await,
-                _ => connection.close(1_u32.into(), b"unknown protocol"),
+            serve(connection, Carrier::Udp, context, stop).await;
+        });
+    }
+
+    fn admit_stream(
+        &self,
+        start: StartHandshake<TcpStream>,
+        connections: &mut JoinSet<()>,
+        stop: &CancellationToken,
+    ) {
+        let is_full = self.handshakes.load(Ordering::Relaxed) >= HANDSHAKES_MAX
+            || self.carried.load(Ordering::Relaxed) >= STREAMS_CARRIED_MAX;
+        if is_full || connections.len() >= CONNECTIONS_MAX {
+            tracing::debug!("a TCP connection was closed: too many are open");
+            return;
+        }
+        let (under_way, carried) = (UnderWay::begin(&self.handshakes), UnderWay::begin(&self.carried));
+        let (context, stop, tls) = (Arc::clone(&self.context), stop.clone(), Arc::clone(&self.tls.borrow()));
+        connections.spawn(async move {
+            let _carried = carried;
+            let Ok(remote) = start.io.peer_addr() else { return };
+            match tokio::time::timeout(HANDSHAKE_TIMEOUT, stream::accept(start, tls)).await {
+                Ok(Ok(connection)) => {
+                    drop(under_way);
+                    serve(connection, Carrier::Tcp, context, stop).await;
+                }
+                Ok(Err(error)) => context.refusals.note(remote, &error, error.is_verdict()),
+                Err(_) => {}
             }
         });
     }
 }
 
-/// Counts a handshake until it is over, however it ends.
+/// By what it speaks.
+async fn serve(
+    connection: quinn::Connection,
+    carrier: Carrier,
+    context: Arc<Context>,
+    stop: CancellationToken,
+) {
+    match protocol(&connection).as_deref() {
+        Some(ALPN_LINK) => session::run(connection, carrier, context, stop).await,
+        Some(ALPN_STORE) => store::run(connection, context, stop).await,
+        Some(ALPN_ENROLL) => enroll::run(connection, &context).await,
+        _ => connection.close(1_u32.into(), b"unknown protocol"),
+    }
+}
+
+/// Counts until it is over, however it ends.
 struct UnderWay(Arc<AtomicUsize>);
+
+impl UnderWay {
+    fn begin(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(count))
+    }
+}
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
@@ -204,7 +271,7 @@ impl Drop for UnderWay {
     }
 }
 
-fn protocol(connection: &quinn::Connection) -> Option<Vec<u8>> {
+pub(super) fn protocol(connection: &quinn::Connection) -> Option<Vec<u8>> {
     let data = connection.handshake_data()?.downcast::<quinn::crypto::rustls::HandshakeData>().ok()?;
     data.protocol
 }

@@ -2,7 +2,8 @@
 //!
 //! `endpoint` holds the socket and its limits, `tls` decides whose certificates count, `session` drives an enrolled
 //! agent, `enroll` a new one, `lane` reads a stream of samples, `request` asks the agent, `order` delivers to it,
-//! `offer` serves it a generation of the configuration, `store` and `store_request` take its backups. A TCP fallback would be another way into `session`.
+//! `offer` serves it a generation of the configuration, `store` and `store_request` take its backups. `stream` is the other
+//! way in, over TCP, where the people's port hands agents' connections on.
 //!
 //! Invariants: nothing of an unauthenticated peer is held beyond a handshake's memory; a session's identity is its
 //! certificate's, never what it says; no session is resumed, so every one passes the roster.
@@ -15,9 +16,11 @@ mod order;
 mod peer;
 mod refusals;
 mod request;
+mod restart;
 mod session;
 mod store;
 mod store_request;
+mod stream;
 mod tls;
 
 use std::sync::Arc;
@@ -47,6 +50,30 @@ pub const ALPN_LINK: &[u8] = b"campanile/1";
 pub const ALPN_STORE: &[u8] = b"campanile-store/1";
 /// Protocol of enrolment.
 pub const ALPN_ENROLL: &[u8] = b"campanile-enroll/1";
+/// What agents speak, by which the people's port tells their connections.
+pub const ALPN_AGENTS: &[&[u8]] = &[ALPN_LINK, ALPN_STORE, ALPN_ENROLL];
+
+/// Connections over TCP that wait for their handshake. Full means that the newest is closed, and dials again.
+pub const STREAMS_WAITING_MAX: usize = 256;
+
+/// What carries a connection's packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Carrier {
+    /// A datagram each.
+    Udp,
+    /// TLS over TCP.
+    Tcp,
+}
+
+impl Carrier {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Udp => "quic",
+            Self::Tcp => "tcp",
+        }
+    }
+}
+
 /// Enrolments under way; further ones are told to try again.
 const ENROLMENTS_MAX: usize = 128;
 

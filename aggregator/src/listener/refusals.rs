@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use quinn::ConnectionError;
 use tokio::time::Instant;
 
 /// Lines in one period; further refusals are counted, and told with the next line.
@@ -24,10 +23,9 @@ struct Period {
 }
 
 impl Refusals {
-    /// Notes how a handshake ended.
-    pub(super) fn note(&self, remote: SocketAddr, error: &ConnectionError) {
-        // Our own verdict; everything else is a peer that went away.
-        if !matches!(error, ConnectionError::TransportError(_)) {
+    /// Notes how a handshake ended: by our own verdict, or because the peer went away.
+    pub(super) fn note(&self, remote: SocketAddr, error: &dyn std::error::Error, is_verdict: bool) {
+        if !is_verdict {
             tracing::debug!(%remote, %error, "handshake failed");
             return;
         }

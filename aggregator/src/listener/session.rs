@@ -7,7 +7,9 @@ use std::time::Duration;
 use campanile_common::connection::{AggregatorEffect, AggregatorEvent, AggregatorSession, End};
 use campanile_common::time::Timestamp;
 use campanile_common::wire::frame::{FRAME_BYTES_MAX, FrameDecoder};
-use campanile_common::wire::hello::{CAPABILITY_RENEW_ONLY, Hello, Refusal, RefusalCode, Welcome};
+use campanile_common::wire::hello::{
+    CAPABILITY_RENEW_ONLY, CAPABILITY_TRANSPORT, Hello, Refusal, RefusalCode, Welcome,
+};
 use campanile_common::wire::v1::config::ConfigOffer;
 use campanile_common::wire::v1::control::{Ack, Control, GoodbyeReason};
 use campanile_common::wire::v1::request::{Reply, Request};
@@ -17,9 +19,9 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::peer::{Peer, peer};
-use super::{Context, lane, offer, order, request};
+use super::restart::restarting;
+use super::{Carrier, Context, lane, offer, order, request};
 use crate::node::{ConfigState, DeliverySlip, NodeEvent, OfferEnd, SessionCommand, SessionSeed};
-use crate::os::random;
 use crate::series::SessionKey;
 
 /// Commands that wait for one session. Full means a stuck session: whoever asks is told that it is not connected.
@@ -36,16 +38,19 @@ const RENEWALS_MAX: u32 = 4;
 /// everything that waits for it, past its own retirement.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 /// What this aggregator knows to use of what an agent can do.
-const CAPABILITIES: [&str; 2] = ["top", "orders"];
+const CAPABILITIES: [&str; 3] = ["top", "orders", CAPABILITY_TRANSPORT];
 /// Longest session with an expired certificate: it renews and comes back.
 const RENEW_ONLY_MAX: Duration = Duration::from_secs(10);
 /// Longest reason in a close frame, which has to fit one packet.
 const REASON_BYTES_MAX: usize = 240;
-/// When the aggregator restarts, agents come back spread over this.
-const RETURN_SPREAD_MS: u64 = 400;
 
 /// Serves one connection until it ends.
-pub(super) async fn run(connection: Connection, context: Arc<Context>, stop: CancellationToken) {
+pub(super) async fn run(
+    connection: Connection,
+    carrier: Carrier,
+    context: Arc<Context>,
+    stop: CancellationToken,
+) {
     let remote = connection.remote_address();
     let Some(peer) = peer(&connection, &context) else {
         tracing::warn!(%remote, "connection without a node's certificate");
@@ -57,6 +62,7 @@ pub(super) async fn run(connection: Connection, context: Arc<Context>, stop: Can
     let state = AggregatorSession::new(context.clock.now(), context.fleet.fleet_id, node);
     let mut driver = Driver {
         connection: &connection,
+        carrier,
         context: &context,
         peer,
         session,
@@ -103,6 +109,7 @@ pub(super) async fn run(connection: Connection, context: Arc<Context>, stop: Can
 
 struct Driver<'a> {
     connection: &'a Connection,
+    carrier: Carrier,
     context: &'a Arc<Context>,
     peer: Peer,
     session: SessionKey,
@@ -241,6 +248,10 @@ impl Driver<'_> {
                     let (node, agent_version) = (self.peer.node, self.agent_version.clone());
                     self.context.nodes.tell(NodeEvent::Facts { node, agent_version, facts }).await;
                 }
+                AggregatorEffect::Transport(told) => {
+                    let (node, session) = (self.peer.node, self.session.0);
+                    self.context.nodes.tell(NodeEvent::Transport { node, session, told }).await;
+                }
                 AggregatorEffect::Config(report) => {
                     let (node, state) = (self.peer.node, ConfigState::of(&report));
                     self.context.nodes.tell(NodeEvent::Config { node, state }).await;
@@ -310,7 +321,7 @@ impl Driver<'_> {
             session: self.session.0,
             instance: hello.instance,
             remote_address: self.connection.remote_address().to_string(),
-            transport: "quic",
+            transport: self.carrier.as_str(),
             protocol_version: hello.version_max.min(campanile_common::wire::hello::VERSION_MAX),
             agent_version: hello.agent_version.chars().take(32).collect(),
             takes_orders: hello.capabilities.iter().any(|name| name == "orders"),
@@ -382,11 +393,4 @@ async fn receive_from<T>(channel: &mut Option<mpsc::Receiver<T>>) -> Option<T> {
         Some(channel) => channel.recv().await,
         None => std::future::pending().await,
     }
-}
-
-/// The aggregator stops: agents come back in a moment, not all at once.
-fn restarting() -> AggregatorEvent {
-    let spread = u64::from_le_bytes(random::bytes()) % RETURN_SPREAD_MS;
-    let return_after = Duration::from_millis(100 + spread);
-    AggregatorEvent::Stop { reason: GoodbyeReason::Restarting, return_after }
 }

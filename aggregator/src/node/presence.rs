@@ -67,6 +67,11 @@ impl Presence {
         Ok(())
     }
 
+    /// It is the node's session.
+    pub fn is_current(&self, session: u64) -> bool {
+        self.session.is_some_and(|(current, _)| current == session)
+    }
+
     /// Notes a sign of life; false when it is of a session that is over.
     pub fn heard(&mut self, now: Duration, session: u64) -> bool {
         if self.session.is_none_or(|(current, _)| current != session) {

@@ -7,7 +7,7 @@ use campanile_common::id::{InstanceId, NodeId};
 use campanile_common::time::Timestamp;
 use campanile_common::wire::hello::Refusal;
 use campanile_common::wire::v1::config::{ConfigOffer, ConfigPhase, ConfigReport};
-use campanile_common::wire::v1::control::{Control, Facts, GoodbyeReason};
+use campanile_common::wire::v1::control::{Control, Facts, GoodbyeReason, TransportReport};
 use campanile_common::wire::v1::order::{Deliver, JournalPosition, Outcome, OutputChunk};
 use campanile_common::wire::v1::request::{Reply, Request};
 use tokio::sync::{mpsc, oneshot};
@@ -185,6 +185,15 @@ pub enum NodeEvent {
         agent_version: String,
         /// What it said.
         facts: Facts,
+    },
+    /// The node told what carries its session, and why.
+    Transport {
+        /// Whose.
+        node: NodeId,
+        /// Which.
+        session: u64,
+        /// What it said.
+        told: TransportReport,
     },
     /// The node told how it stands to its configuration.
     Config {

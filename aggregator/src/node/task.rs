@@ -2,6 +2,7 @@
 
 mod publish;
 mod reach;
+mod transport;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -167,6 +168,7 @@ impl NodeTask {
                     self.publish_soon();
                 }
             }
+            NodeEvent::Transport { node, session, told } => self.transport(node, session, told),
             NodeEvent::Facts { node, agent_version, facts } => {
                 if let Err(error) = self.registry.note_facts(node, &facts, &agent_version).await {
                     tracing::warn!(%node, %error, "facts not kept");
@@ -264,6 +266,7 @@ impl NodeTask {
             facts: SessionFacts {
                 remote_address: seed.remote_address,
                 transport: seed.transport,
+                told: Default::default(),
                 protocol_version: seed.protocol_version,
                 agent_version: seed.agent_version,
                 connected_at: now,

@@ -5,6 +5,7 @@ use campanile_common::api::{
 };
 use campanile_common::health::Verdict;
 use campanile_common::time::Timestamp;
+use campanile_common::wire::v1::control::TransportReport;
 use campanile_common::wire::v1::request::Process;
 
 use super::registry::Held;
@@ -77,6 +78,8 @@ pub(super) fn alerts(held: &Held, verdict: &Verdict) -> Vec<ActiveAlert> {
 pub(super) struct SessionFacts {
     pub(super) remote_address: String,
     pub(super) transport: &'static str,
+    /// What the agent says of it.
+    pub(super) told: TransportReport,
     pub(super) protocol_version: u8,
     pub(super) agent_version: String,
     pub(super) connected_at: Timestamp,
@@ -90,7 +93,8 @@ pub(super) fn connection(held: &Held, session: &SessionFacts, reconnects: u64) -
     Connection {
         node_id: held.record.node_id,
         name: held.record.name.clone(),
-        transport: session.transport.to_owned(),
+        transport: transport(session.transport, session.told.is_proxied),
+        transport_reason: session.told.reason.clone(),
         remote_address: session.remote_address.clone(),
         connected_at: session.connected_at,
         rtt_ms: stats.rtt_ms,
@@ -100,5 +104,39 @@ pub(super) fn connection(held: &Held, session: &SessionFacts, reconnects: u64) -
         agent_version: session.agent_version.clone(),
         received_bytes: stats.received_bytes,
         sent_bytes: stats.sent_bytes,
+    }
+}
+
+/// Longest reason that is shown.
+const REASON_CHARS_MAX: usize = 240;
+
+/// What an agent says of its transport, fit to be shown to people.
+pub(super) fn shown(told: TransportReport) -> TransportReport {
+    let clean = told.reason.chars().map(|c| if c.is_control() { ' ' } else { c });
+    TransportReport { reason: clean.take(REASON_CHARS_MAX).collect(), ..told }
+}
+
+/// What carries the session: that it is TCP we know ourselves, what is in between only the agent.
+fn transport(seen: &str, is_proxied: bool) -> String {
+    if seen == "tcp" && is_proxied { "tcp via proxy".to_owned() } else { seen.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proxy_is_believed_where_it_is_tcp_that_we_see() {
+        assert_eq!(transport("tcp", true), "tcp via proxy");
+        assert_eq!(transport("tcp", false), "tcp");
+        assert_eq!(transport("quic", true), "quic");
+    }
+
+    #[test]
+    fn a_reason_is_text_of_one_line_and_not_too_long() {
+        let told =
+            TransportReport { is_proxied: false, reason: format!("a\nb\u{1b}[1m{}", "c".repeat(1000)) };
+        let shown = shown(told).reason;
+        assert!(shown.starts_with("a b [1mc") && shown.chars().count() == REASON_CHARS_MAX, "{shown}");
     }
 }

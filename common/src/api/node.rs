@@ -113,8 +113,11 @@ pub struct Connection {
     pub node_id: NodeId,
     /// Its name.
     pub name: String,
-    /// `quic`; a fallback over TCP will say so.
+    /// `quic`, `tcp` or `tcp via proxy`.
     pub transport: String,
+    /// Why it is what it is, as the agent says; empty where there is nothing to say.
+    #[serde(default)]
+    pub transport_reason: String,
     /// Address it comes from.
     pub remote_address: String,
     /// When the session began.

@@ -8,7 +8,7 @@ use crate::time::Timestamp;
 use crate::wire::frame::Frame;
 use crate::wire::hello::{Hello, Opening, VERSION_MAX, VERSION_MIN, Welcome};
 use crate::wire::v1::config::ConfigReport;
-use crate::wire::v1::control::{Ack, Checkpoint, Control, Facts, GoodbyeReason};
+use crate::wire::v1::control::{Ack, Checkpoint, Control, Facts, GoodbyeReason, TransportReport};
 use crate::wire::v1::proof::ProofReport;
 
 /// What happens to the agent's end.
@@ -22,6 +22,8 @@ pub enum AgentEvent {
     Config(Box<ConfigReport>),
     /// The node proved that its backups restore, or that they do not: tell.
     Proof(Box<ProofReport>),
+    /// What carries the session is to be told.
+    Transport(TransportReport),
     /// A new key wants a certificate (DER request).
     Renew(Vec<u8>),
     /// The agent ends the session.
@@ -119,10 +121,15 @@ impl AgentSession {
             (Phase::Open, AgentEvent::Renew(request)) => self.send(&Control::Renew(request)),
             (Phase::Open, AgentEvent::Config(report)) => self.send(&Control::Config(report)),
             (Phase::Open, AgentEvent::Proof(report)) => self.send(&Control::Proof(report)),
+            (Phase::Open, AgentEvent::Transport(report)) => self.send(&Control::Transport(report)),
             // Told again after the next opening.
             (
                 Phase::Opening { .. },
-                AgentEvent::Facts(_) | AgentEvent::Renew(_) | AgentEvent::Config(_) | AgentEvent::Proof(_),
+                AgentEvent::Facts(_)
+                | AgentEvent::Renew(_)
+                | AgentEvent::Config(_)
+                | AgentEvent::Proof(_)
+                | AgentEvent::Transport(_),
             ) => Vec::new(),
         }
     }
@@ -154,7 +161,11 @@ impl AgentSession {
             Control::Goodbye { reason, return_after_ms } => {
                 self.end(End::Goodbye { reason, return_after: Duration::from_millis(return_after_ms.into()) })
             }
-            Control::Facts(_) | Control::Renew(_) | Control::Config(_) | Control::Proof(_) => {
+            Control::Facts(_)
+            | Control::Renew(_)
+            | Control::Config(_)
+            | Control::Proof(_)
+            | Control::Transport(_) => {
                 self.end(End::Protocol("an agent's message from the aggregator".to_owned()))
             }
         }

@@ -10,7 +10,7 @@ use crate::wire::hello::{
     Hello, Opening, Refusal, RefusalCode, VERSION_MAX, VERSION_MIN, Welcome, choose_version,
 };
 use crate::wire::v1::config::ConfigReport;
-use crate::wire::v1::control::{Control, Facts, GoodbyeReason};
+use crate::wire::v1::control::{Control, Facts, GoodbyeReason, TransportReport};
 use crate::wire::v1::proof::ProofReport;
 
 /// What happens to the aggregator's end.
@@ -49,6 +49,8 @@ pub enum AggregatorEffect {
     Config(Box<ConfigReport>),
     /// How the node proved that its backups restore.
     Proof(Box<ProofReport>),
+    /// What carries the session, as the node says.
+    Transport(TransportReport),
     /// The node wants a certificate for a new key (DER request).
     Renew(Vec<u8>),
     /// Close the connection; nothing follows.
@@ -175,6 +177,7 @@ impl AggregatorSession {
             Control::Renew(request) => vec![AggregatorEffect::Renew(request)],
             Control::Config(report) => vec![AggregatorEffect::Config(report)],
             Control::Proof(report) => vec![AggregatorEffect::Proof(report)],
+            Control::Transport(report) => vec![AggregatorEffect::Transport(report)],
             Control::Goodbye { reason, .. } => {
                 self.end(End::Goodbye { reason, return_after: Duration::ZERO })
             }

@@ -25,6 +25,9 @@ const KIND_REFUSAL: u8 = 3;
 /// Capability in a welcome: the certificate has expired, and the session may renew it and nothing else.
 pub const CAPABILITY_RENEW_ONLY: &str = "renew-only";
 
+/// Capability of both: the agent tells what carries its session, and why.
+pub const CAPABILITY_TRANSPORT: &str = "transport";
+
 /// First frame of the agent on its control stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {

@@ -4,8 +4,10 @@
 
 mod api;
 mod command;
+mod connect_proxy;
 mod daemon;
 mod fleet;
+mod passage;
 mod port;
 mod program;
 mod steward;
@@ -14,8 +16,10 @@ mod wait;
 
 pub use api::{Answer, Api, Event, EventStream};
 pub use command::{Output, run};
+pub use connect_proxy::ConnectProxy;
 pub use daemon::Daemon;
 pub use fleet::{FleetOptions, LocalFleet};
+pub use passage::{Passage, Udp};
 pub use port::free_port;
 pub use program::{AGENT, AGGREGATOR, CAMPANILE, program};
 pub use steward::POLICY_OPEN;

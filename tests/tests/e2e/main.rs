@@ -31,3 +31,5 @@ mod self_backup;
 mod settings;
 mod settings_reload;
 mod storm;
+mod transport;
+mod transport_hostile;

@@ -9,7 +9,9 @@ use campanile_common::wire::codec::{self, CodecError};
 use campanile_common::wire::frame::Frame;
 use campanile_common::wire::hello::{Hello, Opening, Refusal, RefusalCode, Welcome};
 use campanile_common::wire::v1::config::{ConfigDown, ConfigUp};
-use campanile_common::wire::v1::control::{Ack, Checkpoint, Control, Facts, GoodbyeReason, Lane};
+use campanile_common::wire::v1::control::{
+    Ack, Checkpoint, Control, Facts, GoodbyeReason, Lane, TransportReport,
+};
 use campanile_common::wire::v1::enroll::{Enroll, Enrolled};
 use campanile_common::wire::v1::order::{OrderReply, OrderRequest};
 use campanile_common::wire::v1::request::{Process, Reply, Request};
@@ -256,6 +258,16 @@ fn controls() -> Vec<(&'static str, Vec<Message>)> {
         (
             "proof-report",
             proofs::reports().into_iter().map(|report| Control::Proof(Box::new(report))).collect(),
+        ),
+        (
+            "transport",
+            vec![
+                Control::Transport(TransportReport::default()),
+                Control::Transport(TransportReport {
+                    is_proxied: true,
+                    reason: "no QUIC handshake within 0.3 s at 10:02 UTC; next try 10:03 UTC".to_owned(),
+                }),
+            ],
         ),
         ("checkpoint", vec![Control::Checkpoint(checkpoint)]),
         ("goodbye", goodbyes.into()),

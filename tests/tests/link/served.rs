@@ -142,6 +142,7 @@ impl Served {
             instance: InstanceId::from_bytes([1; 8]),
             interval: Duration::from_secs(1),
             facts: Facts::default(),
+            ways: link::LinkWays::default(),
         };
         let stop = CancellationToken::new();
         tokio::spawn(link::run(settings, channels, stop.clone()));

@@ -333,8 +333,11 @@ impl World {
                 AggregatorEffect::Facts(_) => {
                     assert!(held.aggregator.is_begun, "facts before the session stands")
                 }
-                AggregatorEffect::Renew(_) | AggregatorEffect::Config(_) | AggregatorEffect::Proof(_) => {
-                    panic!("nobody renews or is configured here")
+                AggregatorEffect::Renew(_)
+                | AggregatorEffect::Config(_)
+                | AggregatorEffect::Proof(_)
+                | AggregatorEffect::Transport(_) => {
+                    panic!("nobody renews, is configured or tells of its transport here")
                 }
                 AggregatorEffect::End(end) => {
                     if let SessionEnd::Protocol(problem) = &end {

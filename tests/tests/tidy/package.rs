@@ -8,13 +8,14 @@ use std::process::Command;
 use toml::Table;
 
 /// Crates of this workspace and those of ours that each may depend on.
-const DIRECTION: [(&str, &[&str]); 6] = [
+const DIRECTION: [(&str, &[&str]); 7] = [
     ("common", &[]),
     ("backup", &[]),
-    ("agent", &["common", "backup"]),
-    ("aggregator", &["common"]),
+    ("tunnel", &[]),
+    ("agent", &["common", "backup", "tunnel"]),
+    ("aggregator", &["common", "tunnel"]),
     ("cli", &["common"]),
-    ("tests", &["common", "backup", "agent", "aggregator", "cli"]),
+    ("tests", &["common", "backup", "tunnel", "agent", "aggregator", "cli"]),
 ];
 const REGISTRY: &str = "registry+https://github.com/rust-lang/crates.io-index";
 

@@ -3,12 +3,14 @@
 use std::fmt;
 use std::time::Duration;
 
-use quinn::{ClientConfig, Connection, IdleTimeout, TransportConfig, VarInt};
+use campanile_tunnel::Dialing;
+use quinn::{Connection, IdleTimeout, TransportConfig, VarInt};
 use tokio::sync::Mutex;
 
 use super::exchange::Trouble;
-use crate::link::LinkIdentity;
-use crate::link::endpoint::{Dialing, with_transport};
+use crate::link::endpoint::target_with;
+use crate::link::memory::Memory;
+use crate::link::{LinkIdentity, LinkWays};
 
 /// Sent when nothing else was for so long; below half the idle timeout.
 const KEEP_ALIVE: Duration = Duration::from_millis(700);
@@ -29,6 +31,9 @@ pub type IdentitySource = Box<dyn Fn() -> Result<LinkIdentity, String> + Send + 
 /// Holds the connection.
 pub(super) struct Dialer {
     identity: IdentitySource,
+    ways: LinkWays,
+    /// What the link remembers of networks; only it writes.
+    memory: Memory,
     state: Mutex<State>,
 }
 
@@ -46,8 +51,9 @@ impl fmt::Debug for Dialer {
 }
 
 impl Dialer {
-    pub(super) fn new(identity: IdentitySource) -> Self {
-        Self { identity, state: Mutex::default() }
+    pub(super) fn new(identity: IdentitySource, ways: LinkWays) -> Self {
+        let memory = Memory::open(ways.state_dir.as_deref());
+        Self { identity, ways, memory, state: Mutex::default() }
     }
 
     /// The connection, dialled anew when it is gone. Who comes while another dials waits for it.
@@ -61,11 +67,13 @@ impl Dialer {
         let Some(address) = identity.addresses.get(state.next_address % count) else {
             return Err(Trouble::Refused("this node knows no aggregator".to_owned()));
         };
-        let config = client_config(&identity.tls);
-        match state.dialing.dial(&identity, address, config).await {
-            Ok(connection) => {
-                state.connection = Some(connection.clone());
-                Ok(connection)
+        let target = target_with(&identity, address, transport_config);
+        let (_, hint) = self.memory.network(address).await;
+        match state.dialing.dial(&target, &self.ways.ways, hint).await {
+            Ok(dialed) => {
+                tracing::debug!(transport = %dialed.transport, reason = dialed.reason, "store reached");
+                state.connection = Some(dialed.connection.clone());
+                Ok(dialed.connection)
             }
             Err(reason) => {
                 state.next_address += 1;
@@ -82,7 +90,7 @@ impl Dialer {
     }
 }
 
-fn client_config(tls: &rustls::ClientConfig) -> ClientConfig {
+fn transport_config() -> TransportConfig {
     let mut transport = TransportConfig::default();
     transport
         .keep_alive_interval(Some(KEEP_ALIVE))
@@ -93,5 +101,5 @@ fn client_config(tls: &rustls::ClientConfig) -> ClientConfig {
         .receive_window(CONNECTION_WINDOW.into())
         .send_window(SEND_WINDOW)
         .datagram_receive_buffer_size(None);
-    with_transport(tls, transport)
+    transport
 }

@@ -33,6 +33,7 @@ pub use dial::IdentitySource;
 use exchange::{Exchange, Trouble};
 use object::{digest, names, object_of, stay_text, stored, stored_kind};
 
+use super::LinkWays;
 use crate::os::random;
 
 #[cfg(doc)]
@@ -57,20 +58,20 @@ pub struct StoreBackend {
 
 impl StoreBackend {
     /// A store that is dialled with the first request. `identity` is asked for before each dial, since certificates
-    /// are renewed; `patience` is how long one request may wait for an aggregator that is away.
+    /// are renewed; `ways` lead there; `patience` is how long one request may wait for an aggregator that is away.
     ///
     /// Its calls block: they are not for the threads of a runtime.
     ///
     /// # Errors
     /// When the thread cannot be started.
-    pub fn new(identity: IdentitySource, patience: Duration) -> Result<Self, StoreError> {
+    pub fn new(identity: IdentitySource, ways: LinkWays, patience: Duration) -> Result<Self, StoreError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (handle, stop) = (runtime.handle().clone(), CancellationToken::new());
         let stopped = stop.clone();
         let thread = std::thread::Builder::new()
             .name("backup-store".to_owned())
             .spawn(move || runtime.block_on(stopped.cancelled()))?;
-        let dialer = Arc::new(Dialer::new(identity));
+        let dialer = Arc::new(Dialer::new(identity, ways));
         Ok(Self { dialer, source: None, patience, handle, stop, thread: Some(thread) })
     }
 

@@ -41,6 +41,7 @@ pub(in crate::http) fn view(node: Node) -> NodeView {
         node_id: node.node_id,
         name: node.name.clone(),
         transport: "quic".to_owned(),
+        transport_reason: String::new(),
         remote_address: "192.0.2.1:4000".to_owned(),
         connected_at: Timestamp::from_millis(2_000),
         rtt_ms: 2.0,

@@ -69,6 +69,15 @@ pub struct Checkpoint {
     pub signature: Vec<u8>,
 }
 
+/// What is in between, as the agent sees it, and why. Nothing in it is trusted.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct TransportReport {
+    /// An HTTP proxy is.
+    pub is_proxied: bool,
+    /// Why this transport was chosen, for a person.
+    pub reason: String,
+}
+
 /// Why a session ends in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum GoodbyeReason {
@@ -123,6 +132,9 @@ pub enum Control {
     },
     /// Agent: how the node proved that its backups restore.
     Proof(Box<ProofReport>),
+    /// Agent: what carries the session, and why. Only to an aggregator that knows
+    /// [`CAPABILITY_TRANSPORT`](crate::wire::hello::CAPABILITY_TRANSPORT).
+    Transport(TransportReport),
 }
 
 impl Control {
@@ -143,6 +155,7 @@ impl Control {
             Self::Catalogue(signed) => to_frame(23, codec::encode("Catalogue", signed)),
             Self::Config(report) => to_frame(24, codec::encode("ConfigReport", report)),
             Self::Proof(report) => to_frame(25, codec::encode("ProofReport", report)),
+            Self::Transport(report) => to_frame(26, codec::encode("TransportReport", report)),
             Self::Goodbye { reason, return_after_ms } => {
                 to_frame(22, codec::encode("Goodbye", &(reason, return_after_ms)))
             }
@@ -167,6 +180,7 @@ impl Control {
             23 => codec::decode("Catalogue", body).map(Self::Catalogue),
             24 => codec::decode("ConfigReport", body).map(Self::Config),
             25 => codec::decode("ProofReport", body).map(Self::Proof),
+            26 => codec::decode("TransportReport", body).map(Self::Transport),
             22 => codec::decode("Goodbye", body)
                 .map(|(reason, return_after_ms)| Self::Goodbye { reason, return_after_ms }),
             kind => return Err(MessageError::Kind { kind, stream: STREAM }),
