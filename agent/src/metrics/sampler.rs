@@ -30,6 +30,7 @@ use super::collector::systemd::Systemd;
 use super::collector::temperature::Temperature;
 use super::collector::zfs::Zfs;
 use super::collector::{CollectError, Collector, Outcome, Round};
+use super::own::{Manner, Own};
 use crate::os::proc_fs::{KeptFile, Layout, read_attribute};
 use crate::os::statvfs::space;
 use crate::os::stopwatch::{Stopwatch, architecture};
@@ -119,6 +120,7 @@ pub struct Sampler {
     /// Why the settings as written are refused; none while they are in force.
     settings_error: Option<String>,
     settings_errors: Devices,
+    own: Own,
 }
 
 /// A collector and how it did.
@@ -170,7 +172,13 @@ impl Sampler {
             totals: Scalars::new(TOTALS),
             settings_error: None,
             settings_errors: Devices::new(SETTINGS_ERROR, SETTINGS_ERRORS_MAX),
+            own: Own::new(Manner::default()),
         }
+    }
+
+    /// Samples tell from now on how the agent runs.
+    pub fn set_manner(&mut self, manner: Manner) {
+        self.own = Own::new(manner);
     }
 
     /// Leaves out these mount points, beside those that are always left out, from the next round on.
@@ -246,6 +254,7 @@ impl Sampler {
     fn forget(&mut self) {
         self.totals.forget();
         self.settings_errors.forget();
+        self.own.forget();
         self.successes.forget();
         for watched in &mut self.collectors {
             watched.collector.forget();
@@ -263,6 +272,7 @@ impl Sampler {
         {
             self.readings.set(slot, 0, 1);
         }
+        self.own.set(&mut self.readings);
         self.successes.rewind();
         for watched in &self.collectors {
             let name = watched.collector.name();

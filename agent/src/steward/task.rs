@@ -84,11 +84,16 @@ struct Task {
     watchdog: LoopWatchdog,
 }
 
-/// Runs the steward until it is told to stop.
+/// Runs the steward until it is told to stop. Once it has what lies outside of its bounds it is confined by `confine`,
+/// which is told whether orders run in units of their own.
 ///
 /// # Errors
 /// When another steward has the state folder, or there is nowhere to listen.
-pub fn run(settings: &Settings, settings_file: Option<&Path>) -> anyhow::Result<()> {
+pub fn run(
+    settings: &Settings,
+    settings_file: Option<&Path>,
+    confine: impl FnOnce(bool),
+) -> anyhow::Result<()> {
     let _level = log::start(settings.log_level, settings.log_format == LogFormat::Json);
     let termination = Termination::await_signals()?;
     let steward = &settings.steward;
@@ -100,6 +105,7 @@ pub fn run(settings: &Settings, settings_file: Option<&Path>) -> anyhow::Result<
     let launcher =
         Launcher { program: OWN_PROGRAM.into(), systemd_run: has_units.then(|| steward.systemd_run.clone()) };
     let server = Server::listen(&steward.socket, &own, steward.run_user.as_deref())?;
+    confine(has_units);
     let places = Places {
         state_dir: steward.state_dir.clone(),
         policy: settings.policy.clone(),

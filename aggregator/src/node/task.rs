@@ -58,7 +58,7 @@ struct Live {
     vitals: vitals::VitalsReader,
     judge: Judge,
     verdict: Option<Verdict>,
-    usage: campanile_common::api::ResourceUsage,
+    shown: vitals::Shown,
     sessions: u64,
     processes: Option<Vec<ProcessInfo>>,
     /// How far the node's clock is from ours, in milliseconds; network delay included.
@@ -230,7 +230,7 @@ impl NodeTask {
             vitals: vitals::VitalsReader::default(),
             judge: Judge::new(Arc::clone(thresholds)),
             verdict: None,
-            usage: campanile_common::api::ResourceUsage::default(),
+            shown: vitals::Shown::default(),
             sessions: 0,
             processes: None,
             clock_skew_ms: 0,
@@ -323,7 +323,7 @@ impl NodeTask {
             vitals.backups.clone_from(&live.backups);
             vitals
         });
-        live.usage = vitals.as_ref().map(vitals::usage).unwrap_or_default();
+        live.shown = vitals.as_ref().map(vitals::shown).unwrap_or_default();
         let before = live.verdict.as_ref().map(|verdict| verdict.status);
         let verdict = live.judge.observe(now, live.presence.liveness(), vitals.as_ref());
         let status = verdict.status;
