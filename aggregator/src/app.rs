@@ -35,7 +35,6 @@ use crate::listener::{Context, Endpoint, ListenerTask};
 use crate::node::{NodeTask, NodeTaskSettings, Nodes, Registry, TokenPins};
 use crate::order::Outputs;
 use crate::os::clock::Clock;
-use crate::os::confine;
 use crate::os::file;
 use crate::os::log::{self, LogControl};
 use crate::os::process;
@@ -63,7 +62,8 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
     let settings = Settings::load(cli.config.as_deref())?;
     let is_serving = matches!(cli.command, Command::Serve);
     // Before there are threads: each would stay as free as it was.
-    let confinement = is_serving.then(|| confine(&settings, cli.config.as_deref())).unwrap_or_default();
+    let confinement =
+        if is_serving { bounds::confine(&settings, cli.config.as_deref()) } else { Confinement::default() };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .max_blocking_threads(BLOCKING_THREADS_MAX)
@@ -82,15 +82,6 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::SigninLink { person } => runtime.block_on(local::signin_link(&settings, &person)),
         Command::Backup { to } => runtime.block_on(self_backup::make(&settings, cli.config.as_deref(), to)),
         Command::Restore(restore) => runtime.block_on(self_backup::restore(&settings, &restore)),
-    }
-}
-
-/// How far this process can no longer do what it never does.
-fn confine(settings: &Settings, config: Option<&Path>) -> Confinement {
-    if settings.is_confined {
-        confine::confine(&bounds::of_serve(settings, config))
-    } else {
-        confine::unconfined("the setting `confine` is false")
     }
 }
 

@@ -163,3 +163,87 @@ fn refuse_calls() -> Result<String, String> {
     seccompiler::apply_filter(&program).map_err(|error| format!("the kernel did not take it: {error}"))?;
     Ok(format!("{} calls refused", NEVER_CALLED.len()))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::ErrorKind;
+    use std::net::TcpListener;
+    use std::thread;
+
+    use super::*;
+
+    /// On a thread of its own: the others stay as free as they were.
+    fn confined(bounds: Bounds, attempt: impl FnOnce(Confinement) + Send + 'static) {
+        thread::spawn(move || attempt(confine(&bounds))).join().unwrap();
+    }
+
+    fn is_on(reached: &Confinement, name: &str) -> bool {
+        reached.layers.iter().any(|layer| layer.layer == name && layer.is_on)
+    }
+
+    #[test]
+    fn a_confined_process_touches_what_is_within_its_bounds_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let [open, closed, own] = ["open", "closed", "own"].map(|name| folder.path().join(name));
+        for place in [&open, &closed, &own] {
+            fs::create_dir_all(place.join("beneath")).unwrap();
+            fs::write(place.join("file"), "text").unwrap();
+        }
+        let bounds = Bounds { reads: vec![open.clone()], writes: vec![own.clone()], never_listens: true };
+        confined(bounds, move |reached| {
+            assert!(is_on(&reached, LAYER_LANDLOCK), "this kernel has Landlock: {reached}");
+            let refused = |done: std::io::Result<()>| done.unwrap_err().kind() == ErrorKind::PermissionDenied;
+            assert_eq!(fs::read_to_string(open.join("file")).unwrap(), "text");
+            assert!(refused(fs::write(open.join("file"), "other")));
+            assert!(refused(fs::read(closed.join("file")).map(drop)));
+            assert!(refused(fs::read_dir(&closed).map(drop)));
+            fs::write(own.join("new"), "text").unwrap();
+            fs::rename(own.join("new"), own.join("beneath/new")).unwrap();
+            fs::remove_file(own.join("beneath/new")).unwrap();
+            assert!(refused(fs::rename(own.join("file"), closed.join("moved"))));
+            assert!(refused(TcpListener::bind("127.0.0.1:0").map(drop)), "it listens on nothing");
+        });
+        assert!(TcpListener::bind("127.0.0.1:0").is_ok(), "another thread does");
+    }
+
+    #[test]
+    fn a_confined_process_makes_no_call_that_it_never_needs() {
+        let name = rustix::system::uname().nodename().to_bytes().to_vec();
+        // Without a change, and as root it is allowed otherwise.
+        let rename = move || rustix::system::sethostname(&name);
+        if rustix::process::geteuid().is_root() {
+            rename().unwrap();
+        }
+        confined(Bounds { reads: vec!["/".into()], ..Bounds::default() }, move |reached| {
+            assert!(is_on(&reached, LAYER_SECCOMP) && is_on(&reached, LAYER_NO_NEW_PRIVS), "{reached}");
+            assert_eq!(rename().unwrap_err(), rustix::io::Errno::PERM);
+            assert!(reached.is_confined());
+            let status = fs::read_to_string("/proc/thread-self/status").unwrap();
+            assert!(status.contains("Seccomp:\t2") && status.contains("NoNewPrivs:\t1"), "{status}");
+        });
+    }
+
+    #[test]
+    fn what_it_starts_is_confined_as_well() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        let bounds =
+            Bounds { reads: vec!["/".into()], writes: vec!["/dev/null".into()], never_listens: true };
+        confined(bounds, move |_| {
+            let mut shell = std::process::Command::new("sh");
+            let status = shell.arg("-c").arg(format!("echo > {}", file.display())).output().unwrap().status;
+            assert!(!status.success() && !file.exists());
+        });
+    }
+
+    #[test]
+    fn a_process_that_does_not_confine_itself_says_why() {
+        let reached = unconfined("the setting says so");
+        assert!(!reached.is_confined());
+        assert!(
+            reached.to_string().starts_with("landlock: off: the setting says so, seccomp: off"),
+            "{reached}"
+        );
+    }
+}

@@ -32,7 +32,7 @@ use crate::os::stopwatch::Stopwatch;
 use crate::os::termination::Termination;
 use crate::os::watchdog::LoopWatchdog;
 use crate::os::{clock, log, process_tree, user};
-use crate::settings::{LogFormat, Settings, UnitUse};
+use crate::settings::{LogFormat, Settings};
 
 /// Requests of one connection before others have their turn.
 const REQUESTS_A_TURN: usize = 32;
@@ -44,10 +44,6 @@ const PRESSED_INTERVAL: Duration = Duration::from_millis(10);
 const BUSY_INTERVAL: Duration = Duration::from_secs(1);
 /// How long what runs may take to be stopped when the steward is.
 const STOP_WITHIN: Duration = Duration::from_secs(10);
-/// systemd runs the machine where this exists.
-const SYSTEMD_FOLDER: &str = "/run/systemd/system";
-/// This program, however often its file is replaced meanwhile.
-const OWN_PROGRAM: &str = "/proc/self/exe";
 
 /// What a descriptor belongs to.
 #[derive(Debug, Clone, Copy)]
@@ -101,9 +97,8 @@ pub fn run(
     let _lock = Lock::take_after_predecessor(&steward.state_dir)?;
     process_tree::adopt_orphans()?;
     let own = user::own();
-    let has_units = steward.units == UnitUse::Auto && own.uid == 0 && Path::new(SYSTEMD_FOLDER).is_dir();
-    let launcher =
-        Launcher { program: OWN_PROGRAM.into(), systemd_run: has_units.then(|| steward.systemd_run.clone()) };
+    let launcher = Launcher::new(settings, own.uid);
+    let has_units = launcher.systemd_run.is_some();
     let server = Server::listen(&steward.socket, &own, steward.run_user.as_deref())?;
     confine(has_units);
     let places = Places {
@@ -133,9 +128,7 @@ pub fn run(
     };
     tracing::info!(socket = %steward.socket.display(), has_units, "steward started");
     drop(sd_notify::notify(&[sd_notify::NotifyState::Ready]));
-    let ended = task.run();
-    tracing::info!("steward stopped");
-    ended
+    task.run().inspect(|()| tracing::info!("steward stopped"))
 }
 
 /// Makes the state folder, for the steward alone.

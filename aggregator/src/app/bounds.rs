@@ -1,8 +1,10 @@
-//! What `serve` may still do, once it has confined itself. Pure.
+//! What `serve` may still do, once it has confined itself.
 
 use std::path::{Path, PathBuf};
 
-use crate::os::confine::Bounds;
+use campanile_common::api::Confinement;
+
+use crate::os::confine::{self, Bounds};
 use crate::settings::{SETTINGS_PATH, Settings};
 
 /// What libraries need: the machine's settings, names, time zones, its own figures. SQLite's files for a moment are in
@@ -22,8 +24,17 @@ const SYSTEM: [&str; 11] = [
 ];
 const SCRATCH: [&str; 3] = ["/tmp", "/var/tmp", "/dev/null"];
 
+/// Confines this process, which has one thread still, unless the settings say otherwise; how far.
+pub(super) fn confine(settings: &Settings, config: Option<&Path>) -> Confinement {
+    if settings.is_confined {
+        confine::confine(&of_serve(settings, config))
+    } else {
+        confine::unconfined("the setting `confine` is false")
+    }
+}
+
 /// Its settings and certificates to read; its state, and where backups are, to write.
-pub(super) fn of_serve(settings: &Settings, config: Option<&Path>) -> Bounds {
+fn of_serve(settings: &Settings, config: Option<&Path>) -> Bounds {
     let mut reads: Vec<PathBuf> = SYSTEM.map(PathBuf::from).into();
     reads.extend(parent(config.unwrap_or(Path::new(SETTINGS_PATH))));
     let mut writes: Vec<PathBuf> = SCRATCH.map(PathBuf::from).into();
@@ -37,7 +48,7 @@ pub(super) fn of_serve(settings: &Settings, config: Option<&Path>) -> Bounds {
 }
 
 /// Folders of backups that lie outside of the state folder.
-pub(super) fn elsewhere(settings: &Settings) -> Vec<&Path> {
+fn elsewhere(settings: &Settings) -> Vec<&Path> {
     let backup = &settings.backup;
     let mut folders = vec![backup.dir.as_path()];
     folders.extend(backup.replica.as_ref().map(|replica| replica.dir.as_path()));

@@ -332,8 +332,11 @@ impl NodeTask {
             return;
         }
         tracing::info!(%node, ?before, now = ?status, "status changed");
+        let causes = live.verdict.iter().flat_map(|verdict| &verdict.causes);
+        let reasons: Vec<_> = causes.take(3).map(|cause| cause.summary.clone()).collect();
+        let liveness = live.presence.liveness();
         let body =
-            serde_json::json!({ "nodeId": node, "status": status, "liveness": live.presence.liveness() });
+            serde_json::json!({ "nodeId": node, "status": status, "liveness": liveness, "reasons": reasons });
         self.events.publish("node.status-changed", Some(node), &body);
         if matches!(status, NodeHealth::Warning | NodeHealth::Critical) {
             self.ask_for_culprits(node);

@@ -165,3 +165,39 @@ fn refuse_calls() -> Result<String, String> {
     seccompiler::apply_filter(&program).map_err(|error| format!("the kernel did not take it: {error}"))?;
     Ok(format!("{} calls refused", NEVER_CALLED.len()))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::ErrorKind;
+    use std::net::TcpListener;
+    use std::process::Command;
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn a_confined_process_has_its_folder_its_port_and_no_programs() {
+        let folder = tempfile::tempdir().unwrap();
+        let (own, other) = (folder.path().join("own"), folder.path().join("other"));
+        for place in [&own, &other] {
+            fs::create_dir(place).unwrap();
+            fs::write(place.join("file"), "text").unwrap();
+        }
+        let bounds = Bounds { reads: vec!["/usr".into()], writes: vec![own.clone()], port: 0 };
+        // On a thread of its own: the others stay as free as they were.
+        let confined = thread::spawn(move || {
+            let reached = confine(&bounds);
+            assert!(reached.is_confined(), "this kernel has all of it: {reached}");
+            let is_refused =
+                |done: std::io::Result<()>| matches!(done.unwrap_err().kind(), ErrorKind::PermissionDenied);
+            fs::rename(own.join("file"), own.join("moved")).unwrap();
+            assert!(is_refused(fs::read(other.join("file")).map(drop)));
+            assert!(is_refused(fs::write(other.join("file"), "other")));
+            assert!(is_refused(Command::new("/usr/bin/true").status().map(drop)), "it starts nothing");
+            let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            assert!(is_refused(TcpListener::bind(("127.0.0.1", free)).map(drop)), "no port but its own");
+        });
+        confined.join().unwrap();
+    }
+}
