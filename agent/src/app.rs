@@ -3,11 +3,15 @@
 #![expect(clippy::disallowed_methods, reason = "a root reads the files that its commands name")]
 
 mod backup;
+mod bounds;
+mod confinement;
 mod doctor;
 mod duty;
 mod enroll;
 mod hub;
 mod reload;
+mod safe;
+mod starts;
 mod ways;
 mod witness;
 
@@ -24,32 +28,37 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::{Cli, Command, ConfigWork, GuardWork};
+use crate::cli::{Cli, Command, ConfigWork, GuardWork, SafeModeChange};
 use crate::config;
 use crate::config::task::{Trust, Work};
 use crate::identity::enroll::EnrollError;
 use crate::identity::{Identity, tls};
 use crate::link::{self, LinkChannels, LinkIdentity, LinkSettings};
+use crate::metrics::own::Manner;
 use crate::metrics::sampler::{Sampler, SamplerSettings};
 use crate::metrics::spool::{Spool, SpoolLimits};
 use crate::metrics::task::MetricsTask;
 use crate::order::{OrderTask, Standing};
 use crate::os::lock::{self, Lock};
 use crate::os::log::{self, LogLevel};
-use crate::os::random;
 use crate::os::watchdog::Watchdog;
+use crate::os::{clock, random};
 use crate::settings::{LogFormat, Settings};
+use crate::start::{self, Mode, Record};
 use crate::steward::pin;
 pub use backup::store_backend;
 use duty::AgentDuties;
 use hub::{Hub, Renewal};
 use reload::Reloader;
+use starts::Starts;
 use witness::Witness;
 
 /// Name of the file that `log-level` leaves for the running agent, in its state folder.
 const LOG_LEVEL_FILE: &str = "log-level";
 /// Events of the link that wait for the agent's other parts; they are handled in microseconds.
 const LINK_EVENTS_MAX: usize = 32;
+/// Why a daemon is not confined whose settings say so.
+const UNCONFINED: &str = "the setting `confine` is false";
 
 /// Runs one command.
 ///
@@ -70,13 +79,15 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
     };
     match cli.command {
         Command::Guard { .. } => unreachable!("a guard reads no settings"),
-        Command::Steward => crate::steward::task::run(&settings, cli.config.as_deref()),
+        Command::Steward => run_steward(&settings, cli.config.as_deref()),
         Command::Run => run_agent(&settings, cli.config.as_deref()),
         Command::Enroll(arguments) => enroll::run(&settings, cli.config.as_deref(), &arguments),
         Command::KeepIdentity { replace } => enroll::keep(&settings, replace),
         Command::Status { json } => status(&settings, json),
         Command::Doctor { json } => doctor::run(Ok(&settings), json),
         Command::Backup { work } => std::process::exit(i32::from(backup::run(work, &settings))),
+        Command::SafeMode { change: SafeModeChange::Off } => starts::leave(&settings),
+        Command::SafeMode { change: SafeModeChange::Status } => starts::show(&settings),
         Command::LogLevel { level } => {
             let file = settings.state_dir.join(LOG_LEVEL_FILE);
             std::fs::write(&file, level.to_string())
@@ -84,6 +95,18 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
             Ok(lock::signal_holder(&settings.state_dir, Signal::HUP)?)
         }
     }
+}
+
+/// Where what the steward starts is beneath it, its bounds would be theirs: a command, a configuration, a restore.
+fn run_steward(settings: &Settings, config: Option<&Path>) -> anyhow::Result<()> {
+    crate::steward::task::run(settings, config, |has_units| {
+        let bounds = match (settings.is_confined, has_units) {
+            (true, true) => Ok(bounds::of_steward(settings)),
+            (true, false) => Err("without units of systemd, orders run beneath this process"),
+            (false, _) => Err(UNCONFINED),
+        };
+        confinement::begin(&settings.steward.state_dir, bounds);
+    })
 }
 
 /// A guard reads no settings: the steward tells it everything. Only the program of the configuration does.
@@ -188,7 +211,33 @@ fn steward_line(found: &StewardDescription) -> String {
 
 fn run_agent(settings: &Settings, config: Option<&Path>) -> anyhow::Result<()> {
     let level = log::start(settings.log_level, settings.log_format == LogFormat::Json);
-    let lock = Lock::take_after_predecessor(&settings.state_dir)?;
+    let _lock = Lock::take_after_predecessor(&settings.state_dir)?;
+    let bounds = settings.is_confined.then(|| bounds::of_run(settings, config));
+    let confinement = confinement::begin(&settings.state_dir, bounds.ok_or(UNCONFINED));
+    let starts = Starts::new(&settings.state_dir);
+    if let Mode::Safe { reason, try_at } = starts.begin(settings.safe_mode) {
+        let manner = Manner { confinement: confinement.clone(), safe_mode: Some(reason) };
+        if runtime()?.block_on(safe::run(settings, &starts, manner, try_at))? == safe::Left::Stopped {
+            return Ok(());
+        }
+        starts.change(|record| record.start_everything(clock::now()));
+    }
+    let manner = Manner { confinement, safe_mode: None };
+    let ended = do_everything(settings, config, level, manner, &starts);
+    starts.change(|record| match &ended {
+        Ok(()) => record.stopped(),
+        Err(error) => record.failed(&format!("{error:#}")),
+    });
+    ended
+}
+
+fn do_everything(
+    settings: &Settings,
+    config: Option<&Path>,
+    level: LogLevel,
+    manner: Manner,
+    starts: &Starts,
+) -> anyhow::Result<()> {
     let identity = Identity::load(&settings.state_dir)?;
     let instance = InstanceId::from_bytes(random::bytes());
     let limits = SpoolLimits { bytes: settings.spool_bytes, age: settings.spool_age };
@@ -197,9 +246,7 @@ fn run_agent(settings: &Settings, config: Option<&Path>) -> anyhow::Result<()> {
         tracing::warn!(path = %path.display(), "spool segment damaged: what is behind the damage is lost");
     }
     let agent = Agent { settings: settings.clone(), identity, instance, spool };
-    let ended = runtime()?.block_on(agent.run(config, level));
-    drop(lock);
-    ended
+    runtime()?.block_on(agent.run(config, level, manner, starts))
 }
 
 struct Agent {
@@ -210,11 +257,18 @@ struct Agent {
 }
 
 impl Agent {
-    async fn run(self, config: Option<&Path>, level: LogLevel) -> anyhow::Result<()> {
+    async fn run(
+        self,
+        config: Option<&Path>,
+        level: LogLevel,
+        manner: Manner,
+        starts: &Starts,
+    ) -> anyhow::Result<()> {
         let Self { settings, identity, instance, spool } = self;
         let stop = CancellationToken::new();
         let mut watchdog = Watchdog::from_unit();
-        let sampler = sampler(&settings, instance);
+        let mut sampler = sampler(&settings, instance);
+        sampler.set_manner(manner);
         let facts = sampler.facts();
         tracing::info!(node = %identity.node, name = identity.name, %instance, "agent started");
         let (metrics_sender, metrics_events) = mpsc::channel(LINK_EVENTS_MAX);
@@ -257,26 +311,46 @@ impl Agent {
         tasks.spawn(reloader.run(for_settings, stop.clone()));
         tasks.spawn(watchdog.run(stop.clone()));
         drop(sd_notify::notify(&[sd_notify::NotifyState::Ready]));
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let ended = tokio::select! {
-            _ = terminate.recv() => Ok(()),
-            _ = interrupt.recv() => Ok(()),
-            Some(ended) = tasks.join_next() => {
-                Err(anyhow::anyhow!("a part of the agent ended unexpectedly: {ended:?}"))
-            }
-        };
-        drop(sd_notify::notify(&[sd_notify::NotifyState::Stopping]));
-        stop.cancel();
-        let drained = tokio::time::timeout(Duration::from_secs(5), async {
-            while tasks.join_next().await.is_some() {}
-        });
-        if drained.await.is_err() {
-            tracing::warn!("not all parts stopped in time");
-        }
-        tracing::info!("agent stopped");
+        let ended = wait(&mut tasks, starts).await;
+        drain(&mut tasks, &stop).await;
         ended
     }
+}
+
+/// Until a signal says stop, or a part ends that should not.
+async fn wait(tasks: &mut JoinSet<()>, starts: &Starts) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let good = tokio::time::sleep(start::GOOD_AFTER);
+    tokio::pin!(good);
+    let mut is_good = false;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            () = &mut good, if !is_good => {
+                is_good = true;
+                let starts = starts.clone();
+                // Lost, the next start counts this run as one that was not good.
+                drop(tokio::task::spawn_blocking(move || starts.change(Record::went_well)));
+            }
+            Some(ended) = tasks.join_next() => {
+                anyhow::bail!("a part of the agent ended unexpectedly: {ended:?}")
+            }
+        }
+    }
+}
+
+/// Tells every part to stop, and waits for them, but not for ever.
+async fn drain(tasks: &mut JoinSet<()>, stop: &CancellationToken) {
+    drop(sd_notify::notify(&[sd_notify::NotifyState::Stopping]));
+    stop.cancel();
+    let drained =
+        tokio::time::timeout(Duration::from_secs(5), async { while tasks.join_next().await.is_some() {} });
+    if drained.await.is_err() {
+        tracing::warn!("not all parts stopped in time");
+    }
+    tracing::info!("agent stopped");
 }
 
 /// Where in the interval this node samples: by its id, so that a fleet spreads, and away from the edges of the

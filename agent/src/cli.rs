@@ -73,11 +73,30 @@ pub enum Command {
         #[command(subcommand)]
         work: BackupWork,
     },
+    /// Show whether the agent is in safe mode, where it does no more than to show that the node is there, or end that
+    #[command(
+        after_help = "An agent that ended abnormally 5 times within 5 minutes starts in safe mode. It tries everything again after an
+hour, after twice as long when that fails, and with another version of the program."
+    )]
+    SafeMode {
+        /// What is done
+        #[command(subcommand)]
+        change: SafeModeChange,
+    },
     /// Change the log level of the running agent until it restarts
     LogLevel {
         /// error, warn, info, debug or trace
         level: LevelFilter,
     },
+}
+
+/// What is done about safe mode.
+#[derive(Debug, Subcommand)]
+pub enum SafeModeChange {
+    /// Do everything again, at once where the agent runs
+    Off,
+    /// Say whether the agent is in safe mode, since when and why
+    Status,
 }
 
 /// What a node is enrolled with.

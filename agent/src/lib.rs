@@ -10,4 +10,5 @@ pub mod metrics;
 pub mod order;
 pub mod os;
 pub mod settings;
+pub mod start;
 pub mod steward;

@@ -11,6 +11,7 @@ use campanile_common::unit::ByteCount;
 use serde::Deserialize;
 
 use crate::os::settings_file::{self, FileError};
+use crate::start::SafeModeSettings;
 pub use way::{ProxySetting, SecretSource, WaySettings};
 use way::{RawTransport, RawWay};
 
@@ -33,6 +34,9 @@ struct RawSettings {
     proxy: Option<String>,
     proxy_user: Option<String>,
     proxy_password: Option<String>,
+    confine: Option<bool>,
+    #[serde(default)]
+    safe_mode: RawSafeMode,
     #[serde(default)]
     spool: RawSpool,
     #[serde(default)]
@@ -113,6 +117,14 @@ pub struct StewardSettings {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
+struct RawSafeMode {
+    starts: Option<u32>,
+    within_s: Option<u64>,
+    retry_s: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct RawSpool {
     bytes_max: Option<u64>,
     age_max_s: Option<u64>,
@@ -159,6 +171,10 @@ pub struct Settings {
     pub policy: PathBuf,
     /// Settings of the way to the aggregator.
     pub way: WaySettings,
+    /// Whether the daemons confine themselves.
+    pub is_confined: bool,
+    /// When the agent starts in safe mode.
+    pub safe_mode: SafeModeSettings,
     /// Settings of the steward.
     pub steward: StewardSettings,
     /// Settings of the configuration.
@@ -228,6 +244,8 @@ impl Settings {
             filesystem_exclude: _,
             policy,
             way,
+            is_confined,
+            safe_mode,
             steward,
             config,
         } = self;
@@ -238,6 +256,8 @@ impl Settings {
             ("log_format", *log_format != at_start.log_format),
             ("policy", *policy != at_start.policy),
             ("transport, proxy", *way != at_start.way),
+            ("confine", *is_confined != at_start.is_confined),
+            ("safe_mode", *safe_mode != at_start.safe_mode),
             ("steward", *steward != at_start.steward),
             ("config", *config != at_start.config),
         ];
@@ -290,9 +310,24 @@ impl RawSettings {
             filesystem_exclude: self.filesystem.exclude.unwrap_or_default(),
             policy: self.policy.unwrap_or_else(|| "/etc/campanile/policy.toml".into()),
             way: way.check()?,
+            is_confined: self.confine.unwrap_or(true),
+            safe_mode: self.safe_mode.check()?,
             steward: self.steward.with_defaults(),
             config: self.config.check()?,
         })
+    }
+}
+
+impl RawSafeMode {
+    fn check(self) -> Result<SafeModeSettings, SettingsError> {
+        let starts = self.starts.unwrap_or(5);
+        let within_s = self.within_s.unwrap_or(300);
+        let retry_s = self.retry_s.unwrap_or(3600);
+        within("safe_mode.starts", starts.into(), 0, 100, "give 1 to 100, or 0 for none; 5 is the default")?;
+        within("safe_mode.within_s", within_s, 10, 86_400, "give 10 to 86400 (a day); 300 is the default")?;
+        within("safe_mode.retry_s", retry_s, 1, 86_400, "give 1 to 86400 (a day); 3600 is the default")?;
+        let (within, retry) = (Duration::from_secs(within_s), Duration::from_secs(retry_s));
+        Ok(SafeModeSettings { starts, within, retry })
     }
 }
 

@@ -1,6 +1,7 @@
 //! Composition root: builds every part, wires the channels, owns the tasks, drains.
 
 mod backups;
+mod bounds;
 mod certificate;
 mod checkpoint;
 mod config;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use campanile_common::api::Confinement;
 use campanile_common::fleet::FleetFile;
 use campanile_common::id::Digest;
 use tokio::net::TcpStream;
@@ -60,6 +62,10 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
     // Libraries that do not take a provider as an argument use this one; it is set once, here.
     drop(rustls::crypto::ring::default_provider().install_default());
     let settings = Settings::load(cli.config.as_deref())?;
+    let is_serving = matches!(cli.command, Command::Serve);
+    // Before there are threads: each would stay as free as it was.
+    let confinement =
+        if is_serving { bounds::confine(&settings, cli.config.as_deref()) } else { Confinement::default() };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .max_blocking_threads(BLOCKING_THREADS_MAX)
@@ -69,7 +75,8 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Serve => {
             let log = log::start(&settings.log_level, settings.log_format == LogFormat::Json)?;
-            runtime.block_on(serve(settings, cli.config.as_deref(), log))
+            tracing::info!(level = %confinement, "confined: what fails for want of permission may be refused by that");
+            runtime.block_on(serve(settings, cli.config.as_deref(), (log, confinement)))
         }
         Command::ApiToken { name, role, ttl } => {
             runtime.block_on(local::api_token(&settings, &name, role, ttl))
@@ -132,6 +139,7 @@ struct Parts {
 struct OwnState {
     log_level: LogLevelHandle,
     settings_error: watch::Receiver<Option<String>>,
+    confinement: Confinement,
     /// Its settings file, as the command line named it.
     config: Option<PathBuf>,
 }
@@ -176,7 +184,7 @@ impl Parts {
             backups: kept.store.clone(),
             series: series.clone(),
             events,
-            fleet: fleet_info(&fleet, &clock, term),
+            fleet: fleet_info(&fleet, &clock, own.confinement, term),
             log_level: own.log_level,
             settings_error: own.settings_error,
             readiness: readiness.clone(),
@@ -242,12 +250,18 @@ fn door() -> (AgentDoor, mpsc::Receiver<StartHandshake<TcpStream>>) {
     (AgentDoor { protocols: listener::ALPN_AGENTS, sender }, streams)
 }
 
-fn fleet_info(fleet: &FleetFile, clock: &Clock, authority: watch::Receiver<AuthorityTerm>) -> FleetInfo {
+fn fleet_info(
+    fleet: &FleetFile,
+    clock: &Clock,
+    confinement: Confinement,
+    authority: watch::Receiver<AuthorityTerm>,
+) -> FleetInfo {
     FleetInfo {
         name: fleet.fleet_name.clone(),
         id: fleet.fleet_id,
         aggregator_version: env!("CARGO_PKG_VERSION").to_owned(),
         started_at: clock.now(),
+        confinement,
         authority,
     }
 }
@@ -294,7 +308,11 @@ async fn node_parts(
     Ok((Nodes::new(registry, sender, view, pins, clock.clone()), task))
 }
 
-async fn serve(settings: Settings, config: Option<&Path>, log: LogControl) -> anyhow::Result<()> {
+async fn serve(
+    settings: Settings,
+    config: Option<&Path>,
+    (log, confinement): (LogControl, Confinement),
+) -> anyhow::Result<()> {
     let open_files_max = process::raise_open_files();
     tracing::debug!(open_files_max, "file descriptors");
     let state_dir = &settings.state_dir;
@@ -304,8 +322,8 @@ async fn serve(settings: Settings, config: Option<&Path>, log: LogControl) -> an
         anyhow::bail!("another aggregator serves from {}; stop it first", state_dir.display());
     };
     let (error, settings_error) = watch::channel(None);
-    let own =
-        OwnState { log_level: log_level_handle(&log), settings_error, config: config.map(Path::to_owned) };
+    let (log_level, config_file) = (log_level_handle(&log), config.map(Path::to_owned));
+    let own = OwnState { log_level, settings_error, confinement, config: config_file };
     let parts = Parts::build(&settings, own).await?;
     let reloader = Reloader::new(
         config,

@@ -30,6 +30,7 @@ struct RawSettings {
     addresses: Option<Vec<String>>,
     log_level: Option<String>,
     log_format: Option<LogFormat>,
+    confine: Option<bool>,
     #[serde(default)]
     liveness: RawLiveness,
     #[serde(default)]
@@ -88,6 +89,8 @@ pub struct Settings {
     pub log_level: String,
     /// How log lines look.
     pub log_format: LogFormat,
+    /// Whether the process confines itself.
+    pub is_confined: bool,
     /// When silent nodes are late and offline.
     pub liveness: LivenessSettings,
     /// Life of the leaf certificates.
@@ -171,6 +174,7 @@ impl Settings {
             addresses,
             log_level: _,
             log_format,
+            is_confined,
             liveness,
             certificate_lifetime,
             thresholds: _,
@@ -183,6 +187,7 @@ impl Settings {
             ("listen", *listen != at_start.listen),
             ("addresses", *addresses != at_start.addresses),
             ("log_format", *log_format != at_start.log_format),
+            ("confine", *is_confined != at_start.is_confined),
             ("liveness", liveness.interval != at_start.liveness.interval),
             ("certificates", *certificate_lifetime != at_start.certificate_lifetime),
             ("config", *config != at_start.config),
@@ -248,6 +253,7 @@ impl RawSettings {
             addresses,
             log_level,
             log_format: self.log_format.unwrap_or(LogFormat::Json),
+            is_confined: self.confine.unwrap_or(true),
             liveness,
             certificate_lifetime: Duration::from_secs(lifetime_s),
             config: self.config.check()?,

@@ -1,6 +1,6 @@
 //! `health`: the score, what it lost its points for, and an exit code as monitoring plug-ins have.
 
-use campanile_common::api::{FleetCause, NodeHealth, SystemHealthMetrics};
+use campanile_common::api::{FleetCause, NodeHealth, SystemHealthMetrics, UnconfinedNode};
 use clap::Args;
 
 use crate::context::Context;
@@ -97,8 +97,19 @@ fn print(context: &mut Context<'_>, metrics: &SystemHealthMetrics) -> anyhow::Re
             let row = |cause| COLUMNS.iter().map(|column| column.cell(cause, now)).collect();
             render::table(context, &heads, metrics.causes.iter().map(row).collect())?;
         }
+        unconfined(context, &metrics.unconfined)?;
         Ok(())
     })
+}
+
+/// For information: it costs no points.
+fn unconfined(context: &mut Context<'_>, nodes: &[UnconfinedNode]) -> anyhow::Result<()> {
+    if nodes.is_empty() {
+        return Ok(());
+    }
+    writeln!(context.out)?;
+    let row = |node: &UnconfinedNode| vec![Cell::new(&node.node_name), Cell::new(&node.confinement)];
+    Ok(render::table(context, &["NOT CONFINED", "HOW FAR"], nodes.iter().map(row).collect())?)
 }
 
 fn judge(metrics: &SystemHealthMetrics, fail_under: Option<u8>) -> Verdict {
@@ -119,7 +130,8 @@ mod tests {
     use crate::context::Environment;
     use crate::testing;
     use campanile_common::api::{
-        Cause, FleetPerformance, NodePerformance, NodeStatus, ResourceUsage, Severity,
+        Cause, Confinement, ConfinementLayer, FleetPerformance, NodePerformance, NodeStatus, ResourceUsage,
+        Severity,
     };
     use campanile_common::id::NodeId;
 
@@ -139,6 +151,7 @@ mod tests {
             active_alerts: Vec::new(),
             performance_metrics: FleetPerformance::default(),
             causes: Vec::new(),
+            unconfined: Vec::new(),
         }
     }
 
@@ -188,6 +201,13 @@ mod tests {
                 summary: "/var is 91% full".to_owned(),
             },
         });
+        metrics.unconfined.push(UnconfinedNode {
+            node_id: NodeId::from_bytes([2; 8]),
+            node_name: "web-02".to_owned(),
+            confinement: Confinement {
+                layers: vec![ConfinementLayer::new("landlock", false, "off: the setting says so")],
+            },
+        });
         let printed =
             testing::with_context(&[], &Environment::default(), |context| print(context, &metrics).unwrap());
         insta::assert_snapshot!(printed, @r"
@@ -196,6 +216,9 @@ mod tests {
 
         POINTS  NODE    SEVERITY  CAUSE  WHERE  WHAT
         -9.2    web-01  warning   disk   /var   /var is 91% full
+
+        NOT CONFINED  HOW FAR
+        web-02        landlock: off: the setting says so
         ");
     }
 }

@@ -102,6 +102,7 @@ mod tests {
             authority_version: 1,
             authority_expires_at: Timestamp::from_millis(2_065_000_000_000),
             frozen: None,
+            confinement: Default::default(),
         };
         let now = Timestamp::from_millis(1_750_000_000_000 + 7_500_000);
         let printed = testing::with_context(&[], &Environment::default(), |context| {

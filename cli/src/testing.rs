@@ -65,6 +65,7 @@ pub(crate) fn node(number: usize) -> Node {
         facts: None,
         enrolled_at: Timestamp::from_millis(1),
         retired_at: None,
+        confinement: None,
         certificate_expires_at: Timestamp::from_millis(1),
         revision: 1,
     }

@@ -80,6 +80,7 @@ fn place(settings: &Settings) -> Place {
         connect: Box::new(move || connect(&own, None)),
         connect_to: Box::new(move |source| connect(&other, Some(source))),
         own: kept.into_iter().chain(settings_dir).collect(),
+        is_confined: settings.is_confined,
     }
 }
 

@@ -3,6 +3,7 @@
 //! This file gathers what is so; `check` judges it. It changes nothing.
 
 mod backup;
+mod bearing;
 mod check;
 mod transport;
 
@@ -13,6 +14,8 @@ use campanile_common::authority::Policy;
 use campanile_common::time::Timestamp;
 use campanile_common::wire::v1::request::StewardDescription;
 
+use super::confinement;
+use super::starts::Starts;
 use super::witness::Witness;
 use crate::config::state;
 use crate::identity::Identity;
@@ -59,6 +62,8 @@ fn examine(settings: &Settings) -> anyhow::Result<Vec<Check>> {
     let is_running = settings.state_dir.exists() && Lock::take(&settings.state_dir).is_err();
     checks.push(check::agent(is_running));
     checks.extend(transport::check(settings));
+    checks.push(bearing::safe_mode(Starts::new(&settings.state_dir).safe_mode()));
+    checks.push(bearing::confinement("agent", confinement::last(&settings.state_dir), is_running));
     checks.push(check::clock(clock_skew_ms(&settings.state_dir)));
     checks.push(check::steward(
         steward.as_ref().map(|found| found.running).map_err(|error| whole_text(error)),
@@ -80,6 +85,7 @@ fn examine(settings: &Settings) -> anyhow::Result<Vec<Check>> {
     if let Ok(found) = &steward {
         checks.push(check::catalogue(found.catalogue_version));
         checks.push(check::units(found.has_units, settings.steward.units));
+        checks.push(bearing::confinement("steward", confinement::last(&settings.steward.state_dir), true));
     }
     let config = state::State::load(&state::folder_of(&settings.steward.state_dir));
     checks.push(check::config(config.as_ref()));

@@ -79,6 +79,7 @@ mod tests {
             connect: Box::new(move || Ok(Arc::new(Directory::create(&store).expect("the store is made")))),
             connect_to: Box::new(|_| Err(BackendError::Unreachable("there is no other".to_owned()))),
             own: Vec::new(),
+            is_confined: false,
         };
         let policies = folder.join("backup/policies");
         std::fs::create_dir_all(&policies).unwrap();

@@ -9,6 +9,7 @@
 
 mod cache;
 mod check;
+mod confined;
 mod drill;
 mod dump;
 mod entries;

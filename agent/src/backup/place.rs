@@ -39,6 +39,8 @@ pub struct Place {
     pub connect_to: Box<ConnectTo>,
     /// What makes this machine this node: nothing that another node saved takes its place.
     pub own: Vec<PathBuf>,
+    /// A save confines itself.
+    pub is_confined: bool,
 }
 
 impl std::fmt::Debug for Place {

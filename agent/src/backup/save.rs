@@ -26,6 +26,7 @@ impl Program {
     /// Saves what a policy says; where `only_changes`, makes no snapshot when there are none.
     pub(super) fn save(&self, policy: &str, only_changes: bool) -> Result<Done, BackupError> {
         let job = self.job(policy)?;
+        self.confine(&job)?;
         background::stand_back();
         self.started(BackupVerb::Run, Some(&job.name), &job.target);
         let repository = self.open_or_make(&job.target, job.write_limit)?;

@@ -159,6 +159,7 @@ mod tests {
             connect: Box::new(|| Err(BackendError::Unreachable("there is none".to_owned()))),
             connect_to: Box::new(|_| Err(BackendError::Unreachable("there is none".to_owned()))),
             own: Vec::new(),
+            is_confined: false,
         };
         let program = Program::new(place, Output::standard(), Arc::new(AtomicBool::new(false)));
         let mut watch = Watch { program, eyes: Vec::new(), blind: Vec::new() };

@@ -2,6 +2,7 @@
 
 pub mod collector;
 pub mod custody;
+pub mod own;
 pub mod sampler;
 pub mod spool;
 pub mod task;

@@ -30,6 +30,7 @@ use super::collector::systemd::Systemd;
 use super::collector::temperature::Temperature;
 use super::collector::zfs::Zfs;
 use super::collector::{CollectError, Collector, Outcome, Round};
+use super::own::{Manner, Own};
 use crate::os::proc_fs::{KeptFile, Layout, read_attribute};
 use crate::os::statvfs::space;
 use crate::os::stopwatch::{Stopwatch, architecture};
@@ -126,6 +127,7 @@ pub struct Sampler {
     /// What carries the session.
     transport: Option<&'static str>,
     transports: Devices,
+    own: Own,
 }
 
 /// A collector and how it did.
@@ -179,7 +181,13 @@ impl Sampler {
             settings_errors: Devices::new(SETTINGS_ERROR, SETTINGS_ERRORS_MAX),
             transport: None,
             transports: Devices::new(TRANSPORT, TRANSPORTS_MAX),
+            own: Own::new(Manner::default()),
         }
+    }
+
+    /// Samples tell from now on how the agent runs.
+    pub fn set_manner(&mut self, manner: Manner) {
+        self.own = Own::new(manner);
     }
 
     /// Leaves out these mount points, beside those that are always left out, from the next round on.
@@ -261,6 +269,7 @@ impl Sampler {
         self.totals.forget();
         self.settings_errors.forget();
         self.transports.forget();
+        self.own.forget();
         self.successes.forget();
         for watched in &mut self.collectors {
             watched.collector.forget();
@@ -284,6 +293,7 @@ impl Sampler {
         {
             self.readings.set(slot, 0, 1);
         }
+        self.own.set(&mut self.readings);
         self.successes.rewind();
         for watched in &self.collectors {
             let name = watched.collector.name();

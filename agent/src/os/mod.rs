@@ -11,6 +11,7 @@ pub mod background;
 pub mod beneath;
 pub mod child;
 pub mod clock;
+pub mod confine;
 pub mod dialogue;
 pub mod errand;
 pub mod fanotify;

@@ -32,7 +32,7 @@ use crate::os::stopwatch::Stopwatch;
 use crate::os::termination::Termination;
 use crate::os::watchdog::LoopWatchdog;
 use crate::os::{clock, log, process_tree, user};
-use crate::settings::{LogFormat, Settings, UnitUse};
+use crate::settings::{LogFormat, Settings};
 
 /// Requests of one connection before others have their turn.
 const REQUESTS_A_TURN: usize = 32;
@@ -44,10 +44,6 @@ const PRESSED_INTERVAL: Duration = Duration::from_millis(10);
 const BUSY_INTERVAL: Duration = Duration::from_secs(1);
 /// How long what runs may take to be stopped when the steward is.
 const STOP_WITHIN: Duration = Duration::from_secs(10);
-/// systemd runs the machine where this exists.
-const SYSTEMD_FOLDER: &str = "/run/systemd/system";
-/// This program, however often its file is replaced meanwhile.
-const OWN_PROGRAM: &str = "/proc/self/exe";
 
 /// What a descriptor belongs to.
 #[derive(Debug, Clone, Copy)]
@@ -84,11 +80,16 @@ struct Task {
     watchdog: LoopWatchdog,
 }
 
-/// Runs the steward until it is told to stop.
+/// Runs the steward until it is told to stop. Once it has what lies outside of its bounds it is confined by `confine`,
+/// which is told whether orders run in units of their own.
 ///
 /// # Errors
 /// When another steward has the state folder, or there is nowhere to listen.
-pub fn run(settings: &Settings, settings_file: Option<&Path>) -> anyhow::Result<()> {
+pub fn run(
+    settings: &Settings,
+    settings_file: Option<&Path>,
+    confine: impl FnOnce(bool),
+) -> anyhow::Result<()> {
     let _level = log::start(settings.log_level, settings.log_format == LogFormat::Json);
     let termination = Termination::await_signals()?;
     let steward = &settings.steward;
@@ -96,10 +97,10 @@ pub fn run(settings: &Settings, settings_file: Option<&Path>) -> anyhow::Result<
     let _lock = Lock::take_after_predecessor(&steward.state_dir)?;
     process_tree::adopt_orphans()?;
     let own = user::own();
-    let has_units = steward.units == UnitUse::Auto && own.uid == 0 && Path::new(SYSTEMD_FOLDER).is_dir();
-    let launcher =
-        Launcher { program: OWN_PROGRAM.into(), systemd_run: has_units.then(|| steward.systemd_run.clone()) };
+    let launcher = Launcher::new(settings, own.uid);
+    let has_units = launcher.systemd_run.is_some();
     let server = Server::listen(&steward.socket, &own, steward.run_user.as_deref())?;
+    confine(has_units);
     let places = Places {
         state_dir: steward.state_dir.clone(),
         policy: settings.policy.clone(),
@@ -127,9 +128,7 @@ pub fn run(settings: &Settings, settings_file: Option<&Path>) -> anyhow::Result<
     };
     tracing::info!(socket = %steward.socket.display(), has_units, "steward started");
     drop(sd_notify::notify(&[sd_notify::NotifyState::Ready]));
-    let ended = task.run();
-    tracing::info!("steward stopped");
-    ended
+    task.run().inspect(|()| tracing::info!("steward stopped"))
 }
 
 /// Makes the state folder, for the steward alone.

@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError};
 use axum::body::Bytes;
 use campanile_common::api::{
     FleetPerformance, FleetStatus, Liveness, NodeHealth, NodeStatus, Severity, SystemHealthMetrics,
+    UnconfinedNode,
 };
 
 use super::sight::Sight;
@@ -57,7 +58,14 @@ pub(super) fn metrics(sight: &Sight) -> SystemHealthMetrics {
             user_satisfaction_score: None,
         },
         causes: sight.causes().cloned().collect(),
+        unconfined: sight.active().filter_map(unconfined).collect(),
     }
+}
+
+/// A node that says that it is not confined.
+fn unconfined(view: &NodeView) -> Option<UnconfinedNode> {
+    let confinement = view.node.confinement.clone().filter(|found| !found.is_confined())?;
+    Some(UnconfinedNode { node_id: view.node.node_id, node_name: view.node.name.clone(), confinement })
 }
 
 fn node_status(view: &NodeView) -> NodeStatus {
@@ -103,6 +111,7 @@ pub(super) fn status(sight: &Sight, fleet: &FleetInfo) -> FleetStatus {
         fleet_id: fleet.id,
         aggregator_version: fleet.aggregator_version.clone(),
         started_at: fleet.started_at,
+        confinement: fleet.confinement.clone(),
         nodes: sight.active().count(),
         online: live(Liveness::Online),
         late: live(Liveness::Late),

@@ -32,6 +32,7 @@ mod tests;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use campanile_common::api::Confinement;
 use campanile_common::id::FleetId;
 use campanile_common::time::Timestamp;
 use tokio::sync::{Semaphore, watch};
@@ -69,6 +70,8 @@ pub struct FleetInfo {
     pub aggregator_version: String,
     /// When it started.
     pub started_at: Timestamp,
+    /// How far this process is confined.
+    pub confinement: Confinement,
     /// The authority in force, as of now.
     pub authority: watch::Receiver<AuthorityTerm>,
 }

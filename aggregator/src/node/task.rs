@@ -59,7 +59,7 @@ struct Live {
     vitals: vitals::VitalsReader,
     judge: Judge,
     verdict: Option<Verdict>,
-    usage: campanile_common::api::ResourceUsage,
+    shown: vitals::Shown,
     sessions: u64,
     processes: Option<Vec<ProcessInfo>>,
     /// How far the node's clock is from ours, in milliseconds; network delay included.
@@ -232,7 +232,7 @@ impl NodeTask {
             vitals: vitals::VitalsReader::default(),
             judge: Judge::new(Arc::clone(thresholds)),
             verdict: None,
-            usage: campanile_common::api::ResourceUsage::default(),
+            shown: vitals::Shown::default(),
             sessions: 0,
             processes: None,
             clock_skew_ms: 0,
@@ -326,7 +326,7 @@ impl NodeTask {
             vitals.backups.clone_from(&live.backups);
             vitals
         });
-        live.usage = vitals.as_ref().map(vitals::usage).unwrap_or_default();
+        live.shown = vitals.as_ref().map(vitals::shown).unwrap_or_default();
         let before = live.verdict.as_ref().map(|verdict| verdict.status);
         let verdict = live.judge.observe(now, live.presence.liveness(), vitals.as_ref());
         let status = verdict.status;
@@ -335,8 +335,11 @@ impl NodeTask {
             return;
         }
         tracing::info!(%node, ?before, now = ?status, "status changed");
+        let causes = live.verdict.iter().flat_map(|verdict| &verdict.causes);
+        let reasons: Vec<_> = causes.take(3).map(|cause| cause.summary.clone()).collect();
+        let liveness = live.presence.liveness();
         let body =
-            serde_json::json!({ "nodeId": node, "status": status, "liveness": live.presence.liveness() });
+            serde_json::json!({ "nodeId": node, "status": status, "liveness": liveness, "reasons": reasons });
         self.events.publish("node.status-changed", Some(node), &body);
         if matches!(status, NodeHealth::Warning | NodeHealth::Critical) {
             self.ask_for_culprits(node);

@@ -1,7 +1,7 @@
 //! Turns what is known of a node into what the API shows. Pure.
 
 use campanile_common::api::{
-    ActiveAlert, Cause, Connection, Liveness, Node, NodeHealth, NodeState, ProcessInfo, Severity,
+    ActiveAlert, Cause, Confinement, Connection, Liveness, Node, NodeHealth, NodeState, ProcessInfo, Severity,
 };
 use campanile_common::health::Verdict;
 use campanile_common::time::Timestamp;
@@ -29,7 +29,7 @@ pub(super) fn node(
     held: &Held,
     liveness: Liveness,
     verdict: Option<&Verdict>,
-    last_heartbeat: Option<Timestamp>,
+    (last_heartbeat, confinement): (Option<Timestamp>, Option<Confinement>),
 ) -> Node {
     let record = &held.record;
     let is_active = record.state == NodeState::Active;
@@ -45,6 +45,7 @@ pub(super) fn node(
         agent_version: record.agent_version.clone(),
         last_heartbeat,
         facts: record.facts.clone(),
+        confinement,
         enrolled_at: record.enrolled,
         retired_at: record.retired,
         certificate_expires_at: record.certificate_expires,

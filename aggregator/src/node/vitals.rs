@@ -9,7 +9,7 @@ mod layout;
 
 use std::sync::Arc;
 
-use campanile_common::api::ResourceUsage;
+use campanile_common::api::{Confinement, ConfinementLayer, ResourceUsage};
 use campanile_common::health::{Filesystem, Interface, Vitals};
 use campanile_common::sample::Sample;
 use campanile_common::unit::Percent;
@@ -34,6 +34,20 @@ pub fn usage(vitals: &Vitals) -> ResourceUsage {
         load1: vitals.load1,
         processes: vitals.processes,
     }
+}
+
+/// What is shown of a node beside its health.
+#[derive(Debug, Clone, Default)]
+pub struct Shown {
+    /// What it uses.
+    pub usage: ResourceUsage,
+    /// How far its agent is confined.
+    pub confinement: Option<Confinement>,
+}
+
+/// What is shown of a node with these vitals.
+pub fn shown(vitals: &Vitals) -> Shown {
+    Shown { usage: usage(vitals), confinement: vitals.confinement.clone() }
 }
 
 /// Reads the samples of one node; remembers what the readings of its schema are.
@@ -84,6 +98,9 @@ struct Gathered<'a> {
     failed_units: Vec<&'a Wanted>,
     failed_collectors: Vec<&'a Wanted>,
     settings_errors: Vec<&'a Wanted>,
+    safe_mode: Option<&'a Wanted>,
+    /// Layers of confinement, and whether each is on.
+    layers: Vec<(&'a Wanted, bool)>,
     is_clock_synchronised: Option<bool>,
     clock_offset_seconds: Option<f64>,
 }
@@ -101,7 +118,9 @@ impl<'a> Gathered<'a> {
             Role::FailedUnit if value > 0.0 => self.failed_units.push(wanted),
             Role::CollectorSuccess if value <= 0.0 => self.failed_collectors.push(wanted),
             Role::SettingsError if value > 0.0 => self.settings_errors.push(wanted),
-            Role::FailedUnit | Role::CollectorSuccess | Role::SettingsError => {}
+            Role::SafeMode if value > 0.0 => self.safe_mode = Some(wanted),
+            Role::FailedUnit | Role::CollectorSuccess | Role::SettingsError | Role::SafeMode => {}
+            Role::Confinement => self.layers.push((wanted, value > 0.0)),
             Role::ClockSynchronised => self.is_clock_synchronised = Some(value > 0.0),
             Role::ClockOffset => self.clock_offset_seconds = Some(value),
         }
@@ -124,11 +143,23 @@ impl<'a> Gathered<'a> {
             failed_units: named(self.failed_units, "name"),
             failed_collectors: named(self.failed_collectors, "collector"),
             settings_errors: named(self.settings_errors, "error"),
+            safe_mode: self.safe_mode.and_then(|wanted| layout.label(wanted, "reason")),
+            confinement: confinement(&self.layers, layout),
             is_clock_synchronised: self.is_clock_synchronised,
             clock_offset_seconds: self.clock_offset_seconds,
             ..Vitals::default()
         }
     }
+}
+
+/// None of an agent that does not say.
+fn confinement(layers: &[(&Wanted, bool)], layout: &Layout) -> Option<Confinement> {
+    let layers = layers.iter().filter_map(|(wanted, is_on)| {
+        let (layer, state) = (layout.label(wanted, "layer")?, layout.label(wanted, "state")?);
+        Some(ConfinementLayer { layer, is_on: *is_on, state })
+    });
+    let layers: Vec<_> = layers.collect();
+    (!layers.is_empty()).then_some(Confinement { layers })
 }
 
 /// Seconds that all processors spent since the sample before.

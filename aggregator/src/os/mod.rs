@@ -1,6 +1,7 @@
 //! Every touch of the machine.
 
 pub mod clock;
+pub mod confine;
 pub mod disk;
 pub mod file;
 pub mod folder;

@@ -57,6 +57,9 @@ fn print(
             NodeState::Retired => fields.push(("retired", Cell::maybe(node.retired_at))),
         }
         fields.push(("agent", Cell::maybe(node.agent_version.as_ref())));
+        if let Some(confinement) = &node.confinement {
+            fields.push(("confined", Cell::new(confinement)));
+        }
         if let Some(facts) = &node.facts {
             fields.extend([
                 ("host name", Cell::new(&facts.hostname)),

@@ -159,6 +159,22 @@ pub struct SystemHealthMetrics {
     pub performance_metrics: FleetPerformance,
     /// What the points lost from `overallSystemHealth` are for, most expensive first.
     pub causes: Vec<FleetCause>,
+    /// Nodes whose agents are not confined: for information, it costs no points.
+    #[serde(default)]
+    pub unconfined: Vec<UnconfinedNode>,
+}
+
+/// A node whose agent is not confined.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct UnconfinedNode {
+    /// Which node.
+    pub node_id: NodeId,
+    /// Its name.
+    pub node_name: String,
+    /// How far it is.
+    pub confinement: super::Confinement,
 }
 
 /// Why points are missing from the fleet's score.
@@ -188,6 +204,9 @@ pub struct FleetStatus {
     pub aggregator_version: String,
     /// When it started.
     pub started_at: Timestamp,
+    /// How far the aggregator is confined.
+    #[serde(default)]
+    pub confinement: super::Confinement,
     /// Nodes in the roster.
     pub nodes: usize,
     /// Of them online.

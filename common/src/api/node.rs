@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::confinement::Confinement;
 use super::health::{Cause, NodeHealth};
 use crate::id::{InstanceId, NodeId};
 use crate::label::Labels;
@@ -81,6 +82,9 @@ pub struct Node {
     pub last_heartbeat: Option<Timestamp>,
     /// What it says of itself; null before its first session.
     pub facts: Option<NodeFacts>,
+    /// How far its agent is confined; null while that is not known.
+    #[serde(default)]
+    pub confinement: Option<Confinement>,
     /// When it was enrolled.
     pub enrolled_at: Timestamp,
     /// When it was retired.

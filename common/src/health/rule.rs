@@ -26,6 +26,7 @@ pub(super) enum Rule {
     FailedUnit,
     FailedCollector,
     RefusedSettings,
+    SafeMode,
     Drift,
     Reverted,
     BackupLate,
@@ -55,6 +56,7 @@ impl Rule {
             Self::FailedUnit => "systemd",
             Self::FailedCollector => "collector",
             Self::RefusedSettings => "settings",
+            Self::SafeMode => "safe-mode",
             Self::Drift => "drift",
             Self::Reverted => "reverted",
             Self::BackupLate
@@ -77,7 +79,7 @@ impl Rule {
             Self::ClockOffset => "offset".to_owned(),
             Self::ClockSkew => "skew".to_owned(),
             Self::ClockUnsynchronised => "synchronisation".to_owned(),
-            Self::RefusedSettings => "agent".to_owned(),
+            Self::RefusedSettings | Self::SafeMode => "agent".to_owned(),
             Self::Reverted => format!("generation {part}"),
             Self::BackupLate | Self::BackupMissing => format!("policy {part}"),
             Self::BackupDamaged => "damage".to_owned(),
@@ -106,6 +108,7 @@ impl Rule {
                 | Self::FailedUnit
                 | Self::FailedCollector
                 | Self::RefusedSettings
+                | Self::SafeMode
                 | Self::Reverted
                 | Self::BackupUnusable
                 | Self::BackupDrillFailed
@@ -136,6 +139,7 @@ impl Rule {
             Self::RefusedSettings => {
                 format!("the agent's settings are refused, the last good ones stay in force: {part}")
             }
+            Self::SafeMode => format!("agent in safe mode {part}"),
             Self::Drift if value < 2.0 => "1 resource differs from its configuration".to_owned(),
             Self::Drift => format!("{value:.0} resources differ from their configuration"),
             Self::Reverted => {
@@ -216,6 +220,9 @@ pub(super) fn visit<'a>(
     }
     for error in &vitals.settings_errors {
         see(Rule::RefusedSettings, error, 1.0, thresholds.refused_settings.limits());
+    }
+    if let Some(reason) = &vitals.safe_mode {
+        see(Rule::SafeMode, reason, 1.0, thresholds.safe_mode.limits());
     }
     if vitals.drifted_resources > 0 {
         see(Rule::Drift, "", f64::from(vitals.drifted_resources), thresholds.drift.limits());

@@ -112,6 +112,8 @@ pub struct Thresholds {
     pub(super) failed_collector: Condition,
     /// The agent refuses its settings as they are written.
     pub(super) refused_settings: Condition,
+    /// The agent does no more than to show that it is there.
+    pub(super) safe_mode: Condition,
     /// Resources of the node differ from its configuration by another hand.
     pub(super) drift: Condition,
     /// The generation that the node tried last was undone.
@@ -159,6 +161,7 @@ impl Default for Thresholds {
             failed_unit: Condition { for_s: 10, clear_for_s: 10 },
             failed_collector: Condition { for_s: 30, clear_for_s: 30 },
             refused_settings: Condition { for_s: 1, clear_for_s: 1 },
+            safe_mode: Condition { for_s: 1, clear_for_s: 1 },
             drift: Condition { for_s: 1, clear_for_s: 1 },
             reverted: Condition { for_s: 1, clear_for_s: 1 },
             backup: Condition { for_s: 1, clear_for_s: 1 },
@@ -295,6 +298,7 @@ struct RawThresholds {
     failed_unit: RawCondition,
     failed_collector: RawCondition,
     refused_settings: RawCondition,
+    safe_mode: RawCondition,
     drift: RawCondition,
     reverted: RawCondition,
     backup: RawCondition,
@@ -338,6 +342,7 @@ impl TryFrom<RawThresholds> for Thresholds {
                 .refused_settings
                 .over(default.refused_settings)
                 .check("refused_settings")?,
+            safe_mode: raw.safe_mode.over(default.safe_mode).check("safe_mode")?,
             drift: raw.drift.over(default.drift).check("drift")?,
             reverted: raw.reverted.over(default.reverted).check("reverted")?,
             backup: raw.backup.over(default.backup).check("backup")?,

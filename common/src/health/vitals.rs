@@ -1,6 +1,6 @@
 //! What was measured of one node at one time, as far as health depends on it.
 
-use crate::api::NodePerformance;
+use crate::api::{Confinement, NodePerformance};
 use crate::time::Timestamp;
 
 /// What was measured of one node at one time. A figure without a source is none: it breaks no threshold.
@@ -26,6 +26,10 @@ pub struct Vitals {
     pub failed_collectors: Vec<String>,
     /// Why the agent refuses its settings as they are written; empty while it does not.
     pub settings_errors: Vec<String>,
+    /// Why the agent does no more than to show that it is there; none while it does all.
+    pub safe_mode: Option<String>,
+    /// How far the agent confined itself; none where it does not say. It breaks no threshold.
+    pub confinement: Option<Confinement>,
     /// How many resources differ from the configuration by another hand. A sample alone does not tell: whoever received
     /// the node's report fills this in.
     pub drifted_resources: u32,

@@ -70,7 +70,8 @@ impl Running {
         before: Option<Trace>,
     ) -> io::Result<Self> {
         let mut argv = vec![OWN_PROGRAM.to_owned()];
-        argv.extend(backup::arguments(&work.action(&policy), 0, settings));
+        let action = work.action(&policy);
+        argv.extend(backup::arguments(&action, 0, settings));
         argv.extend(work.flags().iter().map(|word| (*word).to_owned()));
         let has_units = launcher.systemd_run.is_some();
         let limits = GuardLimits { memory_bytes: most.memory_bytes, tasks: most.tasks };
@@ -89,6 +90,7 @@ impl Running {
             tasks: most.tasks,
             time: Duration::from_secs(most.time_s.into()),
             is_background: true,
+            room: launcher.room_of(&action),
         };
         let name = format!("campanile-backup-{policy}-{:08x}.service", random::number() >> 32);
         let guarded = launcher.start(spec, Some((&name, &unit)))?;

@@ -32,7 +32,12 @@ impl Node {
     }
 
     fn look(&mut self, now: Timestamp) -> Option<Timestamp> {
-        let launcher = Launcher { program: "/nowhere".into(), systemd_run: None };
+        let launcher = Launcher {
+            program: "/nowhere".into(),
+            systemd_run: None,
+            state_dir: "/nowhere".into(),
+            confines: false,
+        };
         let limits = ExecutionLimits::default();
         let around =
             Surroundings { launcher: &launcher, limits: &limits, node: None, denied: String::new(), now };

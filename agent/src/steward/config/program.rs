@@ -9,7 +9,7 @@ use campanile_common::id::Digest;
 use campanile_common::wire::v1::order::OutputStream;
 
 use crate::os::random;
-use crate::steward::execute::{Ended, GuardEnd, GuardLimits, GuardSpec, Guarded, Launcher, UnitLimits};
+use crate::steward::execute::{Ended, GuardEnd, GuardLimits, GuardSpec, Guarded, Launcher, Room, UnitLimits};
 
 /// Where a guard finds this program: itself.
 pub(in crate::steward) const OWN_PROGRAM: &str = "/proc/self/exe";
@@ -85,6 +85,7 @@ impl Program {
             tasks: most.tasks,
             time: TIMEOUT,
             is_background: false,
+            room: Room::Open,
         };
         let name = format!("campanile-config-{:016x}.service", random::number());
         let guarded = launcher.start(spec, Some((&name, &unit)))?;

@@ -104,7 +104,12 @@ mod tests {
     fn an_attempt_gets_its_guardian_at_once_and_one_alone() {
         let undo = tempfile::tempdir().unwrap();
         let mut proof = Proof::new(undo.path().to_owned());
-        let launcher = Launcher { program: "/bin/false".into(), systemd_run: Some("/bin/true".into()) };
+        let launcher = Launcher {
+            program: "/bin/false".into(),
+            systemd_run: Some("/bin/true".into()),
+            state_dir: "/nowhere".into(),
+            confines: false,
+        };
         assert!(!proof.guard(&launcher, &[]).unwrap(), "nothing is to be watched");
         std::fs::write(undo.path().join("deadline"), r#"{"nonce":7,"boot":"","at_ms":1}"#).unwrap();
         assert!(proof.guard(&launcher, &[]).unwrap());

@@ -6,22 +6,28 @@ pub(super) mod backup;
 pub mod guard;
 mod guardian;
 mod message;
+mod room;
 pub mod service;
 mod unit;
 
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
+use campanile_common::authority::BackupAction;
+use campanile_common::backup::{POLICY_BYTES_MAX, policy_from_file};
 use campanile_common::wire::v1::order::OutputStream;
 use rustix::process::Pid;
 
 use crate::os::packet::{PacketSocket, Received};
 use crate::os::stopwatch::Stopwatch;
+use crate::os::{child, file};
+use crate::settings::{Settings, UnitUse};
 use message::{FromGuard, ToGuard};
 pub(super) use message::{GuardEnd, GuardLimits, GuardSpec};
+pub(super) use room::Room;
 pub(super) use unit::UnitLimits;
 
 /// Bytes of one read of a pipe: as many as it holds.
@@ -31,6 +37,14 @@ const GUARD_OVERTIME: Duration = Duration::from_secs(20);
 /// How long after the guard's end its pipes may stay open: who holds them then got away.
 const PIPES_OVERTIME: Duration = Duration::from_secs(2);
 
+/// The service manager's version is asked for once, and is one short line and a list of words.
+const VERSION_WITHIN: Duration = Duration::from_secs(5);
+const VERSION_BYTES_MAX: usize = 64 * 1024;
+/// systemd runs the machine where this exists.
+const SYSTEMD_FOLDER: &str = "/run/systemd/system";
+/// This program, however often its file is replaced meanwhile.
+const OWN_PROGRAM: &str = "/proc/self/exe";
+
 /// How guards are started.
 #[derive(Debug, Clone)]
 pub(super) struct Launcher {
@@ -38,6 +52,10 @@ pub(super) struct Launcher {
     pub(super) program: PathBuf,
     /// `systemd-run`, where commands run in units.
     pub(super) systemd_run: Option<PathBuf>,
+    /// The steward's state folder.
+    pub(super) state_dir: PathBuf,
+    /// Units of backups are confined.
+    pub(super) confines: bool,
 }
 
 /// A guard at work.
@@ -83,6 +101,18 @@ pub(super) enum Port {
 }
 
 impl Launcher {
+    /// Starts guards as the settings say, in units where systemd runs the machine and the steward is root.
+    pub(super) fn new(settings: &Settings, uid: u32) -> Self {
+        let steward = &settings.steward;
+        let has_units = steward.units == UnitUse::Auto && uid == 0 && Path::new(SYSTEMD_FOLDER).is_dir();
+        Self {
+            program: OWN_PROGRAM.into(),
+            systemd_run: has_units.then(|| steward.systemd_run.clone()),
+            state_dir: steward.state_dir.clone(),
+            confines: has_units && settings.is_confined && knows_properties(&steward.systemd_run),
+        }
+    }
+
     /// Starts a guard with its orders. `unit` is the name and the limits of the unit that it gets, where there are
     /// units.
     pub(super) fn start(&self, spec: GuardSpec, unit: Option<(&str, &UnitLimits)>) -> io::Result<Guarded> {
@@ -95,9 +125,9 @@ impl Launcher {
         let mut command = match (&self.systemd_run, unit) {
             (Some(systemd_run), Some((name, limits))) => {
                 let mut command = Command::new(systemd_run);
-                // The service manager starts it, not we. Not the name that the file has: an upgrade removes it.
-                let program = format!("/proc/{}/exe", rustix::process::getpid());
-                command.args(unit::arguments(name, limits)).arg("--").arg(program);
+                let (program, properties) = self.in_room(&limits.room);
+                command.args(unit::arguments(name, limits));
+                command.args(properties.iter().flat_map(|property| ["-p", property])).arg("--").arg(program);
                 command
             }
             _ => Command::new(&self.program),
@@ -131,6 +161,42 @@ impl Launcher {
             patience: PIPES_OVERTIME,
         })
     }
+}
+
+impl Launcher {
+    /// What work of a policy of this node may do in its unit.
+    pub(super) fn room_of(&self, action: &BackupAction) -> Room {
+        let policies = self.state_dir.join("backup/policies");
+        let path = policies.join(action.policy().file_name());
+        let read = file::read_secret(&path, POLICY_BYTES_MAX as u64).ok().flatten();
+        let policy = read.and_then(|json| policy_from_file(action.policy(), &json).ok());
+        Room::of(action, policy.as_ref())
+    }
+
+    /// This program as the service manager finds it, and what the unit's properties are.
+    fn in_room(&self, room: &Room) -> (PathBuf, Vec<String>) {
+        let properties = if self.confines { room.properties(&self.state_dir) } else { Vec::new() };
+        if !properties.is_empty()
+            && let Ok(program) = std::fs::read_link("/proc/self/exe")
+            && program.is_file()
+        {
+            return (program, properties);
+        }
+        // The service manager starts it, not we. Not the name that the file has: an upgrade removes it. A confined
+        // process may not look into ours, so that at the moment of an upgrade none is.
+        (format!("/proc/{}/exe", rustix::process::getpid()).into(), Vec::new())
+    }
+}
+
+/// Whether the service manager knows what units of backups are confined with.
+fn knows_properties(systemd_run: &Path) -> bool {
+    let said = child::output(systemd_run, &["--version"], VERSION_WITHIN, VERSION_BYTES_MAX);
+    let version = said.map(|said| String::from_utf8_lossy(&said).into_owned()).unwrap_or_default();
+    let knows = room::is_known_to(&version);
+    if !knows {
+        tracing::warn!(version, "this systemd is too old to confine the units of backups: 249 is needed");
+    }
+    knows
 }
 
 impl Guarded {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::room::Room;
+
 /// How long past its time a command's guard has before the service manager ends the unit. With `STOP_WITHIN` it is
 /// over before the steward gives up on the guard: else it would tell of an end that has not come.
 const OVERTIME: Duration = Duration::from_secs(10);
@@ -9,7 +11,7 @@ const OVERTIME: Duration = Duration::from_secs(10);
 const STOP_WITHIN: Duration = Duration::from_secs(5);
 
 /// What the unit may use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::steward) struct UnitLimits {
     /// Memory of all its processes.
     pub(in crate::steward) memory_bytes: u64,
@@ -21,6 +23,8 @@ pub(in crate::steward) struct UnitLimits {
     pub(in crate::steward) time: Duration,
     /// It stands back behind all else on the machine.
     pub(in crate::steward) is_background: bool,
+    /// What its program may do there.
+    pub(in crate::steward) room: Room,
 }
 
 /// What `systemd-run` is given before the program.
@@ -58,8 +62,14 @@ mod tests {
     #[test]
     fn a_unit_has_every_limit_and_dies_as_a_whole() {
         let time = Duration::from_secs(60);
-        let limits =
-            UnitLimits { memory_bytes: 1 << 20, cpu_percent: 50, tasks: 7, time, is_background: false };
+        let limits = UnitLimits {
+            memory_bytes: 1 << 20,
+            cpu_percent: 50,
+            tasks: 7,
+            time,
+            is_background: false,
+            room: Room::Open,
+        };
         let line = arguments("campanile-order-a.service", &limits).join(" ");
         for part in [
             "--pipe --wait --collect",

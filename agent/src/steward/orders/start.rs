@@ -13,7 +13,7 @@ use super::{Answer, Orders, RUNS_MAX, Run, target};
 use crate::os::random;
 use crate::steward::audit::Act;
 use crate::steward::config::Keeper;
-use crate::steward::execute::{GuardLimits, GuardSpec, UnitLimits, backup};
+use crate::steward::execute::{GuardLimits, GuardSpec, Launcher, Room, UnitLimits, backup};
 use crate::steward::journal::Record;
 use crate::steward::output::KeptOutput;
 
@@ -58,8 +58,7 @@ impl Orders {
         let result = match &order.action {
             Action::Cancel { order } => Some(self.cancel(*order)),
             _ => {
-                let is_background = matches!(order.action, Action::Backup(_));
-                let (name, unit) = (unit_name(run), limits.unit(is_background));
+                let (name, unit) = (unit_name(run), limits.unit(&order.action, &self.launcher));
                 let spec = self.spec(verified, config, &limits);
                 match self.launcher.start(spec, Some((&name, &unit))) {
                     Ok(guarded) => {
@@ -201,13 +200,18 @@ impl RunLimits {
         }
     }
 
-    fn unit(&self, is_background: bool) -> UnitLimits {
+    fn unit(&self, action: &Action, launcher: &Launcher) -> UnitLimits {
+        let (is_background, room) = match action {
+            Action::Backup(action) => (true, launcher.room_of(action)),
+            _ => (false, Room::Open),
+        };
         UnitLimits {
             memory_bytes: self.guard.memory_bytes,
             cpu_percent: self.cpu_percent,
             tasks: self.guard.tasks,
             time: Duration::from_millis(self.timeout_ms.into()),
             is_background,
+            room,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What the aggregator knows of the fleet and of itself.
 
-use campanile_common::api::Liveness;
+use campanile_common::api::{Confinement, Liveness};
 
 use super::exposition::{Exposition, Kind, Number, label};
 use super::requests::RequestCounts;
@@ -82,6 +82,7 @@ fn write_fleet(out: &mut Exposition, facts: &Facts<'_>) {
         "1 while the aggregator's settings as written are in force, 0 while they are refused.",
         u8::from(facts.are_settings_valid),
     );
+    write_confinement(out, &facts.fleet.confinement);
     let authority = *facts.fleet.authority.borrow();
     out.single(
         "campanile_authority_version",
@@ -102,6 +103,18 @@ fn write_fleet(out: &mut Exposition, facts: &Facts<'_>) {
         label(&mut labels, "version", &facts.fleet.aggregator_version);
         label(&mut labels, "fleet", &facts.fleet.name);
         family.sample(&labels, 1);
+    }
+}
+
+fn write_confinement(out: &mut Exposition, confinement: &Confinement) {
+    let help = "1 for each layer that confines the aggregator, else 0; how far, or why not.";
+    if let Some(mut family) = out.family("campanile_aggregator_confinement", Kind::Gauge, help) {
+        for layer in &confinement.layers {
+            let mut labels = String::new();
+            label(&mut labels, "layer", &layer.layer);
+            label(&mut labels, "state", &layer.state);
+            family.sample(&labels, u8::from(layer.is_on));
+        }
     }
 }
 

@@ -31,6 +31,7 @@ pub(in crate::http) fn node(name: &str, number: u8, labels: &str) -> Node {
         facts: None,
         enrolled_at: Timestamp::from_millis(1_000),
         retired_at: None,
+        confinement: None,
         certificate_expires_at: Timestamp::from_millis(100_000),
         revision: 7,
     }

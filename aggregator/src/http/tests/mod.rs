@@ -23,6 +23,7 @@ pub(in crate::http) fn fleet_facts() -> FleetInfo {
         id: FleetId::from_bytes([9; 16]),
         aggregator_version: "0.1.0".to_owned(),
         started_at: Timestamp::from_millis(1_000),
+        confinement: Default::default(),
         authority: watch::channel(term).1,
     }
 }

@@ -76,9 +76,10 @@ impl NodeTask {
         let last_heartbeat = live
             .and_then(|live| live.last_heartbeat)
             .or_else(|| self.series.latest(node).map(|sample| sample.time));
+        let shown = live.map(|live| live.shown.clone()).unwrap_or_default();
         NodeView {
-            node: view::node(held, liveness, verdict, last_heartbeat),
-            usage: live.map(|live| live.usage.clone()).unwrap_or_default(),
+            node: view::node(held, liveness, verdict, (last_heartbeat, shown.confinement)),
+            usage: shown.usage,
             performance: NodePerformance::default(),
             alerts: verdict.map_or_else(Vec::new, |verdict| view::alerts(held, verdict)),
             processes: live.and_then(|live| live.processes.clone()),

@@ -36,6 +36,8 @@ pub(super) enum Role {
     FailedUnit,
     CollectorSuccess,
     SettingsError,
+    SafeMode,
+    Confinement,
     ClockSynchronised,
     ClockOffset,
 }
@@ -125,6 +127,8 @@ fn role(series: &Series, mountpoints: &mut Vec<String>, devices: &mut Vec<String
         "node_timex_sync_status" => Some(Role::ClockSynchronised),
         "node_timex_offset_seconds" => Some(Role::ClockOffset),
         "campanile_agent_settings_error" => Some(Role::SettingsError),
+        "campanile_agent_safe_mode" => Some(Role::SafeMode),
+        "campanile_agent_confinement" => Some(Role::Confinement),
         "campanile_agent_collector_success" => Some(Role::CollectorSuccess),
         _ => None,
     }

@@ -138,6 +138,7 @@ fn each_rule_fires_at_its_limit() {
         (with(|v| v.failed_units.push("a.service".into())), "systemd", "a.service", Severity::Warning),
         (with(|v| v.failed_collectors.push("zfs".into())), "collector", "zfs", Severity::Warning),
         (with(|v| v.settings_errors.push("line 3".into())), "settings", "agent", Severity::Warning),
+        (with(|v| v.safe_mode = Some("since".into())), "safe-mode", "agent", Severity::Warning),
         (with(|v| v.drifted_resources = 3), "drift", "", Severity::Warning),
         (with(|v| v.reverted_generation = Some("5".into())), "reverted", "generation 5", Severity::Warning),
         (late_backup(1.5), "backup", "policy etc", Severity::Warning),
