@@ -35,8 +35,8 @@ use crate::metrics::task::MetricsTask;
 use crate::order::{OrderTask, Standing};
 use crate::os::lock::{self, Lock};
 use crate::os::log::{self, LogLevel};
-use crate::os::random;
 use crate::os::watchdog::Watchdog;
+use crate::os::{random, release};
 use crate::settings::{LogFormat, Settings};
 use crate::steward::pin;
 pub use backup::store_backend;
@@ -188,6 +188,7 @@ fn steward_line(found: &StewardDescription) -> String {
 fn run_agent(settings: &Settings, config: Option<&Path>) -> anyhow::Result<()> {
     let level = log::start(settings.log_level, settings.log_format == LogFormat::Json);
     let lock = Lock::take_after_predecessor(&settings.state_dir)?;
+    release::enter(&settings.state_dir)?;
     let identity = Identity::load(&settings.state_dir)?;
     let instance = InstanceId::from_bytes(random::bytes());
     let limits = SpoolLimits { bytes: settings.spool_bytes, age: settings.spool_age };
