@@ -26,6 +26,7 @@ mod order_account;
 mod order_limits;
 mod order_storm;
 mod orders;
+mod recorded_state;
 mod reference;
 mod self_backup;
 mod settings;
