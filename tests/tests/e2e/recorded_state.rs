@@ -10,6 +10,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use campanile_cli::fleet::ESCROW_FILE;
+use campanile_common::id::OrderId;
 use campanile_tests::formats::Formats;
 use campanile_tests::support::{AGGREGATOR, FleetOptions, LocalFleet, Output, patience, program, run, until};
 use serde_json::{Value, json};
@@ -70,6 +71,16 @@ fn aggregator(fleet: &LocalFleet, arguments: &[&str]) -> Output {
     let mut command = Command::new(program(AGGREGATOR));
     command.args(arguments).arg("--config").arg(fleet.path("aggregator.toml"));
     run(&mut command, "")
+}
+
+/// Orders a command under the authority in force, whose second version it is.
+fn order(fleet: &LocalFleet, nodes: &[&str], argv: &[&str]) -> OrderId {
+    let mut order = fleet.order_to_run(nodes, argv, Duration::from_secs(60));
+    order.authority_version = fleet.api.get("/api/v1/authority").json()["version"].as_u64().unwrap();
+    let signed = order.sign(&[&fleet.operator_key()]).unwrap();
+    let answer = fleet.submit(&signed, json!({})).unwrap();
+    assert_eq!(answer.status, 201, "{}", answer.text);
+    order.id
 }
 
 /// Seconds since 1970.
@@ -142,26 +153,32 @@ fn found() -> (Configured, Value) {
     for _ in 0..2 {
         assert_eq!(backup(&configured, &["run", "--policy", "etc"]).code, Some(0));
     }
-    let fine = configured.fleet.order(&NODES, &["/bin/sh", "-c", "echo recorded"]);
-    let failed = configured.fleet.order(&["db-1"], &["/bin/false"]);
-    for order in [fine, failed] {
-        configured.fleet.await_order(order);
+    let fine = order(&configured.fleet, &NODES, &["/bin/sh", "-c", "echo recorded"]);
+    let failed = order(&configured.fleet, &["db-1"], &["/bin/false"]);
+    for one in [fine, failed] {
+        configured.fleet.await_order(one);
     }
     configured.fleet.campanile(&["node", "retire", RETIRED, "--yes"]).ok();
     let identity = age::x25519::Identity::generate();
     let key = age::secrecy::ExposeSecret::expose_secret(&identity.to_string()).to_owned();
     fs::write(recovery_key(&configured.fleet), format!("{key}\n")).unwrap();
-    let drop_in = format!("[self_backup]\nrecipients = [\"{}\"]\n", identity.to_public());
+    let (recipient, copies) = (identity.to_public(), configured.fleet.path("copies"));
+    let drop_in = format!("[self_backup]\nrecipients = [\"{recipient}\"]\ndir = {copies:?}\n");
     fs::create_dir_all(configured.fleet.path("aggregator.d")).unwrap();
     fs::write(configured.fleet.path("aggregator.d/self-backup.toml"), drop_in).unwrap();
     let own = configured.fleet.path("self-backup.age");
     aggregator(&configured.fleet, &["backup", "--to", own.to_str().unwrap()]).ok();
+    // Where a recording is opened, no more are made.
+    fs::remove_dir_all(configured.fleet.path("aggregator.d")).unwrap();
     let facts = json!({
         "release": env!("CARGO_PKG_VERSION"),
         "recordedAt": now(),
         "told": told(&configured.fleet),
         "orders": { "fine": fine.to_string(), "failed": failed.to_string() },
         "files": files,
+    });
+    until("agents keep a checkpoint", patience(Duration::from_secs(90)), || {
+        NODES.iter().all(|node| configured.fleet.node_path(node, "state/checkpoints.jsonl").exists())
     });
     // Without an aggregator the agents spool: that too is state.
     configured.fleet.aggregator().stop();
@@ -252,13 +269,13 @@ fn the_state_of_each_release_is_served_by_this_one() {
         for node in NODES {
             configured.fleet.wait_liveness(node, "online");
         }
-        let order = facts["orders"]["fine"].as_str().unwrap().parse().unwrap();
+        let earlier = facts["orders"]["fine"].as_str().unwrap().parse().unwrap();
         if now() < facts["recordedAt"].as_u64().unwrap() + ORDERS_KEPT.as_secs() - 3600 {
-            let (_, targets) = configured.fleet.order_targets(order);
+            let (_, targets) = configured.fleet.order_targets(earlier);
             assert!(targets.len() == NODES.len() && targets.values().all(|target| target["state"] == "ok"));
         }
         // The stewards know the authority, the generation, and each order that they were given.
-        let again = configured.fleet.order(&NODES, &["/bin/sh", "-c", "echo today"]);
+        let again = order(&configured.fleet, &NODES, &["/bin/sh", "-c", "echo today"]);
         let targets = configured.fleet.await_order(again);
         assert!(targets.values().all(|target| target["state"] == "ok"), "{targets:?}");
         until("every node tells its generation", patience(Duration::from_secs(30)), || {
@@ -300,30 +317,28 @@ fn backups_of_each_release_are_read_and_added_to_by_this_one() {
 
 #[test]
 fn the_self_backup_of_each_release_is_restored_by_this_one() {
-    each(|configured, facts| {
-        let fleet = &configured.fleet;
+    each(|mut configured, _| {
+        let fleet = &mut configured.fleet;
         fs::rename(fleet.path("state"), fleet.path("state-lost")).unwrap();
-        // The store of the nodes' backups is within the state folder: it is lost too, but for the receipts.
         let (file, key) = (fleet.path("self-backup.age"), recovery_key(fleet));
-        aggregator(fleet, &["restore", file.to_str().unwrap(), "--identity", key.to_str().unwrap()]).ok();
-        let mut configured = configured;
-        configured.fleet.launch_aggregator();
-        let health = configured.fleet.path("state/state.db");
-        until("it serves", patience(Duration::from_secs(30)), || {
-            health.exists()
-                && configured
-                    .fleet
-                    .api
-                    .without_token()
-                    .send("GET", "/readyz", None)
-                    .is_ok_and(|answer| answer.status == 200)
-        });
-        let sign_in =
-            aggregator(&configured.fleet, &["api-token", "--name", "after", "--role", "admin"]).ok();
-        let list = configured.fleet.campanile_as(sign_in.trim(), &["node", "ls", "-o", "json"]).json();
+        let (file, key) = (file.to_str().unwrap(), key.to_str().unwrap());
+        aggregator(fleet, &["restore", file, "--identity", key, "--check"]).ok();
+        assert!(!fleet.path("state").exists(), "a check writes nothing");
+        aggregator(fleet, &["restore", file, "--identity", key]).ok();
+        fleet.start_aggregator();
+        // What the backup has of tokens is older than the one that the test made for itself.
+        let token = aggregator(fleet, &["api-token", "--name", "after", "--role", "admin"]).ok();
+        let list = fleet.campanile_as(token.trim(), &["node", "ls", "-o", "json"]).json();
         let names: Vec<&str> =
             list.as_array().unwrap().iter().map(|node| node["name"].as_str().unwrap()).collect();
-        assert!(NODES.iter().all(|node| names.contains(node)), "{names:?} of {facts}");
+        assert!(NODES.iter().all(|node| names.contains(node)), "{names:?}");
+        for node in NODES {
+            fleet.run_agent(node);
+        }
+        until("its agents come back by themselves", patience(Duration::from_secs(60)), || {
+            let list = fleet.campanile_as(token.trim(), &["node", "ls", "-o", "json"]).json();
+            list.as_array().is_some_and(|nodes| nodes.iter().all(|node| node["liveness"] == "online"))
+        });
     });
 }
 
