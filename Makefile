@@ -1,7 +1,7 @@
 # Every target does its own set-up: on a fresh Debian machine with rustup, `make demo` is the first command.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test browser box matrix deb rpm lint bench fmt fuzz ordeal clean
+.PHONY: help demo test browser box matrix deb rpm record lint bench fmt fuzz ordeal clean
 
 NODES ?= 28
 DIR ?= .demo
@@ -33,6 +33,11 @@ matrix: ## the link over networks that drop, lose, reorder and rebind, as root
 deb rpm: ## packages into dist/ (PROFILE=dev for a quick look)
 	@scripts/setup.sh $@
 	@PROFILE='$(if $(filter file,$(origin PROFILE)),release,$(PROFILE))' scripts/package.sh $@
+
+record: ## the state of this release for later ones to open, at each release
+	@scripts/setup.sh test
+	@cargo build --workspace --bins
+	@cargo nextest run -p campanile-tests --test e2e --run-ignored only --no-capture -E 'test(=recorded_state::record)'
 
 lint: ## format, clippy, documentation, licences, scripts; warnings are errors
 	@scripts/setup.sh lint

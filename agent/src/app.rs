@@ -42,7 +42,7 @@ use crate::order::{OrderTask, Standing};
 use crate::os::lock::{self, Lock};
 use crate::os::log::{self, LogLevel};
 use crate::os::watchdog::Watchdog;
-use crate::os::{clock, random};
+use crate::os::{clock, random, release};
 use crate::settings::{LogFormat, Settings};
 use crate::start::{self, Mode, Record};
 use crate::steward::pin;
@@ -212,6 +212,7 @@ fn steward_line(found: &StewardDescription) -> String {
 fn run_agent(settings: &Settings, config: Option<&Path>) -> anyhow::Result<()> {
     let level = log::start(settings.log_level, settings.log_format == LogFormat::Json);
     let _lock = Lock::take_after_predecessor(&settings.state_dir)?;
+    release::enter(&settings.state_dir)?;
     let bounds = settings.is_confined.then(|| bounds::of_run(settings, config));
     let confinement = confinement::begin(&settings.state_dir, bounds.ok_or(UNCONFINED));
     let starts = Starts::new(&settings.state_dir);

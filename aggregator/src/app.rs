@@ -10,6 +10,7 @@ mod in_force;
 mod local;
 mod reload;
 mod self_backup;
+mod stored;
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -32,7 +33,7 @@ use crate::audit::Audit;
 use crate::cli::{Cli, Command};
 use crate::event::Events;
 use crate::http::{self, AgentDoor, AuthorityTerm, FleetInfo, LogLevelHandle, Readiness, Services};
-use crate::identity::{Ca, load_fleet};
+use crate::identity::Ca;
 use crate::listener::{self, Context, Endpoint, ListenerTask};
 use crate::node::{NodeTask, NodeTaskSettings, Nodes, Registry, TokenPins};
 use crate::order::Outputs;
@@ -44,8 +45,9 @@ use crate::os::watchdog::Watchdog;
 use crate::self_backup::SelfBackupTask;
 use crate::series::{Ingest, IngestTask, RecentSeries};
 use crate::settings::{LogFormat, Settings};
-use crate::state::{Keys, SqliteStore, Store};
+use crate::state::{Keys, Store};
 use reload::Reloader;
+use stored::Stored;
 
 /// Events of sessions that wait for the node task, which handles one in microseconds.
 const NODE_EVENTS_MAX: usize = 4096;
@@ -84,29 +86,6 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::SigninLink { person } => runtime.block_on(local::signin_link(&settings, &person)),
         Command::Backup { to } => runtime.block_on(self_backup::make(&settings, cli.config.as_deref(), to)),
         Command::Restore(restore) => runtime.block_on(self_backup::restore(&settings, &restore)),
-    }
-}
-
-/// What is stored: opened by `serve` and by the commands that work on the spot.
-struct Stored {
-    fleet: FleetFile,
-    store: Store,
-    keys: Keys,
-    audit: Audit,
-    access: Access,
-    clock: Clock,
-}
-
-impl Stored {
-    async fn open(settings: &Settings) -> anyhow::Result<Self> {
-        let fleet = load_fleet(&settings.state_dir)?;
-        let clock = Clock::system();
-        let store: Store = Arc::new(SqliteStore::open(&settings.state_dir.join("state.db"))?);
-        let keys = Keys::new(fleet.fleet_id);
-        let seed = secret(&settings.state_dir, "audit.key")?;
-        let audit = Audit::open(Arc::clone(&store), keys.clone(), clock.clone(), seed).await?;
-        let access = Access::open(Arc::clone(&store), keys.clone(), audit.clone(), clock.clone()).await?;
-        Ok(Self { fleet, store, keys, audit, access, clock })
     }
 }
 

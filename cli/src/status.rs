@@ -1,6 +1,6 @@
 //! `status`: the fleet at a glance.
 
-use campanile_common::api::FleetStatus;
+use campanile_common::api::{FleetStatus, UnsupportedAgents};
 use campanile_common::time::Timestamp;
 use clap::Args;
 
@@ -43,7 +43,7 @@ fn print(context: &mut Context<'_>, client: &Client) -> anyhow::Result<Exit> {
 
 fn rows(status: &FleetStatus, now: Timestamp) -> Vec<(&'static str, Cell)> {
     let tone = |bad: bool, tone| if bad { tone } else { Tone::Plain };
-    vec![
+    let mut rows = vec![
         ("fleet", Cell::new(format!("{} ({})", status.fleet, status.fleet_id))),
         ("health", score(Some(status.overall_system_health))),
         (
@@ -74,7 +74,26 @@ fn rows(status: &FleetStatus, now: Timestamp) -> Vec<(&'static str, Cell)> {
             "authority",
             Cell::new(format!("version {}, until {}", status.authority_version, status.authority_expires_at)),
         ),
-    ]
+    ];
+    if let Some(unsupported) = &status.unsupported_agents {
+        rows.push(("agents", Cell::new(described(unsupported)).toned(Tone::Bad)));
+    }
+    rows
+}
+
+/// Which agents the aggregator does not promise to serve, and what to do.
+fn described(unsupported: &UnsupportedAgents) -> String {
+    let UnsupportedAgents { newer, older, first } = unsupported;
+    let mut said = Vec::new();
+    if *newer > 0 {
+        said.push(format!("{newer} newer than the aggregator, which goes first: upgrade it"));
+    }
+    if *older > 0 {
+        said.push(format!("{older} older than the release before the aggregator's: upgrade them"));
+    }
+    let more = (newer + older).saturating_sub(first.len());
+    let more = if more > 0 { format!(", and {more} more") } else { String::new() };
+    format!("{} ({}{more})", said.join("; "), first.join(", "))
 }
 
 #[cfg(test)]
@@ -103,6 +122,7 @@ mod tests {
             authority_expires_at: Timestamp::from_millis(2_065_000_000_000),
             frozen: None,
             confinement: Default::default(),
+            unsupported_agents: None,
         };
         let now = Timestamp::from_millis(1_750_000_000_000 + 7_500_000);
         let printed = testing::with_context(&[], &Environment::default(), |context| {
@@ -116,5 +136,16 @@ mod tests {
         aggregator  0.1.0, up 2h
         authority   version 1, until 2035-06-09T11:06:40.000Z
         ");
+    }
+
+    #[test]
+    fn agents_that_are_not_served_are_named_with_what_to_do() {
+        let first = vec!["db-1 0.9.0".to_owned(), "web-1 0.1.0".to_owned()];
+        let some = UnsupportedAgents { newer: 2, older: 1, first };
+        assert_eq!(
+            described(&some),
+            "2 newer than the aggregator, which goes first: upgrade it; 1 older than the release before the \
+             aggregator's: upgrade them (db-1 0.9.0, web-1 0.1.0, and 1 more)"
+        );
     }
 }

@@ -1,4 +1,5 @@
 //! What the tests of the whole share.
 
+pub mod formats;
 pub mod random;
 pub mod support;

@@ -27,6 +27,7 @@ pub mod proc_fs;
 pub mod process_tree;
 pub mod program;
 pub mod random;
+pub mod release;
 pub mod settings_file;
 pub mod statvfs;
 pub mod stopwatch;

@@ -31,7 +31,7 @@ use crate::os::packet::{Interest, Readiness, Received, wait};
 use crate::os::stopwatch::Stopwatch;
 use crate::os::termination::Termination;
 use crate::os::watchdog::LoopWatchdog;
-use crate::os::{clock, log, process_tree, user};
+use crate::os::{clock, log, process_tree, release, user};
 use crate::settings::{LogFormat, Settings};
 
 /// Requests of one connection before others have their turn.
@@ -93,8 +93,7 @@ pub fn run(
     let _level = log::start(settings.log_level, settings.log_format == LogFormat::Json);
     let termination = Termination::await_signals()?;
     let steward = &settings.steward;
-    prepare(&steward.state_dir)?;
-    let _lock = Lock::take_after_predecessor(&steward.state_dir)?;
+    let _lock = prepare(&steward.state_dir)?;
     process_tree::adopt_orphans()?;
     let own = user::own();
     let launcher = Launcher::new(settings, own.uid);
@@ -131,11 +130,14 @@ pub fn run(
     task.run().inspect(|()| tracing::info!("steward stopped"))
 }
 
-/// Makes the state folder, for the steward alone.
-fn prepare(folder: &Path) -> io::Result<()> {
+/// Makes the state folder, for the steward alone, and takes it unless a newer release used it.
+fn prepare(folder: &Path) -> anyhow::Result<Lock> {
     use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700))
+    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700))?;
+    let lock = Lock::take_after_predecessor(folder)?;
+    release::enter(folder)?;
+    Ok(lock)
 }
 
 impl Task {

@@ -14,7 +14,7 @@ pub(super) async fn api_token(
     role: AccessRole,
     ttl: Duration,
 ) -> anyhow::Result<()> {
-    let stored = Stored::open(settings).await?;
+    let stored = Stored::beside(settings).await?;
     let grants = vec![Grant { role, selector: String::new() }];
     let created = stored.access.issue_local_api_token(name, grants, ttl).await?;
     println!("{}", created.token);
@@ -23,7 +23,7 @@ pub(super) async fn api_token(
 
 /// Makes and prints a one-time sign-in link.
 pub(super) async fn signin_link(settings: &Settings, person: &str) -> anyhow::Result<()> {
-    let stored = Stored::open(settings).await?;
+    let stored = Stored::beside(settings).await?;
     let created = stored.access.issue_local_link(person).await?;
     println!("{}", link_url(settings, &created.link));
     Ok(())

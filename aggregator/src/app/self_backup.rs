@@ -65,7 +65,7 @@ pub(super) async fn make(
         Some(path) if path.is_dir() => Target::Folder(path, None),
         Some(path) => Target::File(path),
     };
-    let stored = Stored::open(settings).await?;
+    let stored = Stored::beside(settings).await?;
     let (Target::Folder(place, _) | Target::File(place)) = &target;
     stored.audit.record(self_backup::begun("local", &place.display().to_string())).await?;
     let (sources, now) = (sources(settings, config), stored.clock.now());

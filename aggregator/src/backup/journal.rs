@@ -17,8 +17,10 @@ use campanile_common::id::NodeId;
 
 use super::record::Record;
 
-/// Begins every journal, with its version.
-const HEADER: &str = "campanile-receipts 1";
+/// Begins every journal, before its format and its node.
+const NAME: &str = "campanile-receipts";
+/// Newest format.
+const FORMAT: u16 = 1;
 
 /// A journal that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +40,16 @@ pub enum JournalError {
         path: PathBuf,
         /// Whose it should be.
         node: NodeId,
+    },
+    /// Of a later program.
+    #[error(
+        "receipt journal {path} has format {found}, newest known is {FORMAT}; install the newer aggregator"
+    )]
+    TooNew {
+        /// Where.
+        path: PathBuf,
+        /// Its format.
+        found: u16,
     },
     /// Damaged within what was synced.
     #[error("receipt journal {path} is damaged at byte {at}; restore it from a self-backup")]
@@ -77,7 +89,14 @@ pub(super) struct Read {
 }
 
 fn header(node: NodeId) -> String {
-    format!("{HEADER} {node}\n")
+    format!("{NAME} {FORMAT} {node}\n")
+}
+
+/// The format that a journal says it has.
+fn format_of(bytes: &[u8]) -> Option<u16> {
+    let line = bytes.split(|byte| *byte == b'\n').next()?;
+    let (format, _) = std::str::from_utf8(line).ok()?.strip_prefix(NAME)?.trim_start().split_once(' ')?;
+    format.parse().ok()
 }
 
 impl Journal {
@@ -103,6 +122,9 @@ impl Journal {
         let mut bytes = Vec::new();
         let mut file = OpenOptions::new().read(true).write(true).open(path).map_err(failed(path))?;
         file.read_to_end(&mut bytes).map_err(failed(path))?;
+        if let Some(found) = format_of(&bytes).filter(|found| *found > FORMAT) {
+            return Err(JournalError::TooNew { path: path.to_owned(), found });
+        }
         let Some(lines) = bytes.strip_prefix(header(node).as_bytes()) else {
             return Err(JournalError::Foreign { path: path.to_owned(), node });
         };
@@ -256,6 +278,15 @@ mod tests {
         let (_folder, path, _journal) = journal();
         let other = NodeId::from_bytes([2; 8]);
         assert!(matches!(Journal::open(&path, other), Err(JournalError::Foreign { .. })));
+    }
+
+    #[test]
+    fn a_journal_of_a_later_format_is_refused_and_left_as_it_is() {
+        let (_folder, path, _journal) = journal();
+        let newer = format!("campanile-receipts 2 {NODE}\nwhatever it is\n");
+        std::fs::write(&path, &newer).unwrap();
+        assert!(matches!(Journal::open(&path, NODE), Err(JournalError::TooNew { found: 2, .. })));
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), newer);
     }
 
     #[test]

@@ -351,6 +351,8 @@ impl From<StateError> for Failure {
             // What is wrong inside is for the log, not for whoever calls.
             StateError::Damaged { .. }
             | StateError::TooNew { .. }
+            | StateError::Behind { .. }
+            | StateError::NoRoomToUpgrade { .. }
             | StateError::Foreign { .. }
             | StateError::Invalid { .. }
             | StateError::Compacted { .. }

@@ -10,7 +10,7 @@ use campanile_common::api::{
 
 use super::sight::Sight;
 use super::{FleetInfo, Shared};
-use crate::node::{FleetView, NodeView};
+use crate::node::{FleetView, NodeView, unsupported};
 
 /// The health of a whole fleet as JSON, kept until the next round: however many browsers poll, it is made once.
 #[derive(Debug)]
@@ -106,6 +106,11 @@ pub(super) fn status(sight: &Sight, fleet: &FleetInfo) -> FleetStatus {
     let live = |liveness| sight.active().filter(|view| view.node.liveness == liveness).count();
     let judged = |status| sight.active().filter(|view| view.node.status == status).count();
     let authority = *fleet.authority.borrow();
+    let mut versions: Vec<(&str, &str)> = sight
+        .active()
+        .filter_map(|view| Some((view.node.name.as_str(), view.node.agent_version.as_deref()?)))
+        .collect();
+    versions.sort_unstable();
     FleetStatus {
         fleet: fleet.name.clone(),
         fleet_id: fleet.id,
@@ -123,5 +128,6 @@ pub(super) fn status(sight: &Sight, fleet: &FleetInfo) -> FleetStatus {
         authority_version: authority.version,
         authority_expires_at: authority.expires_at,
         frozen: None,
+        unsupported_agents: unsupported(versions.into_iter(), &fleet.aggregator_version),
     }
 }

@@ -11,6 +11,14 @@ use campanile_common::fleet::{FLEET_FILE, FleetFile};
 
 pub use ca::{BACKDATE, Ca, CaError, CheckedRequest, key_digest};
 
+/// Newest format of the fleet's file.
+const FORMAT: u16 = 1;
+
+#[derive(serde::Deserialize)]
+struct Format {
+    format: u16,
+}
+
 /// A fleet folder that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum FleetError {
@@ -37,7 +45,7 @@ pub enum FleetError {
         source: serde_json::Error,
     },
     /// Of a newer program.
-    #[error("{path} has format {found}, newest known is 1; install the newer aggregator")]
+    #[error("{path} has format {found}, newest known is {FORMAT}; install the newer aggregator")]
     TooNew {
         /// Where.
         path: PathBuf,
@@ -57,9 +65,26 @@ pub fn load_fleet(state_dir: &Path) -> Result<FleetFile, FleetError> {
         Err(source) if source.kind() == io::ErrorKind::NotFound => return Err(FleetError::Missing { path }),
         Err(source) => return Err(FleetError::Read { path, source }),
     };
-    match serde_json::from_slice::<FleetFile>(&text) {
-        Ok(file) if file.format > 1 => Err(FleetError::TooNew { path, found: file.format }),
-        Ok(file) => Ok(file),
-        Err(source) => Err(FleetError::Damaged { path, source }),
+    // The format first: what else a later one holds is not known here.
+    match serde_json::from_slice::<Format>(&text) {
+        Ok(Format { format }) if format > FORMAT => Err(FleetError::TooNew { path, found: format }),
+        _ => serde_json::from_slice(&text).map_err(|source| FleetError::Damaged { path, source }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fleet_of_a_later_format_is_told_from_a_damaged_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(FLEET_FILE);
+        std::fs::write(&path, r#"{"format":2,"somethingNew":true}"#).unwrap();
+        assert!(matches!(load_fleet(folder.path()), Err(FleetError::TooNew { found: 2, .. })));
+        for damaged in [r#"{"format":1,"somethingNew":true}"#, "{", ""] {
+            std::fs::write(&path, damaged).unwrap();
+            assert!(matches!(load_fleet(folder.path()), Err(FleetError::Damaged { .. })), "{damaged}");
+        }
     }
 }

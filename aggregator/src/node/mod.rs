@@ -11,6 +11,7 @@ mod registry;
 mod restored;
 mod session;
 mod sessions;
+mod skew;
 mod task;
 mod token;
 mod view;
@@ -41,6 +42,7 @@ pub use session::{
     SessionSeed,
 };
 pub use sessions::{SessionAbilities, SessionChange, Sessions};
+pub use skew::unsupported;
 pub use task::{NodeTask, NodeTaskSettings};
 
 /// Longest wait for a node's answer to a request.

@@ -11,6 +11,9 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::random;
 
+/// In a state folder from which an aggregator serves, or once did.
+const LOCK_FILE: &str = "aggregator.lock";
+
 /// Reads 32 secret bytes, or makes them at the first start. They are durable before they are used.
 ///
 /// # Errors
@@ -61,6 +64,52 @@ pub fn lock(folder: &Path) -> io::Result<Option<Lock>> {
         .truncate(false)
         .write(true)
         .mode(0o600)
-        .open(folder.join("aggregator.lock"))?;
+        .open(folder.join(LOCK_FILE))?;
     Ok(flock(&file, FlockOperation::NonBlockingLockExclusive).ok().map(|()| Lock { _file: file }))
+}
+
+/// Who serves from a state folder.
+#[derive(Debug)]
+pub enum Hold {
+    /// Nobody, and nobody begins to while this is held. There is no lock where nobody ever served.
+    Free {
+        /// The lock.
+        lock: Option<Lock>,
+    },
+    /// An aggregator.
+    Served,
+}
+
+/// Keeps aggregators from the folder, unless one serves from it. Makes no file: whoever asks may be another user.
+///
+/// # Errors
+/// When the folder is not accessible.
+pub fn hold(folder: &Path) -> io::Result<Hold> {
+    let file = match OpenOptions::new().write(true).open(folder.join(LOCK_FILE)) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Hold::Free { lock: None }),
+        Err(error) => return Err(error),
+    };
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Hold::Free { lock: Some(Lock { _file: file }) }),
+        Err(_) => Ok(Hold::Served),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_from_which_an_aggregator_serves_is_told_from_a_free_one() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(matches!(hold(folder.path()).unwrap(), Hold::Free { lock: None }));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+        let serving = lock(folder.path()).unwrap().unwrap();
+        assert!(matches!(hold(folder.path()).unwrap(), Hold::Served));
+        drop(serving);
+        let Hold::Free { lock: Some(held) } = hold(folder.path()).unwrap() else { panic!("nobody serves") };
+        assert!(lock(folder.path()).unwrap().is_none(), "nobody begins to serve meanwhile");
+        drop(held);
+    }
 }

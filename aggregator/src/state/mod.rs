@@ -137,7 +137,11 @@ pub enum StateError {
         detail: String,
     },
     /// Written by a newer program.
-    #[error("state store {path} has schema {found}, newest known is {known}; install the newer aggregator")]
+    #[error(
+        "state store {path} was written by {written_by} (schema {found}); this is {this}, which knows up to {known}; nothing \
+         was changed: install {written_by} again, or {way_back}",
+        this = env!("CARGO_PKG_VERSION")
+    )]
     TooNew {
         /// Where.
         path: std::path::PathBuf,
@@ -145,6 +149,39 @@ pub enum StateError {
         found: u32,
         /// Ours.
         known: u32,
+        /// The release that used it last.
+        written_by: String,
+        /// What else can be done.
+        way_back: String,
+    },
+    /// Of an earlier release, and in use.
+    #[error(
+        "state store {path} is of {written_by} (schema {found}), and an aggregator serves from it; restart that, so that it \
+         runs this release ({this}, schema {known}), then try again; nothing was changed",
+        this = env!("CARGO_PKG_VERSION")
+    )]
+    Behind {
+        /// Where.
+        path: std::path::PathBuf,
+        /// Its schema.
+        found: u32,
+        /// Ours.
+        known: u32,
+        /// The release that used it last.
+        written_by: String,
+    },
+    /// An upgrade does not fit.
+    #[error(
+        "state store {path} is to be upgraded, which takes {needed} bytes for a copy and for the work, and {free} are free; \
+         nothing was changed: make room, or go on with the release from before"
+    )]
+    NoRoomToUpgrade {
+        /// Where.
+        path: std::path::PathBuf,
+        /// Bytes that it takes.
+        needed: u64,
+        /// Bytes that are there.
+        free: u64,
     },
     /// The disk is full: nothing was written.
     #[error("no space left for the state store; nothing was changed")]

@@ -230,4 +230,20 @@ pub struct FleetStatus {
     /// Present while every change is refused: why, by whom and since when.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frozen: Option<super::Freeze>,
+    /// Present while agents run releases that this aggregator does not promise to serve.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unsupported_agents: Option<UnsupportedAgents>,
+}
+
+/// Agents of releases that are newer than the aggregator's, or older than the one before it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct UnsupportedAgents {
+    /// Agents that are newer.
+    pub newer: usize,
+    /// Agents that are older.
+    pub older: usize,
+    /// The first of them by name, as `NAME VERSION`; 20 at most.
+    pub first: Vec<String>,
 }

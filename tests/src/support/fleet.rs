@@ -77,7 +77,6 @@ impl LocalFleet {
     pub fn founded(options: FleetOptions) -> Self {
         let folder = tempfile::Builder::new().prefix("campanile-e2e-").tempdir().expect("a temporary folder");
         let root = folder.path();
-        let port = port::free_port();
         let state = options.aggregator_state.clone().unwrap_or_else(|| root.join("state"));
         fs::write(root.join("passphrase"), format!("{PASSPHRASE}\n")).expect("the folder is ours");
         let mut init = Command::new(program(CAMPANILE));
@@ -87,6 +86,31 @@ impl LocalFleet {
             .arg(root.join("passphrase"))
             .env("CAMPANILE_CONFIG_DIR", root.join("operator"));
         command::run(&mut init, "").ok();
+        Self::settled(folder, options)
+    }
+
+    /// A fleet that ran elsewhere, perhaps under another release, and was stopped: its folder, and its nodes. It listens on
+    /// another port, which its agents are told.
+    ///
+    /// # Panics
+    /// When it is not the folder of a fleet.
+    pub fn adopted(folder: TempDir, nodes: &[&str], options: FleetOptions) -> Self {
+        let fleet = Self::settled(folder, options);
+        for node in nodes {
+            fleet.write_agent_settings(node, "");
+            let path = fleet.node_path(node, "state/identity.json");
+            let text = fs::read(&path).expect("an enrolled node has an identity");
+            let mut identity: Value = serde_json::from_slice(&text).expect("an agent wrote it");
+            identity["addresses"] = json!([format!("127.0.0.1:{}", fleet.port)]);
+            fs::write(&path, identity.to_string()).expect("the folder is ours");
+        }
+        fleet
+    }
+
+    /// Settings and an admin's API token for what is in the folder.
+    fn settled(folder: TempDir, options: FleetOptions) -> Self {
+        let (root, port) = (folder.path(), port::free_port());
+        let state = options.aggregator_state.clone().unwrap_or_else(|| root.join("state"));
         let settings = format!(
             "state_dir = {}\nlisten = \"127.0.0.1:{port}\"\naddresses = [\"127.0.0.1:{port}\"]\n\
              log_format = \"text\"\n{}\n",

@@ -42,6 +42,11 @@ impl Configured {
         configured
     }
 
+    /// A fleet that was configured before, with its bundle; nothing of it runs yet.
+    pub(super) fn of(fleet: LocalFleet, nodes: &[&str]) -> Self {
+        Self { fleet, nodes: nodes.iter().map(|&node| node.to_owned()).collect() }
+    }
+
     /// Enrols a node and starts it.
     pub(super) fn add(&mut self, node: &str, role: &str) {
         let root = self.root(node);

@@ -27,6 +27,7 @@ mod order_account;
 mod order_limits;
 mod order_storm;
 mod orders;
+mod recorded_state;
 mod reference;
 mod safe_mode;
 mod self_backup;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use campanile_common::fleet::{aggregator_uri, node_uri};
 use campanile_common::id::{FleetId, NodeId};
-use campanile_common::wire::hello::{CAPABILITY_RENEW_ONLY, Hello, RefusalCode};
+use campanile_common::wire::hello::{CAPABILITY_RENEW_ONLY, Hello, RefusalCode, VERSION_MAX};
 use campanile_common::wire::v1::control::Control;
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 
@@ -141,6 +141,16 @@ async fn a_hello_that_contradicts_the_certificate_is_refused() {
         soon("the aggregator closes", connection.closed()).await;
         fleet.await_log(&["session refused", expected.as_str()]);
     }
+    fleet.assert_agents_untouched();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_knows_later_versions_speaks_the_highest_that_both_know() {
+    let fleet = Fleet::start(1);
+    let peer = Peer::enroll(&fleet, "peer").await;
+    let later = Hello { version_max: 200, agent_version: "99.0.0".to_owned(), ..peer.hello(&fleet) };
+    let session = Session::open(peer.connect(&fleet).await, later).await.unwrap();
+    assert_eq!(session.welcome.version, VERSION_MAX);
     fleet.assert_agents_untouched();
 }
 

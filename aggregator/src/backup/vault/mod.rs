@@ -175,6 +175,7 @@ impl From<JournalError> for Failure {
                 failed("write receipts")(source)
             }
             error @ (JournalError::Foreign { .. }
+            | JournalError::TooNew { .. }
             | JournalError::Damaged { .. }
             | JournalError::Lost { .. }) => {
                 tracing::error!(%error, "backup store failed");

@@ -82,7 +82,14 @@ fn status_counts_every_active_node_once() {
     let status = health::status(&Sight::of_everything(fixture::fleet()), &fleet_facts());
     assert_eq!((status.nodes, status.online, status.late, status.offline), (3, 2, 0, 1));
     assert_eq!((status.healthy, status.warning, status.critical), (1, 1, 0));
-    assert_eq!(status.authority_version, 1);
+    assert_eq!((status.authority_version, status.unsupported_agents), (1, None));
+    let mut fleet = fixture::fleet();
+    for node in &mut fleet.nodes {
+        node.node.agent_version = Some("0.2.0".to_owned());
+    }
+    let newer = health::status(&Sight::of_everything(fleet), &fleet_facts()).unsupported_agents.unwrap();
+    assert_eq!((newer.newer, newer.older), (3, 0), "a retired node is not told of");
+    assert_eq!(newer.first, ["db-1 0.2.0", "web-1 0.2.0", "web-2 0.2.0"]);
 }
 
 #[test]

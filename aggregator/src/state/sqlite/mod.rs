@@ -7,6 +7,7 @@
 //! Invariant: a reply leaves the writer only after SQLite's commit returned.
 
 mod failure;
+mod migrate;
 mod open;
 mod reader;
 mod row;
@@ -27,6 +28,8 @@ use std::time::Duration;
 use campanile_common::time::Timestamp;
 use tokio::sync::{Semaphore, oneshot};
 
+use self::migrate::{Release, THIS};
+use self::open::Opener;
 use self::reader::Readers;
 use self::watch::SqliteWatch;
 use self::writer::{Job, Outcome, Request, Writer};
@@ -97,12 +100,30 @@ impl SqliteStore {
         Self::open_with(path, StoreLimits::default(), Clock::steady())
     }
 
+    /// The same beside an aggregator that serves from it.
+    ///
+    /// # Errors
+    /// As [`SqliteStore::open`], and when the store is behind this release: it is not upgraded beneath another process.
+    pub fn open_beside(path: &Path) -> Result<Self, StateError> {
+        Self::open_as(path, StoreLimits::default(), Clock::steady(), Opener::Guest, &THIS)
+    }
+
     /// The same with other limits and another clock for leases.
     ///
     /// # Errors
     /// As [`SqliteStore::open`].
     pub fn open_with(path: &Path, limits: StoreLimits, clock: Clock) -> Result<Self, StateError> {
-        let connection = open::writer(path, limits.bytes_max)?;
+        Self::open_as(path, limits, clock, Opener::Owner, &THIS)
+    }
+
+    fn open_as(
+        path: &Path,
+        limits: StoreLimits,
+        clock: Clock,
+        opener: Opener,
+        release: &Release<'_>,
+    ) -> Result<Self, StateError> {
+        let connection = open::writer(path, limits.bytes_max, opener, release)?;
         let readers = Arc::new(Readers::open(path)?);
         let lease_deadline = Arc::new(AtomicU64::new(u64::MAX));
         let (writer, newest) =

@@ -7,9 +7,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
 
 use super::failure;
+use super::migrate::Release;
 use crate::os::disk::{self, FileLock};
 use crate::state::StateError;
 
@@ -21,31 +23,52 @@ const HEADER_BYTES: usize = 100;
 /// Where the header holds the application id.
 const APPLICATION_ID_RANGE: std::ops::Range<usize> = 68..72;
 const PAGE_BYTES: u64 = 4096;
-/// In order; the schema's number is how many were applied. Never edited once released.
-const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/0001_state.sql")];
 /// What the lock file holds once there is a store.
 const MARK: &str = "campanile state store\n";
 /// How long one process waits for another's transaction.
 const BUSY_WAIT_MAX: Duration = Duration::from_secs(5);
 
+/// Who opens a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Opener {
+    /// Nobody else uses it, or whoever does is of this release: it may be upgraded.
+    Owner,
+    /// An aggregator serves from it, perhaps one of another release.
+    Guest,
+}
+
 /// The writer's connection to a store that was checked and has the newest schema.
-pub(super) fn writer(path: &Path, bytes_max: u64) -> Result<Connection, StateError> {
+pub(super) fn writer(
+    path: &Path,
+    bytes_max: u64,
+    opener: Opener,
+    release: &Release<'_>,
+) -> Result<Connection, StateError> {
     let lock_path = beside(path, ".lock");
     let lock_failed = |error| failure::of_file(&lock_path, "lock", &error);
     let mut lock = FileLock::acquire(&lock_path).map_err(lock_failed)?;
     let was_made = !lock.content().map_err(lock_failed)?.is_empty();
     match disk::length(path).map_err(|error| failure::of_file(path, "read", &error))? {
         Some(length) => check_header(path, length)?,
-        None => create(path, was_made, &lock_path)?,
+        None => create(path, was_made, &lock_path, release)?,
+    }
+    let sql_failed = |error| failure::of_sql(path, "open", &error);
+    let mut connection = connect(path).map_err(sql_failed)?;
+    // A store that is refused stays as it is: a write-ahead log that a crash left is not even moved into the file.
+    let wal = beside(path, "-wal");
+    let wal_length = disk::length(&wal).map_err(|error| failure::of_file(&wal, "read", &error))?;
+    let keep_log = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+    connection.set_db_config(keep_log, wal_length.is_some_and(|length| length > 0)).map_err(sql_failed)?;
+    let before = release.check(path, &connection)?;
+    check_pages(path, &connection)?;
+    match opener {
+        Opener::Owner => release.upgrade(path, &mut connection, &before)?,
+        Opener::Guest => release.check_served(path, &before)?,
     }
     if !was_made {
         lock.write(MARK).map_err(lock_failed)?;
     }
-    let sql_failed = |error| failure::of_sql(path, "open", &error);
-    let mut connection = connect(path).map_err(sql_failed)?;
-    check_schema(path, &connection)?;
-    check_pages(path, &connection)?;
-    migrate(&mut connection).map_err(sql_failed)?;
+    connection.set_db_config(keep_log, false).map_err(sql_failed)?;
     prepare(&connection, bytes_max).map_err(sql_failed)?;
     Ok(connection)
 }
@@ -81,7 +104,7 @@ fn prepare(connection: &Connection, bytes_max: u64) -> rusqlite::Result<()> {
     connection.pragma_update(None, "max_page_count", pages_max)
 }
 
-fn beside(path: &Path, ending: &str) -> PathBuf {
+pub(super) fn beside(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(ending);
     name.into()
@@ -111,7 +134,7 @@ fn check_header(path: &Path, length: u64) -> Result<(), StateError> {
     Ok(())
 }
 
-fn create(path: &Path, was_made: bool, lock_path: &Path) -> Result<(), StateError> {
+fn create(path: &Path, was_made: bool, lock_path: &Path, release: &Release<'_>) -> Result<(), StateError> {
     let wal = beside(path, "-wal");
     let has_wal = disk::length(&wal).map_err(|error| failure::of_file(&wal, "read", &error))?.is_some();
     if was_made || has_wal {
@@ -130,29 +153,14 @@ fn create(path: &Path, was_made: bool, lock_path: &Path) -> Result<(), StateErro
     let built = connect(&new).and_then(|mut connection| {
         connection.pragma_update(None, "page_size", PAGE_BYTES.cast_signed())?;
         connection.pragma_update(None, "application_id", APPLICATION_ID)?;
-        migrate(&mut connection)?;
+        release.apply(&mut connection)?;
         connection.close().map_err(|(_, error)| error)
     });
     built.map_err(|error| failure::of_sql(&new, "make", &error))?;
     disk::move_durably(&new, path).map_err(|error| failure::of_file(path, "make", &error))
 }
 
-fn check_schema(path: &Path, connection: &Connection) -> Result<(), StateError> {
-    let found: u32 = connection
-        .pragma_query_value(None, "user_version", |row| row.get(0))
-        .map_err(|error| failure::of_sql(path, "read the schema's number", &error))?;
-    let known = u32::try_from(MIGRATIONS.len()).expect("migrations are few");
-    if found == 0 {
-        let detail = "it has no schema".to_owned();
-        return Err(StateError::Damaged { path: path.to_owned(), detail });
-    }
-    if found > known {
-        return Err(StateError::TooNew { path: path.to_owned(), found, known });
-    }
-    Ok(())
-}
-
-fn check_pages(path: &Path, connection: &Connection) -> Result<(), StateError> {
+pub(super) fn check_pages(path: &Path, connection: &Connection) -> Result<(), StateError> {
     let found: String = connection
         .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
         .map_err(|error| failure::of_sql(path, "check", &error))?;
@@ -160,17 +168,4 @@ fn check_pages(path: &Path, connection: &Connection) -> Result<(), StateError> {
         return Ok(());
     }
     Err(StateError::Damaged { path: path.to_owned(), detail: found.replace('\n', " ") })
-}
-
-/// Brings the schema up to date, all steps in one transaction.
-fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let applied: u32 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    for (number, migration) in (1_u32..).zip(MIGRATIONS) {
-        if number > applied {
-            transaction.execute_batch(migration)?;
-            transaction.pragma_update(None, "user_version", number)?;
-        }
-    }
-    transaction.commit()
 }
