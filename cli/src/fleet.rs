@@ -6,7 +6,9 @@ use std::time::Duration;
 use age::secrecy::ExposeSecret as _;
 use anyhow::{Context as _, bail};
 use campanile_common::authority::{Document, Operator, OperatorKey, Role, SignedAuthority};
-use campanile_common::fleet::{AUTHORITY_DIR, CA_FILE, CA_KEY_FILE, FLEET_FILE, FleetFile, Foundation, authority_file};
+use campanile_common::fleet::{
+    AUTHORITY_DIR, CA_FILE, CA_KEY_FILE, FLEET_FILE, FleetFile, Foundation, authority_file,
+};
 use campanile_common::id::{AggregatorId, FleetId};
 use campanile_common::time::Timestamp;
 use campanile_common::wire::codec;
@@ -408,7 +410,10 @@ mod tests {
         let found = make(folder.path()).unwrap();
         let read = |name: &str| fs::read(folder.path().join("aggregator").join(name)).unwrap();
         assert_eq!(serde_json::from_slice::<FleetFile>(&read(FLEET_FILE)).unwrap(), found.fleet);
-        assert_eq!((read(CA_FILE), read(CA_KEY_FILE)), (found.ca.clone().into(), found.ca_key.as_bytes().into()));
+        assert_eq!(
+            (read(CA_FILE), read(CA_KEY_FILE)),
+            (found.ca.clone().into(), found.ca_key.as_bytes().into())
+        );
         assert_eq!(read("authority/0000000001"), found.authority().unwrap());
         let key = fs::read_to_string(folder.path().join("operator/recovery/escrow.key")).unwrap();
         assert!(!found.to_text().contains(key.lines().last().unwrap()));

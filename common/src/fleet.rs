@@ -84,7 +84,9 @@ impl fmt::Debug for Foundation {
 #[derive(Debug, thiserror::Error)]
 pub enum FoundationError {
     /// Something else, or cut off.
-    #[error("this is no foundation of a fleet, or not all of it; `campanile fleet init --foundation FILE` writes one")]
+    #[error(
+        "this is no foundation of a fleet, or not all of it; `campanile fleet init --foundation FILE` writes one"
+    )]
     Malformed(#[source] serde_json::Error),
     /// Of a newer program.
     #[error("this foundation has format {found}, newest known is 1; install the newer aggregator")]
