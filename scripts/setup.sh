@@ -116,6 +116,8 @@ for part in build "$@"; do
             need ip iproute2
             # Judges what the backup engine writes.
             need restic restic
+            # What a node fetches its packages with.
+            need curl curl
             # Judges the units.
             need systemd-analyze systemd
             # What it writes into: a bucket, and a folder by SFTP.

@@ -6,6 +6,7 @@
 
 mod driver;
 mod endpoint;
+pub mod probe;
 mod store;
 mod stream;
 mod task;

@@ -29,6 +29,7 @@ pub mod random;
 pub mod settings_file;
 pub mod statvfs;
 pub mod stopwatch;
+pub mod terminal;
 pub mod termination;
 pub mod user;
 pub mod watch;
