@@ -119,6 +119,8 @@ for part in build "$@"; do
             need ip iproute2
             # Judges what the backup engine writes.
             need restic restic
+            # What a node fetches its packages with.
+            need curl curl
             # Judge the units and the packages.
             need systemd-analyze systemd
             need_packages

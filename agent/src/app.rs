@@ -9,6 +9,7 @@ mod doctor;
 mod duty;
 mod enroll;
 mod hub;
+mod link_state;
 mod reload;
 mod safe;
 mod starts;
@@ -71,8 +72,8 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
     let settings = match Settings::load(cli.config.as_deref()) {
         Ok(settings) => settings,
         Err(error) => {
-            if let Command::Doctor { json } = cli.command {
-                return doctor::run(Err(&error), json);
+            if let Command::Doctor(arguments) = cli.command {
+                return doctor::run(Err(&error), arguments.is_json());
             }
             return Err(error.into());
         }
@@ -84,7 +85,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Enroll(arguments) => enroll::run(&settings, cli.config.as_deref(), &arguments),
         Command::KeepIdentity { replace } => enroll::keep(&settings, replace),
         Command::Status { json } => status(&settings, json),
-        Command::Doctor { json } => doctor::run(Ok(&settings), json),
+        Command::Doctor(arguments) => doctor::run(Ok(&settings), arguments.is_json()),
         Command::Backup { work } => std::process::exit(i32::from(backup::run(work, &settings))),
         Command::SafeMode { change: SafeModeChange::Off } => starts::leave(&settings),
         Command::SafeMode { change: SafeModeChange::Status } => starts::show(&settings),

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use campanile_backup::check::Share;
+use campanile_common::authority::Class;
 use campanile_common::backup::PolicyName;
 use campanile_common::id::{Digest, NodeId};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -41,8 +42,12 @@ pub enum Command {
     },
     /// Give this node its identity, with a token made by `campanile token create`
     #[command(after_help = "Examples:
-  campanile token create -l role=web --ttl 1h | ssh web-1 campanile-agent enroll --token-file -
-  campanile-agent enroll --token-file /run/token --name web-1")]
+  campanile token create -l role=web --ttl 1h | ssh web-1 sudo campanile-agent enroll -
+  sudo campanile-agent enroll --allow backup,config,command
+  campanile-agent enroll /run/token --name web-1
+
+The token comes from a file or standard input, or is asked for; never from the command line, which every user can read.
+As root on an installed node it starts the services, and ends when the aggregator has seen the node.")]
     Enroll(Enroll),
     /// Write the identity that `enroll` hands over, as the user that the agent runs as; started by it alone
     #[command(hide = true)]
@@ -61,11 +66,7 @@ pub enum Command {
     #[command(
         after_help = "One line a check: OK, WARN or FAIL, with what to do. Exit code 1 when a check fails."
     )]
-    Doctor {
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
+    Doctor(Doctor),
     /// Save, list, verify and restore files of this node
     #[command(after_help = "Prints one line of JSON for each thing that happens, or text at a terminal.")]
     Backup {
@@ -102,15 +103,61 @@ pub enum SafeModeChange {
 /// What a node is enrolled with.
 #[derive(Debug, Args)]
 pub struct Enroll {
-    /// File that holds the token; - reads it from standard input. Never an argument: those are visible to all
+    /// File that holds the token; - reads it from standard input, as without it; a terminal is asked
+    #[arg(value_name = "TOKEN_FILE", conflicts_with = "token_file")]
+    pub file: Option<PathBuf>,
+    /// The same
     #[arg(long, value_name = "FILE")]
-    pub token_file: PathBuf,
+    pub token_file: Option<PathBuf>,
+    /// What this node accepts from now on, into its policy: backup, config, command, shell, rollout, update
+    #[arg(long, value_name = "CLASSES", value_delimiter = ',', value_parser = parse_class)]
+    pub allow: Vec<Class>,
+    /// Let --allow replace a policy that was changed by hand
+    #[arg(long, requires = "allow")]
+    pub replace_policy: bool,
+    /// Leave the services alone
+    #[arg(long)]
+    pub no_start: bool,
     /// Name of the node [default: its host name]
     #[arg(long)]
     pub name: Option<String>,
     /// Replace an identity that is there already; the old node stays in the roster until it is retired
     #[arg(long)]
     pub replace: bool,
+}
+
+fn parse_class(text: &str) -> Result<Class, String> {
+    Class::ALL.into_iter().find(|class| class.as_str() == text).ok_or_else(|| {
+        let names: Vec<&str> = Class::ALL.iter().map(|class| class.as_str()).collect();
+        format!("give some of {}", names.join(","))
+    })
+}
+
+/// How the checks are shown.
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// The same as a format
+    #[arg(short, long, default_value = "text")]
+    pub output: DoctorOutput,
+}
+
+impl Doctor {
+    /// True when JSON is wanted.
+    pub fn is_json(&self) -> bool {
+        self.json || self.output == DoctorOutput::Json
+    }
+}
+
+/// How the checks are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DoctorOutput {
+    /// A line for each check
+    Text,
+    /// All of them, in JSON
+    Json,
 }
 
 /// What is done with backups.

@@ -7,6 +7,7 @@ mod checkpoint;
 mod config;
 mod due_runs;
 mod in_force;
+mod init;
 mod local;
 mod reload;
 mod self_backup;
@@ -42,6 +43,7 @@ use crate::os::file;
 use crate::os::log::{self, LogControl};
 use crate::os::process;
 use crate::os::watchdog::Watchdog;
+use crate::packages::{Packages, Site};
 use crate::self_backup::SelfBackupTask;
 use crate::series::{Ingest, IngestTask, RecentSeries};
 use crate::settings::{LogFormat, Settings};
@@ -64,17 +66,17 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
     // Libraries that do not take a provider as an argument use this one; it is set once, here.
     drop(rustls::crypto::ring::default_provider().install_default());
     let settings = Settings::load(cli.config.as_deref())?;
+    if let Command::Init(arguments) = &cli.command {
+        return init::run(&settings, cli.config.as_deref(), arguments);
+    }
     let is_serving = matches!(cli.command, Command::Serve);
     // Before there are threads: each would stay as free as it was.
     let confinement =
         if is_serving { bounds::confine(&settings, cli.config.as_deref()) } else { Confinement::default() };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .max_blocking_threads(BLOCKING_THREADS_MAX)
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")?;
+    let runtime = runtime()?;
     match cli.command {
+        Command::Init(_) => unreachable!("handled above"),
+        Command::Found => runtime.block_on(init::found(&settings)),
         Command::Serve => {
             let log = log::start(&settings.log_level, settings.log_format == LogFormat::Json)?;
             tracing::info!(level = %confinement, "confined: what fails for want of permission may be refused by that");
@@ -87,6 +89,15 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Backup { to } => runtime.block_on(self_backup::make(&settings, cli.config.as_deref(), to)),
         Command::Restore(restore) => runtime.block_on(self_backup::restore(&settings, &restore)),
     }
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")
 }
 
 fn secret(state_dir: &Path, name: &str) -> anyhow::Result<[u8; 32]> {
@@ -134,8 +145,8 @@ struct Https {
 impl Parts {
     async fn build(settings: &Settings, own: OwnState) -> anyhow::Result<Self> {
         let Stored { fleet, store, keys, audit, access, clock } = Stored::open(settings).await?;
-        let ca = Arc::new(Ca::load(&settings.state_dir, fleet.fleet_id, settings.certificate_lifetime)?);
-        let (events, series, door) = (Events::default(), RecentSeries::default(), door());
+        let (ca, events, series) = (load_ca(settings, &fleet)?, Events::default(), RecentSeries::default());
+        let door = door();
         let in_force = in_force::open(settings, &fleet, (&store, &keys), &audit, &events, &clock).await?;
         let (((agents, receiver), (people, tls)), (socket, endpoint)) = bind(settings, &ca, &fleet, &clock)?;
         let (ingest_task, ingest) = open_journal(&settings.state_dir, &series, &clock)?;
@@ -168,6 +179,7 @@ impl Parts {
             settings_error: own.settings_error,
             readiness: readiness.clone(),
             self_backup: own_copies.1,
+            packages: packages(settings, &fleet, &ca),
             clock: clock.clone(),
         };
         let context = Context::new(
@@ -227,6 +239,16 @@ fn bind(
 fn door() -> (AgentDoor, mpsc::Receiver<StartHandshake<TcpStream>>) {
     let (sender, streams) = mpsc::channel(listener::STREAMS_WAITING_MAX);
     (AgentDoor { protocols: listener::ALPN_AGENTS, sender }, streams)
+}
+
+fn load_ca(settings: &Settings, fleet: &FleetFile) -> anyhow::Result<Arc<Ca>> {
+    Ok(Arc::new(Ca::load(&settings.state_dir, fleet.fleet_id, settings.certificate_lifetime)?))
+}
+
+/// What nodes of the fleet are installed from.
+fn packages(settings: &Settings, fleet: &FleetFile, ca: &Ca) -> Packages {
+    let (fleet, addresses) = (fleet.fleet_name.clone(), settings.addresses.clone());
+    Packages::new(settings.packages_dir.clone(), Site { fleet, addresses, ca: ca.pem().to_owned() })
 }
 
 fn fleet_info(

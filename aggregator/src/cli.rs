@@ -23,6 +23,17 @@ pub struct Cli {
 pub enum Command {
     /// Serve agents and people until stopped
     Serve,
+    /// Found a fleet on this machine, start its aggregator, and say how nodes join; again: what is there, with a new link
+    #[command(after_help = "Examples:
+  sudo campanile-aggregator init
+  campanile fleet init --name acme --operator ada --foundation - | ssh root@tower campanile-aggregator init --foundation -
+
+Without --foundation the operator's key is made on this machine, by `campanile` in the home of whoever typed sudo: fine for a
+few nodes. With it the key stays on the operator's machine. Nothing that exists is overwritten.")]
+    Init(Init),
+    /// Write what `init` hands over, as the user that the aggregator runs as; started by it alone
+    #[command(hide = true)]
+    Found,
     /// Make an API token on the spot, for whoever may write the state folder; prints it
     #[command(after_help = "Example:
   campanile-aggregator api-token --name ci --role viewer --ttl 30d")]
@@ -57,6 +68,41 @@ Example:
     #[command(after_help = "Example:
   campanile-aggregator restore campanile-....age --identity recovery-key.txt")]
     Restore(Restore),
+}
+
+/// What a fleet is founded with. Nothing here has to be given.
+#[derive(Debug, clap::Args)]
+pub struct Init {
+    /// What `campanile fleet init --foundation` wrote on the operator's machine; - reads it from standard input
+    #[arg(long, value_name = "FILE")]
+    pub foundation: Option<PathBuf>,
+    /// What the fleet is called [default: the name of this host]
+    #[arg(long, conflicts_with = "foundation")]
+    pub name: Option<String>,
+    /// What the first operator is called [default: who typed this]
+    #[arg(long, conflicts_with = "foundation")]
+    pub operator: Option<String>,
+    /// File whose first line is the passphrase of the operator's key; asked for without it
+    #[arg(long, value_name = "FILE", conflicts_with = "foundation")]
+    pub passphrase_file: Option<PathBuf>,
+    /// How nodes and people reach this machine, a name or an address; may be given more than once [default: found out]
+    #[arg(long, value_name = "HOST")]
+    pub address: Vec<String>,
+    /// Leave the service alone
+    #[arg(long)]
+    pub no_start: bool,
+    /// How the result is printed
+    #[arg(short, long, default_value = "text")]
+    pub output: InitOutput,
+}
+
+/// How the result of `init` is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum InitOutput {
+    /// For people.
+    Text,
+    /// JSON.
+    Json,
 }
 
 /// What is restored.

@@ -15,6 +15,7 @@ pub mod listener;
 pub mod node;
 pub mod order;
 pub mod os;
+pub mod packages;
 pub mod schedule;
 pub mod self_backup;
 pub mod series;

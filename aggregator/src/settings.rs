@@ -21,6 +21,9 @@ use backup::{RawBackup, RawSelfBackup};
 /// Where the settings are looked for when no file is named.
 pub const SETTINGS_PATH: &str = "/etc/campanile/aggregator.toml";
 
+/// Where the aggregator's own package puts the packages that it serves.
+const PACKAGES_DIR: &str = "/usr/share/campanile/packages";
+
 /// Settings as written; what is absent takes its default.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -41,6 +44,8 @@ struct RawSettings {
     backup: RawBackup,
     #[serde(default)]
     self_backup: RawSelfBackup,
+    #[serde(default)]
+    packages: RawPackages,
     thresholds: Option<Thresholds>,
 }
 
@@ -57,6 +62,12 @@ struct RawLiveness {
 #[serde(deny_unknown_fields)]
 struct RawCertificates {
     lifetime_s: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawPackages {
+    dir: Option<PathBuf>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -101,6 +112,8 @@ pub struct Settings {
     pub backup: BackupSettings,
     /// Backups of the aggregator itself; none where no recipient is set.
     pub self_backup: Option<SelfBackupSettings>,
+    /// Packages that nodes are installed from.
+    pub packages_dir: PathBuf,
     /// When values are bad.
     pub thresholds: Thresholds,
 }
@@ -181,6 +194,7 @@ impl Settings {
             config,
             backup,
             self_backup,
+            packages_dir,
         } = self;
         let differ = [
             ("state_dir", *state_dir != at_start.state_dir),
@@ -193,6 +207,7 @@ impl Settings {
             ("config", *config != at_start.config),
             ("backup", *backup != at_start.backup),
             ("self_backup", *self_backup != at_start.self_backup),
+            ("packages", *packages_dir != at_start.packages_dir),
         ];
         differ.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect()
     }
@@ -214,6 +229,15 @@ impl Settings {
     }
 }
 
+/// True when nobody said how the aggregator is reached, so that only its own machine does.
+pub fn is_addresses_default(addresses: &[String], listen: SocketAddr) -> bool {
+    *addresses == usual_addresses(listen)
+}
+
+fn usual_addresses(listen: SocketAddr) -> Vec<String> {
+    vec![format!("localhost:{}", listen.port())]
+}
+
 fn host_of(address: &str) -> Option<String> {
     let (host, port) = address.rsplit_once(':')?;
     port.parse::<u16>().ok()?;
@@ -233,7 +257,7 @@ impl RawSettings {
             "give 10 to 7776000 (90 days); 172800 (48 hours) is the default",
         )?;
         let listen = self.listen.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 8443)));
-        let addresses = self.addresses.unwrap_or_else(|| vec![format!("localhost:{}", listen.port())]);
+        let addresses = self.addresses.unwrap_or_else(|| usual_addresses(listen));
         if addresses.is_empty() || addresses.len() > 8 {
             let value = format!("a list of {}", addresses.len());
             return Err(SettingsError::Range { key: "addresses", value, rule: "give 1 to 8" });
@@ -259,6 +283,7 @@ impl RawSettings {
             config: self.config.check()?,
             backup,
             self_backup: self.self_backup.check()?,
+            packages_dir: self.packages.dir.unwrap_or_else(|| PACKAGES_DIR.into()),
             thresholds,
         })
     }

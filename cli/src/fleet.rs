@@ -6,7 +6,9 @@ use std::time::Duration;
 use age::secrecy::ExposeSecret as _;
 use anyhow::{Context as _, bail};
 use campanile_common::authority::{Document, Operator, OperatorKey, Role, SignedAuthority};
-use campanile_common::fleet::{AUTHORITY_DIR, CA_FILE, CA_KEY_FILE, FLEET_FILE, FleetFile, authority_file};
+use campanile_common::fleet::{
+    AUTHORITY_DIR, CA_FILE, CA_KEY_FILE, FLEET_FILE, FleetFile, Foundation, authority_file,
+};
 use campanile_common::id::{AggregatorId, FleetId};
 use campanile_common::time::Timestamp;
 use campanile_common::wire::codec;
@@ -39,8 +41,10 @@ const CLOCK_LAG: Duration = Duration::from_secs(3600);
 pub enum Verb {
     /// Make a fleet: authority version 1, the first operator's key and the aggregator's CA
     #[command(after_help = "Examples:
-  campanile fleet init --name acme --operator ada --aggregator-dir /var/lib/campanile/aggregator
+  campanile fleet init --name acme --operator ada --foundation - | ssh root@aggregator campanile-aggregator init --foundation -
+  campanile fleet init --name acme --operator ada --foundation ./foundation.json
   campanile fleet init --name acme --operator ada --aggregator-dir ./state --passphrase-file ./passphrase
+The foundation is what the aggregator needs, the key of its CA included: remove the file once the aggregator has it.
 
 The operator's key goes to the profile folder (CAMPANILE_CONFIG_DIR, or ~/.config/campanile), encrypted under
 a passphrase. The recovery keys go to `recovery/` beside it: move them to places off-line, each to another; with one
@@ -59,8 +63,11 @@ pub struct Init {
     #[arg(long)]
     operator: String,
     /// State folder of the aggregator, to be written
-    #[arg(long, value_name = "DIR")]
-    aggregator_dir: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "foundation", conflicts_with = "foundation")]
+    aggregator_dir: Option<PathBuf>,
+    /// File for what `campanile-aggregator init` takes; - writes it to standard output
+    #[arg(long, value_name = "FILE")]
+    foundation: Option<PathBuf>,
     /// File whose first line is the passphrase of the operator's key [env: CAMPANILE_PASSPHRASE_FILE]
     #[arg(long, value_name = "FILE")]
     passphrase_file: Option<PathBuf>,
@@ -81,28 +88,53 @@ pub fn run(context: &mut Context<'_>, verb: &Verb) -> anyhow::Result<Exit> {
 
 fn init(context: &mut Context<'_>, arguments: &Init) -> anyhow::Result<Exit> {
     let operator_dir = context.environment.config_dir()?;
-    check_free(&arguments.aggregator_dir, &operator_dir)?;
+    check_free(arguments.aggregator_dir.as_deref(), &operator_dir)?;
+    let to = arguments.foundation.as_deref();
+    let is_piped = to == Some(Path::new("-"));
+    if let Some(path) = to.filter(|path| !is_piped && path.symlink_metadata().is_ok()) {
+        bail!("{} exists, and nothing is overwritten", path.display());
+    }
     let file =
         arguments.passphrase_file.clone().or_else(|| context.environment.path("CAMPANILE_PASSPHRASE_FILE"));
     let passphrase = keyring::new_passphrase(file.as_ref())?;
     let plan = Plan {
         name: &arguments.name,
         operator: &arguments.operator,
-        aggregator_dir: &arguments.aggregator_dir,
+        aggregator_dir: arguments.aggregator_dir.as_deref(),
         operator_dir: &operator_dir,
         passphrase: &passphrase,
         work: WorkFactor::Calibrated,
         recovery_keys: arguments.recovery_keys,
         now: clock::now(),
     };
-    let fleet = create(&plan)?;
-    writeln!(context.out, "fleet {} ({})", fleet.fleet_name, fleet.fleet_id)?;
-    context.hint(&format!(
-        "aggregator state in {}, operator key of {} in {}",
-        plan.aggregator_dir.display(),
-        plan.operator,
-        plan.operator_dir.display()
-    ))?;
+    let foundation = create(&plan)?;
+    let said = format!("fleet {} ({})", foundation.fleet.fleet_name, foundation.fleet.fleet_id);
+    match to {
+        Some(_) if is_piped => {
+            context.out.write_all(foundation.to_text().as_bytes())?;
+            context.hint(&said)?;
+        }
+        Some(path) => {
+            file::write_new(path, foundation.to_text().as_bytes(), file::SECRET)?;
+            writeln!(context.out, "{said}")?;
+            context.hint(&format!(
+                "bring {0} to the aggregator, run there: campanile-aggregator init --foundation FILE, and remove {0}: \
+                 it holds the key of the CA",
+                path.display()
+            ))?;
+        }
+        None => writeln!(context.out, "{said}")?,
+    }
+    tell_what_to_keep(context, &plan)?;
+    Ok(Exit::Fine)
+}
+
+fn tell_what_to_keep(context: &mut Context<'_>, plan: &Plan<'_>) -> anyhow::Result<()> {
+    if let Some(folder) = plan.aggregator_dir {
+        context.hint(&format!("aggregator state in {}", folder.display()))?;
+    }
+    let operator_dir = plan.operator_dir;
+    context.hint(&format!("operator key of {} in {}", plan.operator, operator_dir.display()))?;
     context.hint(&format!(
         "recovery keys and the key of all backups in {}: move them off this machine now, each to another place",
         operator_dir.join(RECOVERY_DIR).display()
@@ -110,7 +142,7 @@ fn init(context: &mut Context<'_>, arguments: &Init) -> anyhow::Result<Exit> {
     context.hint(
         "keep a copy of the operator key and its passphrase: without them the fleet takes no more orders",
     )?;
-    Ok(Exit::Fine)
+    Ok(())
 }
 
 /// All that [`create`] needs to know.
@@ -120,8 +152,8 @@ pub struct Plan<'a> {
     pub name: &'a str,
     /// Name of the first operator.
     pub operator: &'a str,
-    /// The aggregator's state folder.
-    pub aggregator_dir: &'a Path,
+    /// The aggregator's state folder, where it is written from here.
+    pub aggregator_dir: Option<&'a Path>,
     /// The operator's folder.
     pub operator_dir: &'a Path,
     /// Passphrase of the operator's key.
@@ -134,11 +166,11 @@ pub struct Plan<'a> {
     pub now: Timestamp,
 }
 
-/// Makes a fleet and writes its files, none of which may exist.
+/// Makes a fleet and writes its files, none of which may exist. Gives what the aggregator starts from.
 ///
 /// # Errors
 /// When a file exists or cannot be written, or a name is refused.
-pub fn create(plan: &Plan<'_>) -> anyhow::Result<FleetFile> {
+pub fn create(plan: &Plan<'_>) -> anyhow::Result<Foundation> {
     check_free(plan.aggregator_dir, plan.operator_dir)?;
     let key = OperatorKey::from_seed(Zeroizing::new(random::bytes()))?;
     let fleet_id = FleetId::from_bytes(random::bytes());
@@ -160,7 +192,8 @@ pub fn create(plan: &Plan<'_>) -> anyhow::Result<FleetFile> {
     fleet_json.push(b'\n');
     let signed = codec::encode("SignedAuthority", &signed)?;
 
-    for folder in [plan.aggregator_dir, plan.operator_dir] {
+    let folders = || plan.aggregator_dir.into_iter().chain([plan.operator_dir]);
+    for folder in folders() {
         file::make_private_dir(&folder.join(AUTHORITY_DIR))?;
     }
     file::write_new(&plan.operator_dir.join(KEY_FILE), &encrypted, file::SECRET)?;
@@ -174,20 +207,23 @@ pub fn create(plan: &Plan<'_>) -> anyhow::Result<FleetFile> {
         let path = plan.operator_dir.join(RECOVERY_DIR).join(format!("recovery-{}.key", index + 1));
         file::write_new(&path, keyring::recovery_text(key).as_bytes(), file::SECRET)?;
     }
-    file::write_new(&plan.aggregator_dir.join(CA_KEY_FILE), ca_key.as_bytes(), file::SECRET)?;
-    for folder in [plan.aggregator_dir, plan.operator_dir] {
+    if let Some(folder) = plan.aggregator_dir {
+        file::write_new(&folder.join(CA_KEY_FILE), ca_key.as_bytes(), file::SECRET)?;
+    }
+    for folder in folders() {
         file::write_new(&folder.join(AUTHORITY_DIR).join(authority_file(1)), &signed, file::PUBLIC)?;
         file::write_new(&folder.join(CA_FILE), ca.as_bytes(), file::PUBLIC)?;
         // Last: a folder with this file is a whole one.
         file::write_new(&folder.join(FLEET_FILE), &fleet_json, file::PUBLIC)?;
     }
-    Ok(fleet)
+    Ok(Foundation::new(fleet, ca, ca_key, &signed))
 }
 
 /// Refuses before anything is written when something is there.
-fn check_free(aggregator_dir: &Path, operator_dir: &Path) -> anyhow::Result<()> {
+fn check_free(aggregator_dir: Option<&Path>, operator_dir: &Path) -> anyhow::Result<()> {
     let shared = [FLEET_FILE, CA_FILE, AUTHORITY_DIR];
-    let of_aggregator = shared.iter().chain(&[CA_KEY_FILE]).map(|name| aggregator_dir.join(name));
+    let names = || shared.iter().chain(&[CA_KEY_FILE]);
+    let of_aggregator = aggregator_dir.into_iter().flat_map(|dir| names().map(|name| dir.join(name)));
     let of_operator =
         shared.iter().chain(&[KEY_FILE, RECOVERY_DIR, ESCROW_FILE]).map(|name| operator_dir.join(name));
     for path in of_aggregator.chain(of_operator) {
@@ -252,11 +288,11 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
 
-    fn make(folder: &Path) -> anyhow::Result<FleetFile> {
+    fn make(folder: &Path) -> anyhow::Result<Foundation> {
         create(&Plan {
             name: "acme",
             operator: "ada",
-            aggregator_dir: &folder.join("aggregator"),
+            aggregator_dir: Some(&folder.join("aggregator")),
             operator_dir: &folder.join("operator"),
             passphrase: &Zeroizing::new("correct horse battery".to_owned()),
             work: WorkFactor::Fixed(2),
@@ -369,12 +405,27 @@ mod tests {
     }
 
     #[test]
+    fn a_foundation_holds_what_the_aggregators_folder_would_and_no_operators_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let found = make(folder.path()).unwrap();
+        let read = |name: &str| fs::read(folder.path().join("aggregator").join(name)).unwrap();
+        assert_eq!(serde_json::from_slice::<FleetFile>(&read(FLEET_FILE)).unwrap(), found.fleet);
+        assert_eq!(
+            (read(CA_FILE), read(CA_KEY_FILE)),
+            (found.ca.clone().into(), found.ca_key.as_bytes().into())
+        );
+        assert_eq!(read("authority/0000000001"), found.authority().unwrap());
+        let key = fs::read_to_string(folder.path().join("operator/recovery/escrow.key")).unwrap();
+        assert!(!found.to_text().contains(key.lines().last().unwrap()));
+    }
+
+    #[test]
     fn an_empty_name_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let plan = Plan {
             name: "",
             operator: "ada",
-            aggregator_dir: &folder.path().join("aggregator"),
+            aggregator_dir: Some(&folder.path().join("aggregator")),
             operator_dir: &folder.path().join("operator"),
             passphrase: &Zeroizing::new("correct horse battery".to_owned()),
             work: WorkFactor::Fixed(2),

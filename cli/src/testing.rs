@@ -77,7 +77,7 @@ pub(crate) fn operator() -> tempfile::TempDir {
     fleet::create(&fleet::Plan {
         name: "acme",
         operator: "ada",
-        aggregator_dir: &folder.path().join("aggregator"),
+        aggregator_dir: Some(&folder.path().join("aggregator")),
         operator_dir: folder.path(),
         passphrase: &Zeroizing::new(PASSPHRASE.to_owned()),
         work: WorkFactor::Fixed(2),

@@ -5,6 +5,10 @@
 mod backup;
 mod bearing;
 mod check;
+mod keeper;
+mod network;
+mod place;
+pub(super) mod service;
 mod transport;
 
 use std::path::Path;
@@ -15,6 +19,7 @@ use campanile_common::time::Timestamp;
 use campanile_common::wire::v1::request::StewardDescription;
 
 use super::confinement;
+use super::link_state::LinkState;
 use super::starts::Starts;
 use super::witness::Witness;
 use crate::config::state;
@@ -64,7 +69,14 @@ fn examine(settings: &Settings) -> anyhow::Result<Vec<Check>> {
     checks.extend(transport::check(settings));
     checks.push(bearing::safe_mode(Starts::new(&settings.state_dir).safe_mode()));
     checks.push(bearing::confinement("agent", confinement::last(&settings.state_dir), is_running));
+    checks.extend(service::check(settings));
+    if let Ok(identity) = &identity {
+        // What a killed agent said last counts for nothing.
+        let said = LinkState::load(&settings.state_dir).filter(|_| is_running);
+        checks.extend(super::runtime()?.block_on(network::check(identity, said)));
+    }
     checks.push(check::clock(clock_skew_ms(&settings.state_dir)));
+    checks.extend(keeper::check());
     checks.push(check::steward(
         steward.as_ref().map(|found| found.running).map_err(|error| whole_text(error)),
         &settings.steward.socket,
@@ -93,7 +105,18 @@ fn examine(settings: &Settings) -> anyhow::Result<Vec<Check>> {
     for folder in [&settings.state_dir, &settings.steward.state_dir] {
         checks.push(space(folder));
     }
+    checks.extend(folders(settings));
     Ok(checks)
+}
+
+/// Whose the folders are: where the package is installed the agent's belongs to a user of its own.
+fn folders(settings: &Settings) -> [Check; 2] {
+    let is_packaged = service::is_installed(settings);
+    let (agent, steward) = if is_packaged { ("campanile-agent", "root") } else { ("", "") };
+    [
+        place::check("folder", &settings.state_dir, agent),
+        place::check("folder", &settings.steward.state_dir, steward),
+    ]
 }
 
 /// What the steward would accept; also for `status`.

@@ -1,7 +1,11 @@
-//! `enroll`: gives this node its identity, and tells its steward whom to obey.
+//! `enroll`: gives this node its identity, tells its steward whom to obey, and starts both.
 //!
 //! On an installed node root enrols, and the agent runs as a user of its own. Root then writes nothing into that user's
 //! folder, where a link could lead anywhere: a child that runs as the user does.
+
+mod policy;
+mod start;
+mod token;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
@@ -11,17 +15,15 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 
 use anyhow::Context as _;
 use campanile_common::id::InstanceId;
-use campanile_common::token::Token;
 use zeroize::Zeroizing;
 
 use crate::cli::Enroll;
 use crate::identity::{Identity, IdentityError, enroll};
 use crate::os::lock::Lock;
+use crate::os::stopwatch::Stopwatch;
 use crate::settings::Settings;
 use crate::steward::pin;
 
-/// Longest token file.
-const TOKEN_BYTES_MAX: u64 = 8192;
 /// Longest identity that a child takes: an authority chain of thousands of versions.
 const IDENTITY_BYTES_MAX: u64 = 64 << 20;
 /// What the child says when it may write.
@@ -31,8 +33,10 @@ const OWN_PROGRAM: &str = "/proc/self/exe";
 
 /// Enrols this node.
 pub(super) fn run(settings: &Settings, config: Option<&Path>, arguments: &Enroll) -> anyhow::Result<()> {
+    let policy = policy::plan(&settings.policy, &arguments.allow, arguments.replace_policy)?;
     let keeper = Keeper::open(settings, config, arguments.replace)?;
-    let token: Token = read_token(&arguments.token_file)?.trim().parse()?;
+    let token = token::read(arguments.file.as_deref().or(arguments.token_file.as_deref()))?;
+    let since = Stopwatch::start();
     let facts = super::sampler(settings, InstanceId::from_bytes([0; 8])).facts();
     let name = arguments.name.clone().unwrap_or_else(|| facts.hostname.clone());
     let ways = super::ways::link_ways(settings)?.ways;
@@ -40,7 +44,8 @@ pub(super) fn run(settings: &Settings, config: Option<&Path>, arguments: &Enroll
     keeper.keep(settings, &identity)?;
     pin_steward(settings, &identity);
     println!("enrolled as {} ({}) in fleet {}", identity.name, identity.node, identity.fleet);
-    Ok(())
+    policy.carry_out()?;
+    if arguments.no_start { Ok(()) } else { start::start(settings, config, since) }
 }
 
 /// The child: takes the state folder, says so, and writes the identity that comes.
@@ -138,15 +143,4 @@ fn pin_steward(settings: &Settings, identity: &Identity) {
             anyhow::Error::new(error)
         );
     }
-}
-
-fn read_token(path: &Path) -> anyhow::Result<Zeroizing<String>> {
-    let mut text = Zeroizing::new(String::new());
-    let source: Box<dyn std::io::Read> = if path == Path::new("-") {
-        Box::new(std::io::stdin())
-    } else {
-        Box::new(std::fs::File::open(path).with_context(|| format!("cannot read token {}", path.display()))?)
-    };
-    source.take(TOKEN_BYTES_MAX).read_to_string(&mut text).context("cannot read the token")?;
-    Ok(text)
 }

@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::link_identity;
+use super::link_state::LinkState;
 use super::witness::Witness;
 use crate::identity::enroll::KeyRequest;
 use crate::identity::{Identity, renew, tls};
@@ -63,6 +64,7 @@ impl Hub {
         let mut session: Option<Instant> = None;
         let mut told = self.orders.told();
         let mut proof: Option<Proof> = None;
+        self.tell_link(false);
         loop {
             // Looked at now and then rather than slept for: the wall clock may be set meanwhile.
             let look = self.renewal.due.since(clock::now()).clamp(Duration::from_millis(500), RENEW_LOOK);
@@ -85,10 +87,12 @@ impl Hub {
             let opened = match &event {
                 LinkEvent::Opened { dialled, must_renew, .. } => {
                     session = Some(*dialled);
+                    self.tell_link(!must_renew);
                     !must_renew
                 }
                 LinkEvent::Closed => {
                     session = None;
+                    self.tell_link(false);
                     false
                 }
                 _ => false,
@@ -99,6 +103,11 @@ impl Hub {
                 self.steward_told(news, &mut proof, session).await;
             }
         }
+    }
+
+    /// Tells `doctor` and `enroll` whether a session stands that samples travel on.
+    fn tell_link(&self, is_connected: bool) {
+        LinkState { is_connected, since: clock::now() }.store(&self.state_dir);
     }
 
     /// Passes on how the node stands to its configuration, and proves that the aggregator can be reached where that is

@@ -9,6 +9,7 @@ mod driver;
 mod endpoint;
 mod memory;
 mod network;
+pub mod probe;
 mod route;
 mod store;
 mod stream;

@@ -1,8 +1,8 @@
 //! Durable writes of small files.
 
-use std::fs::{File, OpenOptions, rename};
+use std::fs::{File, OpenOptions, Permissions, rename};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use zeroize::Zeroizing;
@@ -15,6 +15,14 @@ use super::random;
 /// # Errors
 /// When the folder is not writable or the disk full; the old file is then unchanged.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    replace_with_mode(path, bytes, 0o600)
+}
+
+/// As [`replace`], with these permissions whatever the umask.
+///
+/// # Errors
+/// As [`replace`].
+pub fn replace_with_mode(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".new");
     let written = OpenOptions::new()
@@ -23,7 +31,10 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
         .truncate(true)
         .mode(0o600)
         .open(&temporary)
-        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
+        .and_then(|mut file| {
+            file.set_permissions(Permissions::from_mode(mode))?;
+            file.write_all(bytes).and_then(|()| file.sync_all())
+        })
         .and_then(|()| rename(&temporary, path));
     if written.is_err() {
         // What is left of the attempt is worthless; failing to remove it changes nothing.

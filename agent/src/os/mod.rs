@@ -31,6 +31,7 @@ pub mod release;
 pub mod settings_file;
 pub mod statvfs;
 pub mod stopwatch;
+pub mod terminal;
 pub mod termination;
 pub mod user;
 pub mod watch;

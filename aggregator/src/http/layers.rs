@@ -15,7 +15,7 @@ use tower_http::compression::CompressionLayer;
 
 use super::failure::Failure;
 use super::request::BODY_BYTES_MAX;
-use super::{App, Shared, api, assets, frozen, idempotency, metrics, openapi, probes};
+use super::{App, Shared, api, assets, frozen, idempotency, metrics, openapi, packages, probes};
 
 /// How long a request may take until its answer begins; asking a node has its own, shorter limit.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -46,6 +46,7 @@ pub(super) fn site(shared: Arc<Shared>) -> Router {
         .route("/healthz", get(probes::healthz))
         .route("/readyz", get(probes::readyz))
         .merge(assets::routes())
+        .merge(packages::routes())
         .fallback(|| async {
             Failure::not_found("there is nothing at this address; see /docs for what there is")
         })

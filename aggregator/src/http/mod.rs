@@ -19,6 +19,7 @@ mod idempotency;
 mod layers;
 mod metrics;
 mod openapi;
+mod packages;
 mod paging;
 mod probes;
 mod request;
@@ -49,6 +50,7 @@ use crate::freeze::Freezer;
 use crate::node::Nodes;
 use crate::order::Orders;
 use crate::os::clock::Clock;
+use crate::packages::Packages;
 use crate::schedule::Schedules;
 use crate::self_backup;
 use crate::series::RecentSeries;
@@ -182,6 +184,8 @@ pub struct Services {
     pub readiness: Readiness,
     /// Backups of the aggregator itself.
     pub self_backup: watch::Receiver<self_backup::Figures>,
+    /// What nodes are installed from.
+    pub packages: Packages,
     /// The time.
     pub clock: Clock,
 }
@@ -196,6 +200,8 @@ struct Shared {
     journal_limit: Arc<stream_limit::StreamLimit>,
     /// Long bodies that are being read.
     uploads: Semaphore,
+    /// Packages that are being downloaded.
+    downloads: Arc<Semaphore>,
     requests: metrics::requests::RequestCounts,
     exposition_bytes: std::sync::atomic::AtomicUsize,
     health: Mutex<Option<health::Rendered>>,
@@ -215,6 +221,7 @@ impl Shared {
             stream_limit: Arc::default(),
             journal_limit: Arc::default(),
             uploads: Semaphore::new(UPLOADS_MAX),
+            downloads: Arc::new(Semaphore::new(packages::DOWNLOADS_MAX)),
             requests: metrics::requests::RequestCounts::default(),
             exposition_bytes: std::sync::atomic::AtomicUsize::new(0),
             health: Mutex::new(None),

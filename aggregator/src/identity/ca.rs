@@ -57,6 +57,7 @@ pub struct Ca {
     fleet: FleetId,
     issuer: Issuer<'static, KeyPair>,
     certificate: CertificateDer<'static>,
+    pem: String,
     key_digest: Digest,
     /// Life of the leaf certificates.
     lifetime: Duration,
@@ -107,12 +108,17 @@ impl Ca {
         let key_digest =
             key_digest(&certificate).ok_or_else(|| damaged(rcgen::Error::CouldNotParseCertificate))?;
         let issuer = Issuer::from_ca_cert_der(&certificate, key).map_err(damaged)?;
-        Ok(Self { fleet, issuer, certificate, key_digest, lifetime })
+        Ok(Self { fleet, issuer, certificate, pem: pem.to_string(), key_digest, lifetime })
     }
 
     /// The CA's own certificate.
     pub const fn certificate(&self) -> &CertificateDer<'static> {
         &self.certificate
+    }
+
+    /// The same as PEM, which the command line and scripts take.
+    pub fn pem(&self) -> &str {
+        &self.pem
     }
 
     /// SHA-256 of its key, which tokens pin.

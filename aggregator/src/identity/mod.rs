@@ -23,7 +23,7 @@ struct Format {
 #[derive(Debug, thiserror::Error)]
 pub enum FleetError {
     /// There is no fleet yet.
-    #[error("{path} does not exist: make a fleet with `campanile fleet init --aggregator-dir {}`", path.parent().unwrap_or(path).display())]
+    #[error("{path} does not exist: there is no fleet here yet; found one with `campanile-aggregator init`")]
     Missing {
         /// Where it was looked for.
         path: PathBuf,

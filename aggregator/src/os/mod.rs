@@ -10,5 +10,6 @@ pub mod parts;
 pub mod process;
 pub mod random;
 pub mod settings_file;
+pub mod shelf;
 pub mod watch;
 pub mod watchdog;

@@ -136,7 +136,7 @@ impl Fleet {
         let made = fleet::create(&fleet::Plan {
             name: "dev",
             operator: "dev",
-            aggregator_dir: &self.layout.aggregator_state(),
+            aggregator_dir: Some(&self.layout.aggregator_state()),
             operator_dir: &self.layout.path("operator"),
             passphrase: &passphrase,
             work: WORK,
@@ -145,7 +145,7 @@ impl Fleet {
         })?;
         let settings = layout::aggregator_settings(&self.layout, self.port);
         file::write_new(&self.layout.aggregator_settings(), settings.as_bytes(), file::SECRET)?;
-        context.hint(&format!("fleet {} in {}", made.fleet_id, self.layout.root().display()))?;
+        context.hint(&format!("fleet {} in {}", made.fleet.fleet_id, self.layout.root().display()))?;
         Ok(())
     }
 

@@ -20,6 +20,7 @@ mod damage;
 mod disk;
 mod events;
 mod everyday;
+mod first_minutes;
 mod fleet_of_28;
 mod liveness;
 mod operate;

@@ -53,7 +53,7 @@ fn every_verb_explains_itself() {
     let mut daemons = BTreeSet::new();
     walk(AGENT, &[], &mut daemons);
     walk(AGGREGATOR, &[], &mut daemons);
-    for expected in ["run", "enroll", "status", "log-level", "serve", "api-token", "signin-link"] {
+    for expected in ["run", "enroll", "status", "log-level", "serve", "api-token", "signin-link", "init"] {
         assert!(daemons.contains(expected), "{expected} in {daemons:?}");
     }
     // A manual page for each.

@@ -71,7 +71,7 @@ pub(super) fn warn(name: &'static str, detail: impl Into<String>, advice: impl I
     Check { name, state: State::Warn, detail: detail.into(), advice: Some(advice.into()) }
 }
 
-fn fail(name: &'static str, detail: impl Into<String>, advice: impl Into<String>) -> Check {
+pub(super) fn fail(name: &'static str, detail: impl Into<String>, advice: impl Into<String>) -> Check {
     Check { name, state: State::Fail, detail: detail.into(), advice: Some(advice.into()) }
 }
 

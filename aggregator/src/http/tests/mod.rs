@@ -5,6 +5,7 @@ mod config;
 pub(in crate::http) mod fixture;
 mod fleet;
 mod orders;
+mod packages;
 mod signed_in;
 mod site;
 

@@ -33,6 +33,7 @@ use crate::order::fixture::{NOW, authority, node_record};
 use crate::order::{self, OrderParts, OrderTask, OrderTaskParts, Outputs};
 use crate::os::clock::Clock;
 use crate::os::parts::Parts;
+use crate::packages::{self, Packages};
 use crate::schedule::{InForce, Schedules};
 use crate::series::RecentSeries;
 use crate::state::{Committed, Keys, SqliteStore, Store, Transaction, Write, to_json};
@@ -51,6 +52,11 @@ fn write_fleet(folder: &std::path::Path) -> FleetFile {
         aggregator_id: AggregatorId::from_bytes([8; 8]),
         authority: first.digest(),
     }
+}
+
+fn site_of_packages() -> packages::Site {
+    let (fleet, ca) = ("test".to_owned(), "-----BEGIN CERTIFICATE-----".to_owned());
+    packages::Site { fleet, addresses: vec!["aggregator.example:8443".to_owned()], ca }
 }
 
 /// The site on a store of its own. The series are empty, and so is the registry unless nodes are named.
@@ -174,6 +180,7 @@ pub(super) async fn site_with(nodes: &[(u8, &str)]) -> Site {
         ),
         readiness: Readiness::waiting("the state store is being opened"),
         self_backup: watch::channel(crate::self_backup::Figures::default()).1,
+        packages: Packages::new(folder.path().join("packages"), site_of_packages()),
         clock,
     };
     let _stop = stop.drop_guard();
