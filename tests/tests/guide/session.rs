@@ -46,7 +46,7 @@ fn steps(block: &Block) -> Vec<Step> {
             steps.push(Step { typed: typed.to_owned(), code, expected: Vec::new() });
         } else {
             let step = steps.last_mut().unwrap_or_else(|| panic!("{}: begins without `$ `", block.place()));
-            match line.strip_prefix("> ") {
+            match line.strip_prefix("> ").or((line == ">").then_some("")) {
                 Some(more) if step.expected.is_empty() => step.typed = format!("{}\n{more}", step.typed),
                 _ => step.expected.push(line.clone()),
             }
