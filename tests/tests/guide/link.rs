@@ -1,8 +1,10 @@
 //! Links of the guide and of what leads to it: chapters, sections, files.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
 
-use crate::{chapters, read, root};
+use crate::{chapter, chapters, read, root};
 
 /// Anchors as GitHub makes them, and the aggregator's pages with it.
 fn anchors(text: &str) -> BTreeSet<String> {
@@ -62,4 +64,35 @@ fn what_leads_to_the_guide_finds_it() {
             assert!(section.is_none_or(|section| there.contains(section)), "{file}: docs/{link} is not there");
         }
     }
+}
+
+/// Test functions anywhere in the repository.
+fn tests(folder: &Path, found: &mut BTreeSet<String>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if path.is_dir() && !name.starts_with('.') && !["target", "node_modules", "dist"].contains(&name.as_str()) {
+            tests(&path, found);
+        } else if name.ends_with(".rs") {
+            let text = read(&path);
+            // An attribute may stand between the mark and the function.
+            for rest in text.split("test]").skip(1).chain(text.split("test(").skip(1)) {
+                let name = rest.split_once("fn ").and_then(|(_, rest)| rest.split_once('(')).map(|(name, _)| name);
+                found.extend(name.map(str::to_owned));
+            }
+        }
+    }
+}
+
+#[test]
+fn every_test_that_the_chapter_of_security_names_is_there() {
+    let text = chapter("security.md");
+    let (_, below) = text.split_once("\n## Shown by\n").unwrap();
+    let rows = below.split("\n## ").next().unwrap().lines().filter(|line| line.starts_with("| "));
+    let named: Vec<&str> = rows.flat_map(|row| row.split('`').skip(1).step_by(2)).collect();
+    assert!(named.len() > 25, "{named:?}");
+    let mut there = BTreeSet::new();
+    tests(&root(), &mut there);
+    let missing: Vec<_> = named.iter().filter(|name| !there.contains(**name)).collect();
+    assert!(missing.is_empty(), "docs/guide/security.md names tests that are not there: {missing:?}");
 }
