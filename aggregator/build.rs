@@ -47,12 +47,20 @@ fn main() {
     let mut list = "&[\n".to_owned();
     let mut add = |place: &str, media_type: &str, name: &str, text: &str| {
         write(&out.join(name), text);
-        writeln!(list, "    ({place:?}, {media_type:?}, include_str!(concat!(env!(\"OUT_DIR\"), \"/{name}\"))),")
-            .expect("text takes text");
+        writeln!(
+            list,
+            "    ({place:?}, {media_type:?}, include_str!(concat!(env!(\"OUT_DIR\"), \"/{name}\"))),"
+        )
+        .expect("text takes text");
     };
     for index in 0..chapters.len() {
         let name = format!("guide-{}.html", stem(&chapters[index].file));
-        add(&address(&chapters[index].file), "text/html; charset=utf-8", &name, &page(&chapters, &rendered, index));
+        add(
+            &address(&chapters[index].file),
+            "text/html; charset=utf-8",
+            &name,
+            &page(&chapters, &rendered, index),
+        );
     }
     add(&format!("{PLACE}index.json"), "application/json", "guide-index.json", &index(&chapters, &rendered));
     list.push_str("]\n");
@@ -119,7 +127,9 @@ fn render(file: &str, text: &str) -> Rendered {
             }
             // Alignment would be written as a style, which the pages' policy refuses.
             Event::Start(Tag::Table(_)) => {
-                events.push(Event::Html("<div class=\"wide\" role=\"group\" aria-label=\"Table\" tabindex=\"0\">".into()));
+                events.push(Event::Html(
+                    "<div class=\"wide\" role=\"group\" aria-label=\"Table\" tabindex=\"0\">".into(),
+                ));
                 events.push(Event::Start(Tag::Table(Vec::new())));
             }
             Event::End(TagEnd::Table) => {
@@ -174,7 +184,8 @@ fn target<'a>(file: &str, link: CowStr<'a>) -> CowStr<'a> {
     if link.starts_with('#') || link.starts_with("https://") {
         return link;
     }
-    let (chapter, section) = link.split_once('#').map_or((&*link, None), |(name, section)| (name, Some(section)));
+    let (chapter, section) =
+        link.split_once('#').map_or((&*link, None), |(name, section)| (name, Some(section)));
     assert!(
         !chapter.contains('/') && chapter.ends_with(".md"),
         "{file} links to {link}: a link leads to a chapter (NAME.md), a section (#NAME) or a site (https://)"

@@ -58,7 +58,8 @@ pub(super) const GUIDE: &[(&str, &str, &str)] = include!(concat!(env!("OUT_DIR")
 
 /// The guide's files, and its first page without the last slash too.
 pub(super) fn guide() -> impl Iterator<Item = Asset> {
-    let short = GUIDE.iter().filter(|(path, ..)| *path == "/docs/guide/").map(|page| ("/docs/guide", page.1, page.2));
+    let short =
+        GUIDE.iter().filter(|(path, ..)| *path == "/docs/guide/").map(|page| ("/docs/guide", page.1, page.2));
     GUIDE.iter().copied().chain(short).map(|(path, media_type, text)| Asset { path, media_type, text })
 }
 

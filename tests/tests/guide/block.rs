@@ -50,7 +50,9 @@ fn used(marks: &str) -> Option<Use> {
         ("console", "run=last") => Use::RunLast,
         ("console", "needs=box") => Use::NeedsBox,
         ("sh", "form") => Use::Form,
-        ("toml" | "text", marks) if marks.starts_with("file=") => Use::File(marks["file=".len()..].to_owned()),
+        ("toml" | "text", marks) if marks.starts_with("file=") => {
+            Use::File(marks["file=".len()..].to_owned())
+        }
         ("toml" | "json" | "text", "") => Use::Look,
         _ => return None,
     })
@@ -67,7 +69,8 @@ pub(crate) fn blocks(chapter: &Chapter) -> Result<Vec<Block>, String> {
         let indent = line.len() - bare.len();
         match (open, bare.strip_prefix("```")) {
             (None, Some(marks)) => {
-                let used = used(marks).ok_or_else(|| format!("{at}: nobody knows what `{marks}` is to be"))?;
+                let used =
+                    used(marks).ok_or_else(|| format!("{at}: nobody knows what `{marks}` is to be"))?;
                 let language = marks.split(' ').next().unwrap_or_default().to_owned();
                 let chapter = chapter.file.clone();
                 blocks.push(Block { chapter, line: index + 1, language, used, lines: Vec::new() });
@@ -104,7 +107,9 @@ fn of(text: &str) -> Result<Vec<Block>, String> {
 
 #[test]
 fn a_block_is_used_as_its_marks_say() {
-    let found = of("a\n\n```console\n$ true\n```\n\n1. b\n\n   ```toml file=a/b.toml\n   x = 1\n\n     y\n   ```\n").unwrap();
+    let found =
+        of("a\n\n```console\n$ true\n```\n\n1. b\n\n   ```toml file=a/b.toml\n   x = 1\n\n     y\n   ```\n")
+            .unwrap();
     assert_eq!(found[0].used, Use::Run);
     assert_eq!((found[0].line, &found[0].lines[..]), (3, &["$ true".to_owned()][..]));
     assert_eq!(found[1].used, Use::File("a/b.toml".to_owned()));
@@ -113,7 +118,13 @@ fn a_block_is_used_as_its_marks_say() {
 
 #[test]
 fn a_block_that_nobody_would_run_or_count_is_refused() {
-    for text in ["```sh\ntrue\n```\n", "```console needs=luck\n```\n", "```\nx\n```\n", "a\n\n    campanile status\n", "```toml\n"] {
+    for text in [
+        "```sh\ntrue\n```\n",
+        "```console needs=luck\n```\n",
+        "```\nx\n```\n",
+        "a\n\n    campanile status\n",
+        "```toml\n",
+    ] {
         assert!(of(text).is_err(), "{text}");
     }
 }

@@ -49,7 +49,8 @@ fn meaning(arg: &Arg) -> String {
         arg.get_default_values().iter().map(|value| value.to_string_lossy().into_owned()).collect();
     let takes = matches!(arg.get_action(), ArgAction::Set | ArgAction::Append);
     let values = arg.get_possible_values();
-    let listed: Vec<&str> = values.iter().filter(|value| !value.is_hide_set()).map(|value| value.get_name()).collect();
+    let listed: Vec<&str> =
+        values.iter().filter(|value| !value.is_hide_set()).map(|value| value.get_name()).collect();
     if takes && !listed.is_empty() && !arg.is_hide_possible_values_set() {
         write!(text, " (`{}`)", listed.join("`, `")).unwrap();
     }
@@ -94,8 +95,10 @@ fn after(out: &mut String, command: &Command) {
 }
 
 fn entry(out: &mut String, command: &Command, name: &str, depth: usize) {
-    let below: Vec<&Command> =
-        command.get_subcommands().filter(|below| !below.is_hide_set() && below.get_name() != "help").collect();
+    let below: Vec<&Command> = command
+        .get_subcommands()
+        .filter(|below| !below.is_hide_set() && below.get_name() != "help")
+        .collect();
     writeln!(out, "{} {name}\n", "#".repeat(depth.min(3))).unwrap();
     let about = command.get_long_about().or(command.get_about()).map(ToString::to_string).unwrap_or_default();
     if !about.is_empty() {
@@ -103,10 +106,12 @@ fn entry(out: &mut String, command: &Command, name: &str, depth: usize) {
     }
     if below.is_empty() {
         let usage = command.clone().bin_name(name).render_usage().to_string();
-        let usage: Vec<String> = usage.replace("Usage:", "").lines().map(|line| line.trim().to_owned()).collect();
+        let usage: Vec<String> =
+            usage.replace("Usage:", "").lines().map(|line| line.trim().to_owned()).collect();
         writeln!(out, "```text\n{}\n```\n", usage.join("\n").trim()).unwrap();
     }
-    let own: Vec<&Arg> = command.get_arguments().filter(is_shown).filter(|arg| !arg.is_global_set()).collect();
+    let own: Vec<&Arg> =
+        command.get_arguments().filter(is_shown).filter(|arg| !arg.is_global_set()).collect();
     table(out, &own);
     after(out, command);
     for command in below {
@@ -120,7 +125,8 @@ fn text(title: &str, mut command: Command) -> String {
     command.build();
     let mut out = format!("# {title}\n\n{NOTE}\n\n");
     let name = command.get_name().to_owned();
-    let globals: Vec<&Arg> = command.get_arguments().filter(is_shown).filter(|arg| arg.is_global_set()).collect();
+    let globals: Vec<&Arg> =
+        command.get_arguments().filter(is_shown).filter(|arg| arg.is_global_set()).collect();
     if !globals.is_empty() {
         out.push_str("## Everywhere\n\n");
         table(&mut out, &globals);

@@ -68,7 +68,8 @@ fn words(line: &str) -> Vec<Vec<String>> {
 
 /// The program of ours that these words start, and its words.
 fn ours(words: &[String]) -> Option<&[String]> {
-    let is_before = |word: &String| word == "sudo" || word == "$" || word.contains('=') && !word.starts_with('-');
+    let is_before =
+        |word: &String| word == "sudo" || word == "$" || word.contains('=') && !word.starts_with('-');
     let start = words.iter().position(|word| !is_before(word))?;
     ["campanile", "campanile-agent", "campanile-aggregator"]
         .contains(&words[start].as_str())

@@ -39,7 +39,9 @@ pub(crate) fn keys(source: &str, name: &str) -> Vec<String> {
     for field in fields(source, name).unwrap_or_else(|| panic!("no struct {name}")) {
         let kind = inner(&field.kind);
         match fields(source, kind) {
-            Some(_) => keys.extend(self::keys(source, kind).iter().map(|below| format!("{}.{below}", field.name))),
+            Some(_) => {
+                keys.extend(self::keys(source, kind).iter().map(|below| format!("{}.{below}", field.name)))
+            }
             None => keys.push(field.name),
         }
     }

@@ -15,7 +15,8 @@ fn sources(files: &[&str]) -> String {
 /// Keys in the first column of the tables below a heading of the second level.
 fn listed(section: &str) -> BTreeSet<String> {
     let text = chapter("settings.md");
-    let (_, below) = text.split_once(&format!("\n## {section}\n")).unwrap_or_else(|| panic!("no section {section}"));
+    let (_, below) =
+        text.split_once(&format!("\n## {section}\n")).unwrap_or_else(|| panic!("no section {section}"));
     let rows = below.split("\n## ").next().unwrap().lines().filter_map(|line| line.strip_prefix("| `"));
     let firsts = rows.filter_map(|row| row.split(" |").next());
     firsts.flat_map(|first| first.split(", ")).map(|key| key.trim_matches('`').to_owned()).collect()
@@ -46,11 +47,12 @@ fn every_key_of_the_aggregators_settings_is_in_the_guide_and_no_other() {
         "common/src/health/threshold.rs",
         "common/src/backup/stored.rs",
     ]);
-    let known = keys(&source, "RawSettings").into_iter().map(|key| match key.split('.').collect::<Vec<_>>()[..] {
-        // All rules have the same keys.
-        ["thresholds", _, figure] => format!("thresholds.RULE.{figure}"),
-        _ => key,
-    });
+    let known =
+        keys(&source, "RawSettings").into_iter().map(|key| match key.split('.').collect::<Vec<_>>()[..] {
+            // All rules have the same keys.
+            ["thresholds", _, figure] => format!("thresholds.RULE.{figure}"),
+            _ => key,
+        });
     let mut known: BTreeSet<String> = known.collect();
     for rule in fields(&source, "Thresholds").unwrap().into_iter().filter(|rule| rule.kind != "f64") {
         known.insert(format!("thresholds.{}", rule.name));
@@ -72,7 +74,8 @@ fn kinds(source: &str) -> Vec<(String, String, String)> {
     for line in list.lines().take_while(|line| *line != "}").map(str::trim) {
         if let Some(more) = line.strip_prefix("///") {
             doc.push_str(more);
-        } else if let Some((spec, word)) = line.split_once('(').and_then(|(_, rest)| rest.split_once(") = ")) {
+        } else if let Some((spec, word)) = line.split_once('(').and_then(|(_, rest)| rest.split_once(") = "))
+        {
             let spec = spec.strip_prefix("Box<").and_then(|spec| spec.strip_suffix('>')).unwrap_or(spec);
             let word = word.trim_matches(['"', ',']).to_owned();
             kinds.push((word, spec.to_owned(), std::mem::take(&mut doc).trim().to_owned()));
@@ -143,8 +146,11 @@ fn the_chapter_of_the_bundles_keys_is_what_the_source_says() {
         writeln!(out, "## {word}\n\n{doc}\n").unwrap();
         table(&mut out, &resource, spec);
     }
-    let catalogue =
-        sources(&["common/src/authority/catalogue.rs", "common/src/authority/parameter.rs", "common/src/authority/action.rs"]);
+    let catalogue = sources(&[
+        "common/src/authority/catalogue.rs",
+        "common/src/authority/parameter.rs",
+        "common/src/authority/action.rs",
+    ]);
     out.push_str("## Catalogue: a command\n\n`[commands.NAME]` in `catalogue.toml`; see [Orders](orders.md#catalogue).\n\n");
     table(&mut out, &catalogue, "CatalogueCommand");
     out.push_str("## Catalogue: a parameter\n\n`[commands.NAME.parameters.NAME]`.\n\n");

@@ -39,9 +39,11 @@ fn every_link_of_the_guide_leads_somewhere() {
     let mut followed = 0;
     for chapter in &chapters {
         for link in links(&chapter.text).filter(|link| !link.starts_with("https://")) {
-            let (file, section) = link.split_once('#').map_or((link, None), |(file, section)| (file, Some(section)));
+            let (file, section) =
+                link.split_once('#').map_or((link, None), |(file, section)| (file, Some(section)));
             let file = if file.is_empty() { chapter.file.as_str() } else { file };
-            let there = anchors.get(file).unwrap_or_else(|| panic!("{}: {link} leads to no chapter", chapter.file));
+            let there =
+                anchors.get(file).unwrap_or_else(|| panic!("{}: {link} leads to no chapter", chapter.file));
             let is_there = section.is_none_or(|section| there.contains(section));
             assert!(is_there, "{}: {link} leads to no section; there are {there:?}", chapter.file);
             followed += 1;
@@ -57,11 +59,16 @@ fn what_leads_to_the_guide_finds_it() {
     for file in ["README.md", "CHANGELOG.md", "ARCHITECTURE.md"] {
         let text = read(&root().join(file));
         for link in links(&text).filter_map(|link| link.strip_prefix("docs/")) {
-            let (path, section) = link.split_once('#').map_or((link, None), |(path, section)| (path, Some(section)));
-            let name = path.strip_prefix("guide/").unwrap_or_else(|| panic!("{file}: {path} is not in the guide"));
+            let (path, section) =
+                link.split_once('#').map_or((link, None), |(path, section)| (path, Some(section)));
+            let name =
+                path.strip_prefix("guide/").unwrap_or_else(|| panic!("{file}: {path} is not in the guide"));
             let name = if name.is_empty() { "README.md" } else { name };
             let there = anchors.get(name).unwrap_or_else(|| panic!("{file}: docs/{path} is not there"));
-            assert!(section.is_none_or(|section| there.contains(section)), "{file}: docs/{link} is not there");
+            assert!(
+                section.is_none_or(|section| there.contains(section)),
+                "{file}: docs/{link} is not there"
+            );
         }
     }
 }
@@ -71,13 +78,17 @@ fn tests(folder: &Path, found: &mut BTreeSet<String>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        if path.is_dir() && !name.starts_with('.') && !["target", "node_modules", "dist"].contains(&name.as_str()) {
+        if path.is_dir()
+            && !name.starts_with('.')
+            && !["target", "node_modules", "dist"].contains(&name.as_str())
+        {
             tests(&path, found);
         } else if name.ends_with(".rs") {
             let text = read(&path);
             // An attribute may stand between the mark and the function.
             for rest in text.split("test]").skip(1).chain(text.split("test(").skip(1)) {
-                let name = rest.split_once("fn ").and_then(|(_, rest)| rest.split_once('(')).map(|(name, _)| name);
+                let name =
+                    rest.split_once("fn ").and_then(|(_, rest)| rest.split_once('(')).map(|(name, _)| name);
                 found.extend(name.map(str::to_owned));
             }
         }

@@ -46,7 +46,8 @@ fn chapter(file: &str) -> String {
 /// The chapters in the order of the summary.
 fn chapters() -> Vec<Chapter> {
     let summary = chapter("SUMMARY.md");
-    let named = summary.lines().filter_map(|line| Some(line.split_once("](")?.1.strip_suffix(')')?.to_owned()));
+    let named =
+        summary.lines().filter_map(|line| Some(line.split_once("](")?.1.strip_suffix(')')?.to_owned()));
     let chapters: Vec<Chapter> = named.map(|file| Chapter { text: chapter(&file), file }).collect();
     assert!(chapters.len() > 10, "the summary names chapters");
     chapters
@@ -73,7 +74,8 @@ fn every_file_of_the_guide_is_in_its_summary() {
     listed.push("SUMMARY.md".to_owned());
     listed.sort();
     let entries = fs::read_dir(folder()).unwrap();
-    let mut there: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut there: Vec<String> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     there.sort();
     assert_eq!(listed, there);
 }

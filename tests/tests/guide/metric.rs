@@ -22,7 +22,8 @@ fn literals(source: &str) -> Vec<Literal> {
         // Names and texts hold no quotes of their own.
         for (index, part) in line.split('"').enumerate() {
             if index % 2 == 0 {
-                let (code, is_comment) = part.split_once(" //").map_or((part, false), |(code, _)| (code, true));
+                let (code, is_comment) =
+                    part.split_once(" //").map_or((part, false), |(code, _)| (code, true));
                 before.push_str(code);
                 if is_comment {
                     break;
@@ -36,8 +37,12 @@ fn literals(source: &str) -> Vec<Literal> {
 }
 
 fn is_name(text: &str) -> bool {
-    let begins = ["campanile_", "node_", "process_"].iter().any(|begin| text.starts_with(begin) && text != *begin);
-    begins && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') && !text.ends_with('_') && text != "node_id"
+    let begins =
+        ["campanile_", "node_", "process_"].iter().any(|begin| text.starts_with(begin) && text != *begin);
+    begins
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+        && !text.ends_with('_')
+        && text != "node_id"
 }
 
 /// Names of the aggregator's own metrics with their texts: beside the name, or just before it as `help`.
@@ -100,7 +105,10 @@ pub(crate) fn listed() -> BTreeSet<String> {
 
 /// Names in what `/metrics` answers.
 pub(crate) fn exposed(answer: &str) -> BTreeSet<String> {
-    answer.lines().filter_map(|line| Some(line.strip_prefix("# TYPE ")?.split(' ').next()?.to_owned())).collect()
+    answer
+        .lines()
+        .filter_map(|line| Some(line.strip_prefix("# TYPE ")?.split(' ').next()?.to_owned()))
+        .collect()
 }
 
 #[test]
@@ -110,12 +118,18 @@ fn the_chapter_of_metrics_is_what_the_source_says() {
         be asked for over\nthe API; see [Monitoring](monitoring.md).\n\n"
         .to_owned();
     let part = |wanted: fn(&str) -> bool, from: &BTreeMap<String, String>| {
-        from.iter().filter(|(name, _)| wanted(name)).map(|(name, text)| (name.clone(), text.clone())).collect::<Vec<_>>()
+        from.iter()
+            .filter(|(name, _)| wanted(name))
+            .map(|(name, text)| (name.clone(), text.clone()))
+            .collect::<Vec<_>>()
     };
     let is_backup = |name: &str| name.starts_with("campanile_backup_");
     let is_process = |name: &str| name.starts_with("process_");
     let parts: [(&str, Vec<(String, String)>); 5] = [
-        ("Fleet and aggregator", part(|name| !name.starts_with("campanile_backup_") && !name.starts_with("process_"), &own)),
+        (
+            "Fleet and aggregator",
+            part(|name| !name.starts_with("campanile_backup_") && !name.starts_with("process_"), &own),
+        ),
         ("Backups", part(is_backup, &own)),
         ("The aggregator's process", part(is_process, &own)),
         ("The agent", part(|name| name.starts_with("campanile_"), &agents)),
@@ -144,6 +158,8 @@ fn a_name_finds_its_text_beside_it_or_before_it() {
     let found = literals("let help = \"A b.\"; // \"no\"\nfamily(\"campanile_x_total\", K, help); f(\"y\")");
     let texts: Vec<&str> = found.iter().map(|literal| literal.text.as_str()).collect();
     assert_eq!(texts, ["A b.", "campanile_x_total", "y"]);
-    assert!(is_name("campanile_x_total") && is_name("node_load1") && !is_name("node_id") && !is_name("node_"));
+    assert!(
+        is_name("campanile_x_total") && is_name("node_load1") && !is_name("node_id") && !is_name("node_")
+    );
     assert_eq!(exposed("# HELP a b\n# TYPE a gauge\na 1\n"), ["a".to_owned()].into());
 }

@@ -13,7 +13,8 @@ fn pieces(line: &str) -> Vec<Piece> {
     let mut text = String::new();
     while let Some(c) = rest.chars().next() {
         let word = rest.strip_prefix('<').and_then(|rest| rest.split_once('>'));
-        let is_word = |name: &str| !name.is_empty() && name.chars().all(|c| c.is_ascii_lowercase() || c == '-');
+        let is_word =
+            |name: &str| !name.is_empty() && name.chars().all(|c| c.is_ascii_lowercase() || c == '-');
         let (piece, behind) = match word {
             _ if rest.starts_with("...") => (Some(Piece::Any), &rest[3..]),
             Some((name, behind)) if is_word(name) => (Some(Piece::Word), behind),
@@ -55,9 +56,9 @@ pub(crate) fn fits(expected: &[String], found: &[&str]) -> bool {
     if line.trim() == "..." {
         return (0..=found.len()).any(|skipped| fits(rest, &found[skipped..]));
     }
-    found
-        .split_first()
-        .is_some_and(|(first, below)| fits_line(&pieces(&squeezed(line)), &squeezed(first)) && fits(rest, below))
+    found.split_first().is_some_and(|(first, below)| {
+        fits_line(&pieces(&squeezed(line)), &squeezed(first)) && fits(rest, below)
+    })
 }
 
 #[test]

@@ -18,8 +18,10 @@ use crate::pattern;
 const COMMAND_TIME: Duration = Duration::from_secs(60);
 /// Runs one command with what the commands before it left: exported variables and the folder.
 const STEP: &str = r#"
+typed=$TYPED
+unset TYPED
 if [ -e "$STATE/variables" ]; then . "$STATE/variables"; cd "$(cat "$STATE/folder")"; fi
-eval "$TYPED"
+eval "$typed"
 code=$?
 export -p > "$STATE/variables"
 pwd > "$STATE/folder"
@@ -80,7 +82,13 @@ impl Session {
         let mut child = Command::new("bash")
             .args(["--norc", "-c", STEP])
             .env_clear()
-            .envs([("PATH", path.as_str()), ("TERM", "dumb"), ("LANG", "C.UTF-8"), ("COLUMNS", "160"), ("USER", "ada")])
+            .envs([
+                ("PATH", path.as_str()),
+                ("TERM", "dumb"),
+                ("LANG", "C.UTF-8"),
+                ("COLUMNS", "160"),
+                ("USER", "ada"),
+            ])
             .env("HOME", self.home.path())
             .env("STATE", self.home.path())
             .env("TYPED", &step.typed)
@@ -160,9 +168,14 @@ fn the_commands_of_the_guide_do_what_it_says() {
                     let (code, said) = session.run(&step);
                     let place = block.place();
                     assert_eq!(code, Some(step.code), "{place}: {}\n{said}\n{}", step.typed, session.logs());
-                    let shown = step.expected.is_empty() || pattern::fits(&step.expected, &said.lines().collect::<Vec<_>>());
+                    let shown = step.expected.is_empty()
+                        || pattern::fits(&step.expected, &said.lines().collect::<Vec<_>>());
                     let expected = step.expected.join("\n");
-                    assert!(shown, "{place}: {}\nthe guide shows:\n{expected}\nit printed:\n{said}", step.typed);
+                    assert!(
+                        shown,
+                        "{place}: {}\nthe guide shows:\n{expected}\nit printed:\n{said}",
+                        step.typed
+                    );
                     commands += 1;
                 }
                 ran += 1;

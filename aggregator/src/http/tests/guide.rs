@@ -43,7 +43,8 @@ fn every_link_between_the_guides_pages_leads_to_a_section_that_is_there() {
     let mut followed = 0;
     for (path, page) in pages.iter().filter(|(path, _)| !path.ends_with(".json")) {
         for link in values(page, "href=\"").filter(|link| !link.starts_with("https://")) {
-            let (place, section) = link.split_once('#').map_or((link, None), |(place, section)| (place, Some(section)));
+            let (place, section) =
+                link.split_once('#').map_or((link, None), |(place, section)| (place, Some(section)));
             let place = if place.is_empty() { path } else { place };
             let Some(target) = pages.get(place) else {
                 assert!(assets.contains(&place), "{path} leads to {link}");
