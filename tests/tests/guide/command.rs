@@ -78,20 +78,32 @@ fn is_shown(arg: &&Arg) -> bool {
     !arg.is_hide_set() && !["help", "version"].contains(&arg.get_id().as_str())
 }
 
-/// What follows the help: examples as commands, the rest as they stand.
+/// What follows the help: examples as commands, with what each is for behind `#`; the rest as text.
 fn after(out: &mut String, command: &Command) {
     let Some(after) = command.get_after_help().map(ToString::to_string) else { return };
-    let (prose, examples) = match after.split_once("Examples:\n").or_else(|| after.split_once("Example:\n")) {
-        Some((prose, examples)) => (prose, Some(examples)),
-        None => (after.as_str(), None),
-    };
-    if !prose.trim().is_empty() {
-        writeln!(out, "```text\n{}\n```\n", prose.trim()).unwrap();
+    let (mut prose, mut examples) = (String::new(), Vec::new());
+    for line in after.lines().filter(|line| !line.starts_with("Example")) {
+        match line.strip_prefix("  ") {
+            Some(example) if after.contains("Example") => examples.push(example),
+            _ => prose.push_str(&format!("{line}\n")),
+        }
     }
-    if let Some(examples) = examples {
-        let lines: Vec<&str> = examples.lines().map(|line| line.strip_prefix("  ").unwrap_or(line)).collect();
+    for paragraph in prose.split("\n\n").map(plain).filter(|paragraph| !paragraph.is_empty()) {
+        writeln!(out, "{paragraph}\n").unwrap();
+    }
+    if !examples.is_empty() {
+        let lines: Vec<String> = examples.into_iter().map(with_remark).collect();
         writeln!(out, "```sh form\n{}\n```\n", lines.join("\n").trim_end()).unwrap();
     }
+}
+
+/// An example whose remark, which stands apart, is one for a shell as well.
+fn with_remark(example: &str) -> String {
+    let indent = example.len() - example.trim_start().len();
+    let gap = example[indent..].find("  ").filter(|_| !example.contains('#'));
+    let Some(gap) = gap else { return example.to_owned() };
+    let (typed, remark) = example.split_at(indent + gap);
+    format!("{typed}   # {}", remark.trim_start())
 }
 
 fn entry(out: &mut String, command: &Command, name: &str, depth: usize) {
