@@ -112,6 +112,8 @@ for part in build "$@"; do
         test)
             need python3 python3-minimal
             need_promtool
+            # The guide asks the API with it.
+            need curl curl
             # Turns the clock of one process in the end-to-end tests.
             need faketime faketime
             # A node that shuts itself out, in a network of its own.

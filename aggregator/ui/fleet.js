@@ -100,10 +100,11 @@ export async function showFleet(onState) {
   const spoken = h("p", { class: "quiet", role: "status", "aria-live": "polite" });
   const search = h("input", { type: "search", "aria-label": "Show only nodes with", placeholder: "Name, label or status", oninput: () => sift() });
   const none = h("p", { class: "quiet", hidden: true }, "No node fits.");
+  const begin = h("p", { hidden: true }, h("a", { href: "/docs/guide/install#a-node" }, "How to install the first node"));
   show(h("h1", { class: "unseen" }, "Fleet"),
     h("div", { class: "summary" }, [score, online, warning, critical, offline].map((f) => f.element)),
     h("div", { class: "split" },
-      h("section", {}, h("div", { class: "head" }, h("h2", {}, "Nodes"), spoken, search), grid, none),
+      h("section", {}, h("div", { class: "head" }, h("h2", {}, "Nodes"), spoken, search), grid, none, begin),
       h("section", { class: "side" }, h("h2", {}, "Lost points"), causes)));
 
   const sift = () => {
@@ -114,6 +115,7 @@ export async function showFleet(onState) {
 
   const count = () => {
     const list = [...cards.values()];
+    begin.hidden = list.length > 0;
     const number = (test) => list.filter(test).length;
     const up = number((card) => card.liveness !== "offline");
     const down = list.length - up;

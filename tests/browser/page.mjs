@@ -198,6 +198,24 @@ const steps = {
     await inspect("docs");
   },
 
+  async "the guide is readable, leads on, and finds what it says"() {
+    await open("docs/guide/");
+    await page.getByRole("heading", { level: 1, name: "The guide" }).waitFor();
+    await inspect("guide");
+    await page.getByRole("navigation", { name: "Next chapters" }).getByRole("link", { name: "Next: Install" }).click();
+    await page.getByRole("heading", { level: 1, name: "Install" }).waitFor();
+    await page.getByRole("searchbox").fill("escrow lost");
+    await page.locator("#results a").first().waitFor();
+    await inspect("guide-search");
+    await page.locator("#results a").first().click();
+    await page.waitForURL(/docs\/guide\/[a-z-]+#/);
+    for (const chapter of ["backup", "security", "settings", "commands"]) {
+      await open(`docs/guide/${chapter}`);
+      await page.getByRole("heading", { level: 1 }).waitFor();
+      await inspect(`guide-${chapter}`);
+    }
+  },
+
   async "nothing went wrong unseen and nothing left the origin"() {
     assert.deepEqual(complaints, []);
   },

@@ -150,7 +150,7 @@ fn print(settings: &Settings, manifest: &Manifest, receipts: &Receipts) {
   2. Compare the settings with those of then, in {}.
   3. Start this one where agents look for it: {}. They come back by themselves.
   4. What happened after {} is unknown here: retire again whom you retired, revoke again what you revoked,
-     enrol again what was enrolled since, apply the configuration again. docs/disaster-recovery.md has the list.",
+     enrol again what was enrolled since, apply the configuration again. docs/guide/disaster-recovery.md has the list.",
         settings.state_dir.join("settings").display(),
         settings.addresses.join(", "),
         manifest.created

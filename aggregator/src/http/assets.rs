@@ -49,16 +49,28 @@ pub(super) const ASSETS: &[Asset] = &[
     asset!("/assets/node.js", SCRIPT, "node.js"),
     asset!("/assets/signin.js", SCRIPT, "signin.js"),
     asset!("/assets/docs.js", SCRIPT, "docs.js"),
+    asset!("/assets/guide.css", CSS, "guide.css"),
+    asset!("/assets/guide.js", SCRIPT, "guide.js"),
 ];
+
+/// The operator's guide, as `build.rs` rendered it: address, media type, text.
+pub(super) const GUIDE: &[(&str, &str, &str)] = include!(concat!(env!("OUT_DIR"), "/guide.rs"));
+
+/// The guide's files, and its first page without the last slash too.
+pub(super) fn guide() -> impl Iterator<Item = Asset> {
+    let short =
+        GUIDE.iter().filter(|(path, ..)| *path == "/docs/guide/").map(|page| ("/docs/guide", page.1, page.2));
+    GUIDE.iter().copied().chain(short).map(|(path, media_type, text)| Asset { path, media_type, text })
+}
 
 /// A route per file.
 pub(super) fn routes() -> Router<Arc<Shared>> {
-    ASSETS.iter().fold(Router::new(), |router, asset| {
+    ASSETS.iter().copied().chain(guide()).fold(Router::new(), |router, asset| {
         let digest = sha256(&[asset.text.as_bytes()]).to_string();
         // Weak, because the same file goes out compressed and not.
         let etag = HeaderValue::from_str(&format!("W/\"{}\"", &digest[..16]))
             .expect("hexadecimal digits in quotes are a header value");
-        router.route(asset.path, get(move |headers: HeaderMap| serve(*asset, etag.clone(), headers)))
+        router.route(asset.path, get(move |headers: HeaderMap| serve(asset, etag.clone(), headers)))
     })
 }
 

@@ -10,7 +10,7 @@ const EDGE_FOLDERS: [&str; 7] = ["os", "identity", "link", "listener", "state", 
 /// Files whose work is input and output, in any feature.
 const EDGE_FILES: [&str; 4] = ["task", "execute", "ledger", "journal"];
 /// Edges that are not a folder of their own.
-const EDGE_PATHS: [&str; 14] = [
+const EDGE_PATHS: [&str; 15] = [
     "agent/src/config/confirm.rs",
     "agent/src/config/load.rs",
     "agent/src/config/state.rs",
@@ -24,6 +24,7 @@ const EDGE_PATHS: [&str; 14] = [
     "agent/src/steward/journal/",
     "agent/src/steward/pin.rs",
     "agent/src/steward/policy.rs",
+    "aggregator/build.rs",
     "aggregator/src/backup/vault/",
 ];
 /// What every feature may use: the machine, the store, its settings, the audit log (an entry joins the transaction

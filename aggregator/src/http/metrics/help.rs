@@ -9,6 +9,8 @@ const TEXTS: &[(&str, &str)] = &[
     ("campanile_agent_cpu_seconds_total", "Processor time the agent used."),
     ("campanile_agent_resident_memory_bytes", "Resident memory of the agent."),
     ("campanile_agent_safe_mode", "1 while the agent does no more than to show that it is there, and why."),
+    ("campanile_agent_series", "Series that the agent reports."),
+    ("campanile_agent_series_dropped", "Series that the agent left out because there are too many."),
     (
         "campanile_agent_settings_error",
         "1 while the agent refuses its settings as written, with the reason; absent else.",
@@ -19,6 +21,15 @@ const TEXTS: &[(&str, &str)] = &[
     ),
     ("campanile_agent_spool_bytes", "Bytes of samples waiting in the agent's spool."),
     ("campanile_agent_spool_samples", "Samples waiting in the agent's spool."),
+    (
+        "campanile_agent_stuck_threads",
+        "Threads of the agent that wait for a file system that does not answer.",
+    ),
+    (
+        "campanile_cgroup_memory_limit_bytes",
+        "Memory limit of the container that the node is; absent on a machine of its own.",
+    ),
+    ("campanile_cgroup_memory_usage_bytes", "Memory that the container uses, without what can go at once."),
     ("node_boot_time_seconds", "Node boot time, in unixtime."),
     ("node_context_switches_total", "Total number of context switches."),
     ("node_cpu_frequency_hertz", "Current CPU thread frequency in hertz."),
@@ -148,6 +159,10 @@ const TEXTS: &[(&str, &str)] = &[
     ("node_vmstat_pgpgout", "/proc/vmstat information field pgpgout."),
     ("node_vmstat_pswpin", "/proc/vmstat information field pswpin."),
     ("node_vmstat_pswpout", "/proc/vmstat information field pswpout."),
+    ("node_zfs_arc_c", "Size that ZFS wants its cache to have, in bytes."),
+    ("node_zfs_arc_c_max", "Largest size of the cache of ZFS, in bytes."),
+    ("node_zfs_arc_c_min", "Least size of the cache of ZFS, in bytes."),
+    ("node_zfs_arc_size", "Size of the cache of ZFS, in bytes."),
 ];
 
 /// What a metric means; a sentence that fits any host metric where we know no better.

@@ -4,6 +4,7 @@ mod backups;
 mod config;
 pub(in crate::http) mod fixture;
 mod fleet;
+mod guide;
 mod orders;
 mod packages;
 mod signed_in;

@@ -102,7 +102,7 @@ fn policies(known: &Known<'_>, notes: &mut Vec<String>) -> Result<Vec<PolicyName
         let is_saved = saved.iter().any(|saved| saved.as_str() == name);
         if target != STORE {
             notes.push(format!(
-                "policy {name} saves to {target}: restore it from there by hand, see `Recovery` in docs/backup.md"
+                "policy {name} saves to {target}: restore it from there by hand, see `Recovery` in docs/guide/backup.md"
             ));
         } else if !is_saved {
             notes.push(format!("policy {name} has no snapshot: nothing of it is restored"));
