@@ -84,7 +84,8 @@ pub(super) async fn run(
     };
     let mut tasks = JoinSet::new();
     let (for_hub, for_beat) = (watchdog.pulse("hub"), watchdog.pulse("heartbeat"));
-    let link_settings = LinkSettings { instance, interval: settings.interval, facts };
+    let ways = super::ways::link_ways(settings)?;
+    let link_settings = LinkSettings { instance, interval: settings.interval, facts, ways };
     tasks.spawn(link::run(link_settings, channels, stop.clone()));
     tasks.spawn(hub.run(link_events, for_hub));
     tasks.spawn(beat.run(metrics_events, for_beat, stop.clone()));

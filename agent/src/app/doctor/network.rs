@@ -98,14 +98,16 @@ fn judge_udp(tried: &[Tried], session: Option<LinkState>, has_tcp: bool) -> Chec
     }
     match told(tried) {
         (_, 0) if tried.is_empty() => fail("link", "not tried without an address", "mend the names first"),
-        (failed, 0) => {
-            let advice = if has_tcp {
-                "TCP to the same port is answered: a firewall on the way drops UDP; open it to and from that port"
-            } else {
-                "does the aggregator run, and does a firewall let UDP to its port through?"
-            };
-            fail("link", format!("no handshake over UDP: {failed}"), advice)
-        }
+        (failed, 0) if has_tcp => warn(
+            "link",
+            format!("no handshake over UDP: {failed}"),
+            "TCP to the same port is answered and will do: a firewall on the way drops UDP; open it to and from that port",
+        ),
+        (failed, 0) => fail(
+            "link",
+            format!("no handshake over UDP: {failed}"),
+            "does the aggregator run, and does a firewall let UDP to its port through?",
+        ),
         (_, count) => ok("link", format!("handshake over UDP with {count} of {} addresses", tried.len())),
     }
 }
@@ -135,7 +137,7 @@ mod tests {
         assert_eq!(judge_names(&none).state, State::Fail);
         assert_eq!(judge_tcp(&none).state, State::Warn);
         let dropped = judge_udp(&none, None, true);
-        assert!(dropped.state == State::Fail && dropped.advice.unwrap().contains("drops UDP"));
+        assert!(dropped.state == State::Warn && dropped.advice.unwrap().contains("drops UDP"));
         let away = judge_udp(&none, None, false);
         assert!(away.advice.unwrap().contains("does the aggregator run"));
         assert_eq!(judge_udp(&[], None, false).state, State::Fail);
