@@ -183,7 +183,7 @@ class Fleet:
         return sessions[0]["transport"] if sessions else None
 
     def liveness(self):
-        return self.api("/api/v1/nodes")["items"][0]["health"]["liveness"]
+        return self.api("/api/v1/nodes")["items"][0]["liveness"]
 
     def lost(self):
         """Seconds of all runs that the aggregator will never get."""

@@ -49,7 +49,7 @@ impl State {
         let count = self.packets.fetch_add(1, Ordering::Relaxed);
         match self.udp() {
             Udp::Dropped => true,
-            Udp::OneLostIn(every) => spread(count) % every == 0,
+            Udp::OneLostIn(every) => spread(count).is_multiple_of(every),
             Udp::Passed | Udp::OneLateIn(_) | Udp::Rebound => false,
         }
     }
@@ -182,7 +182,7 @@ fn carry_udp(near: &Arc<UdpSocket>, target: SocketAddr, state: &Arc<State>) {
             && !state.is_lost()
         {
             let count = state.packets.load(Ordering::Relaxed);
-            let is_late = matches!(state.udp(), Udp::OneLateIn(every) if spread(count) % every == 0);
+            let is_late = matches!(state.udp(), Udp::OneLateIn(every) if spread(count).is_multiple_of(every));
             if is_late && late.is_none() {
                 late = Some((client, buffer[..length].to_vec()));
                 continue;

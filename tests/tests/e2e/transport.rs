@@ -98,8 +98,8 @@ fn where_udp_is_dropped_a_node_does_all_it_does_over_tcp_and_moves_to_quic_when_
     // And again: the session is lost, and the next is over TCP.
     passage.set(Udp::Dropped);
     wait_transport(&fleet, "tcp");
-    fleet.wait_liveness("a", "online");
-    no_second_is_unaccounted(&fleet, "a");
+    fleet.wait_liveness("renamed", "online");
+    no_second_is_unaccounted(&fleet, "renamed");
 }
 
 #[test]
