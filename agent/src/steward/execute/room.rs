@@ -125,6 +125,7 @@ mod tests {
     fn policy(mut keys: Value) -> Policy {
         keys["keep"] = json!({ "last": 3 });
         keys["schedule"] = json!("@daily");
+        keys["escrow"] = json!(["age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"]);
         let file = json!({ "format": 1, "name": "files", "policy": keys });
         policy_from_file(&"files".parse().unwrap(), file.to_string().as_bytes()).unwrap()
     }
