@@ -42,6 +42,7 @@ mod tests {
     fn job(mut keys: Value) -> Job {
         keys["keep"] = json!({ "last": 3 });
         keys["schedule"] = json!("@daily");
+        keys["escrow"] = json!(["age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"]);
         let file = json!({ "format": 1, "name": "files", "policy": keys });
         Job::parse(file.to_string().as_bytes(), "files").unwrap()
     }

@@ -127,7 +127,10 @@ fn restrict_files(bounds: &Bounds) -> Result<String, String> {
     Ruleset::default()
         .set_compatibility(CompatLevel::HardRequirement)
         .handle_access(AccessFs::Refer)
-        .map_err(|_| "the kernel has no Landlock, or not enabled, or one older than 5.19".to_owned())?;
+        .map_err(|_| {
+            "the kernel has no Landlock, has it disabled, or is older than 5.19; or a filter refuses it"
+                .to_owned()
+        })?;
     let status = apply(bounds).map_err(|error| error.to_string())?;
     match (status.ruleset, status.landlock) {
         (RulesetStatus::NotEnforced, _) => Err("the kernel did not take the rules".to_owned()),

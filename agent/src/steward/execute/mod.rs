@@ -194,7 +194,7 @@ fn knows_properties(systemd_run: &Path) -> bool {
     let version = said.map(|said| String::from_utf8_lossy(&said).into_owned()).unwrap_or_default();
     let knows = room::is_known_to(&version);
     if !knows {
-        tracing::warn!(version, "this systemd is too old to confine the units of backups: 249 is needed");
+        tracing::warn!(version, "this systemd is too old to confine the units of backups: 247 is needed");
     }
     knows
 }

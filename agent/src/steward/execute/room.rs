@@ -20,7 +20,7 @@ const NETWORK: [&str; 3] =
 const FOREIGN_FOLDER: &str = "CapabilityBoundingSet=CAP_DAC_READ_SEARCH CAP_DAC_OVERRIDE";
 const SCRATCH: [&str; 2] = ["/tmp", "/var/tmp"];
 /// The oldest service manager that knows all of the properties.
-const SYSTEMD_MIN: u32 = 249;
+const SYSTEMD_MIN: u32 = 247;
 
 /// What a unit lets its program do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,6 +125,7 @@ mod tests {
     fn policy(mut keys: Value) -> Policy {
         keys["keep"] = json!({ "last": 3 });
         keys["schedule"] = json!("@daily");
+        keys["escrow"] = json!(["age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"]);
         let file = json!({ "format": 1, "name": "files", "policy": keys });
         policy_from_file(&"files".parse().unwrap(), file.to_string().as_bytes()).unwrap()
     }
@@ -204,7 +205,7 @@ mod tests {
 
     #[test]
     fn an_old_service_manager_is_recognised() {
-        assert!(is_known_to("systemd 252 (252.39-1~deb12u2)\n+PAM") && is_known_to("systemd 249 (249)"));
+        assert!(is_known_to("systemd 252 (252.39-1~deb12u2)\n+PAM") && is_known_to("systemd 247 (247)"));
         assert!(!is_known_to("systemd 239 (239-82.el8)") && !is_known_to("") && !is_known_to("upstart 300"));
     }
 }
