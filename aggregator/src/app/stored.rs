@@ -12,7 +12,7 @@ use crate::identity::load_fleet;
 use crate::os::clock::Clock;
 use crate::os::file::{self, Hold};
 use crate::settings::Settings;
-use crate::state::{Keys, SqliteStore, Store};
+use crate::state::{Keys, SqliteStore, StateError, Store};
 
 /// The state store, in the state folder.
 const STATE_FILE: &str = "state.db";
@@ -38,14 +38,18 @@ impl Stored {
     pub(super) async fn beside(settings: &Settings) -> anyhow::Result<Self> {
         let fleet = load_fleet(&settings.state_dir)?;
         let (dir, path) = (&settings.state_dir, settings.state_dir.join(STATE_FILE));
-        match file::hold(dir).with_context(|| format!("cannot use state folder {}", dir.display()))? {
-            Hold::Free { lock } => {
-                let store = SqliteStore::open(&path)?;
-                drop(lock);
-                Self::with(settings, fleet, store).await
+        let store = match SqliteStore::open_beside(&path) {
+            Err(behind @ StateError::Behind { .. }) => {
+                let held = file::hold(dir);
+                match held.with_context(|| format!("cannot use state folder {}", dir.display()))? {
+                    // Nobody begins to serve from it meanwhile.
+                    Hold::Free { lock: _lock } => SqliteStore::open(&path)?,
+                    Hold::Served => return Err(behind.into()),
+                }
             }
-            Hold::Served => Self::with(settings, fleet, SqliteStore::open_beside(&path)?).await,
-        }
+            opened => opened?,
+        };
+        Self::with(settings, fleet, store).await
     }
 
     async fn with(settings: &Settings, fleet: FleetFile, store: SqliteStore) -> anyhow::Result<Self> {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use campanile_aggregator::identity::Ca;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -13,7 +14,7 @@ use super::api::Api;
 use super::command::{self, Output};
 use super::daemon::Daemon;
 use super::program::{AGENT, AGGREGATOR, CAMPANILE, program};
-use super::steward::POLICY_OPEN;
+use super::steward::{POLICY_OPEN, now};
 use super::{port, wait};
 
 /// Of the operator's key.
@@ -89,8 +90,8 @@ impl LocalFleet {
         Self::settled(folder, options)
     }
 
-    /// A fleet that ran elsewhere, perhaps under another release, and was stopped: its folder, and its nodes. It listens on
-    /// another port, which its agents are told.
+    /// A fleet that ran elsewhere, perhaps under another release and long ago, and was stopped: its folder, and its nodes. It
+    /// listens on another port, which its agents are told, and their keys get certificates of today.
     ///
     /// # Panics
     /// When it is not the folder of a fleet.
@@ -98,13 +99,30 @@ impl LocalFleet {
         let fleet = Self::settled(folder, options);
         for node in nodes {
             fleet.write_agent_settings(node, "");
-            let path = fleet.node_path(node, "state/identity.json");
-            let text = fs::read(&path).expect("an enrolled node has an identity");
-            let mut identity: Value = serde_json::from_slice(&text).expect("an agent wrote it");
-            identity["addresses"] = json!([format!("127.0.0.1:{}", fleet.port)]);
-            fs::write(&path, identity.to_string()).expect("the folder is ours");
+            fleet.readdress(node);
         }
         fleet
+    }
+
+    /// Changes what an agent knows of its aggregator's address, and its certificate: one that expired long ago cannot be
+    /// renewed.
+    fn readdress(&self, node: &str) {
+        let path = self.node_path(node, "state/identity.json");
+        let text = fs::read(&path).expect("an enrolled node has an identity");
+        let mut identity: Value = serde_json::from_slice(&text).expect("an agent wrote it");
+        let field = |name: &str| identity[name].as_str().unwrap_or_else(|| panic!("{name} of an identity"));
+        let (fleet, id) = (field("fleet").parse().expect("an id"), field("node").parse().expect("an id"));
+        let key = rcgen::KeyPair::from_pem(field("key")).expect("a private key");
+        let request = rcgen::CertificateParams::default().serialize_request(&key).expect("it signs");
+        let ca =
+            Ca::load(&self.aggregator_state(), fleet, Duration::from_secs(86_400)).expect("the CA is there");
+        let request = ca.check_request(request.der()).expect("it is sound");
+        let leaf = ca.issue_node(id, &request, now()).expect("the CA signs");
+        identity["addresses"] = json!([format!("127.0.0.1:{}", self.port)]);
+        identity["certificate"] = json!(data_encoding::BASE64.encode(&leaf.certificate));
+        identity["issued"] = json!(now());
+        identity["notAfter"] = json!(leaf.not_after);
+        fs::write(&path, identity.to_string()).expect("the folder is ours");
     }
 
     /// Settings and an admin's API token for what is in the folder.

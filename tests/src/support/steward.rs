@@ -172,7 +172,7 @@ impl LocalFleet {
 }
 
 /// The wall clock.
-fn now() -> Timestamp {
+pub(super) fn now() -> Timestamp {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
     Timestamp::from_millis(u64::try_from(since.as_millis()).expect("before the year 584 million"))
 }

@@ -262,7 +262,6 @@ fn the_state_of_each_release_is_served_by_this_one() {
         configured.fleet.start_aggregator();
         assert_eq!(told(&configured.fleet), facts["told"]);
         assert!(configured.fleet.campanile(&["audit", "verify"]).ok().contains("intact"));
-        // Whose certificates have expired since renews them, and nothing else, first.
         for node in NODES {
             configured.fleet.run_agent(node);
         }
