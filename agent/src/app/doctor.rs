@@ -21,8 +21,7 @@ use super::witness::Witness;
 use crate::config::state;
 use crate::identity::Identity;
 use crate::order::{StewardError, ask_once};
-use crate::os::lock::Lock;
-use crate::os::{clock, statvfs};
+use crate::os::{clock, lock, statvfs};
 use crate::settings::{Settings, SettingsError};
 use crate::steward::protocol::{StewardEvent, StewardRequest, Tag};
 use check::{Check, State};
@@ -59,8 +58,7 @@ fn examine(settings: &Settings) -> anyhow::Result<Vec<Check>> {
         }
         Err(error) => checks.push(check::identity(Err(&whole_text(error)))),
     }
-    // Taking the lock would make the folder.
-    let is_running = settings.state_dir.exists() && Lock::take(&settings.state_dir).is_err();
+    let is_running = lock::is_held(&settings.state_dir);
     checks.push(check::agent(is_running));
     checks.extend(service::check(settings));
     if let Ok(identity) = &identity {

@@ -11,6 +11,9 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::random;
 
+/// Whoever serves from a state folder holds a lock on it.
+const LOCK_FILE: &str = "aggregator.lock";
+
 /// Reads 32 secret bytes, or makes them at the first start. They are durable before they are used.
 ///
 /// # Errors
@@ -45,6 +48,12 @@ pub fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
     File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 
+/// True while an aggregator serves from the folder. Makes nothing.
+pub fn is_locked(folder: &Path) -> bool {
+    let Ok(file) = File::open(folder.join(LOCK_FILE)) else { return false };
+    flock(&file, FlockOperation::NonBlockingLockShared).is_err()
+}
+
 /// Held while an aggregator serves from a state folder.
 #[derive(Debug)]
 pub struct Lock {
@@ -61,6 +70,6 @@ pub fn lock(folder: &Path) -> io::Result<Option<Lock>> {
         .truncate(false)
         .write(true)
         .mode(0o600)
-        .open(folder.join("aggregator.lock"))?;
+        .open(folder.join(LOCK_FILE))?;
     Ok(flock(&file, FlockOperation::NonBlockingLockExclusive).ok().map(|()| Lock { _file: file }))
 }

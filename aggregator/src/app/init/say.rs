@@ -46,7 +46,7 @@ impl Report {
         let address = settings.addresses.first().map_or("localhost:8443", String::as_str);
         let node_command = match &founded.script {
             Some(digest) => typed_line(address, digest, &founded.token),
-            None => format!("sudo campanile-agent enroll <<'TOKEN'\n{}\nTOKEN", founded.token),
+            None => format!("$(command -v sudo) campanile-agent enroll <<'TOKEN'\n{}\nTOKEN", founded.token),
         };
         Self {
             is_new,
@@ -146,7 +146,7 @@ mod tests {
     #[test]
     fn without_packages_the_line_enrols_what_was_installed_by_hand() {
         let report = report(None, true);
-        assert_eq!(report.node_command, "sudo campanile-agent enroll <<'TOKEN'\ncmp1_x\nTOKEN");
+        assert_eq!(report.node_command, "$(command -v sudo) campanile-agent enroll <<'TOKEN'\ncmp1_x\nTOKEN");
         assert!(report.text().contains("packages.dir"));
     }
 }
