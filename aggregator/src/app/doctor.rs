@@ -181,17 +181,17 @@ fn space(folder: &Path, name: &'static str) -> Option<Check> {
 
 fn judge_space(place: &str, name: &'static str, free: u64, files_free: Option<u64>) -> Check {
     let detail = format!("{} MiB are free for {place}", free >> 20);
-    match free {
-        ..SPACE_FAIL_BYTES => fail(name, detail, "free some: nothing durable can be promised"),
-        ..SPACE_WARN_BYTES => warn(name, detail, "free some soon"),
-        _ => match files_free.filter(|free| *free < FILES_WARN) {
-            Some(free) => warn(
-                name,
-                format!("only {free} more files fit into the file system of {place}"),
-                "remove some",
-            ),
-            None => ok(name, detail),
-        },
+    if free < SPACE_FAIL_BYTES {
+        return fail(name, detail, "free some: nothing durable can be promised");
+    }
+    if free < SPACE_WARN_BYTES {
+        return warn(name, detail, "free some soon");
+    }
+    match files_free.filter(|free| *free < FILES_WARN) {
+        Some(free) => {
+            warn(name, format!("only {free} more files fit into the file system of {place}"), "remove some")
+        }
+        None => ok(name, detail),
     }
 }
 

@@ -147,7 +147,7 @@ fn with_addresses(
     }
     let port = settings.listen.port();
     let addresses = if arguments.address.is_empty() {
-        reach::addresses(&ground::reach(), port)
+        reach::addresses(&ground::reach(), settings.listen)
     } else {
         arguments.address.iter().map(|host| reach::with_port(host, port)).collect()
     };

@@ -82,7 +82,7 @@ impl Report {
         let packages = match self.install_script_sha256 {
             Some(_) => {
                 "It installs the agent, enrols the node and starts it. To let a node take more than looking and \
-                        backing up,\nput for example `--allow config,command` behind campanile-install.sh."
+                        backing up,\nput for example `--allow backup,config,command` behind campanile-install.sh."
             }
             None => {
                 "No package of the agent is served here (setting `packages.dir`): install it on the node first."
