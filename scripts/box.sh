@@ -8,7 +8,7 @@ source "$(dirname "$0")/common.sh"
 [ "$(id -u)" = 0 ] || fail "the containers need root: sudo make box"
 
 cache="${XDG_CACHE_HOME:-$HOME/.cache}/campanile/box"
-packages=systemd-sysv,dbus,iproute2,nftables,procps,kmod,adduser,ca-certificates,dnf,rpm,createrepo-c
+packages=systemd-sysv,curl,dbus,iproute2,nftables,procps,kmod,adduser,ca-certificates,dnf,rpm,createrepo-c
 suite=bookworm
 recipe=$(printf '%s\n' "$suite" "$packages" "$(sed -n '/^make_root/,/^}/p' scripts/box.sh)" | sha256sum | cut -c1-12)
 root="$cache/root-$recipe"

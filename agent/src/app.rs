@@ -171,7 +171,7 @@ fn sampler(settings: &Settings, instance: InstanceId) -> Sampler {
 
 fn status(settings: &Settings, is_json: bool) -> anyhow::Result<()> {
     let identity = Identity::load(&settings.state_dir)?;
-    let is_running = Lock::take(&settings.state_dir).is_err();
+    let is_running = lock::is_held(&settings.state_dir);
     let authority = identity.authority()?;
     let steward = runtime()?.block_on(doctor::describe(settings)).ok();
     if is_json {

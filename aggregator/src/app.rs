@@ -1,10 +1,12 @@
 //! Composition root: builds every part, wires the channels, owns the tasks, drains.
 
+mod as_owner;
 mod backups;
 mod bounds;
 mod certificate;
 mod checkpoint;
 mod config;
+mod doctor;
 mod due_runs;
 mod in_force;
 mod init;
@@ -31,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::access::Access;
 use crate::audit::Audit;
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, InitOutput};
 use crate::event::Events;
 use crate::http::{self, AgentDoor, AuthorityTerm, FleetInfo, LogLevelHandle, Readiness, Services};
 use crate::identity::Ca;
@@ -65,30 +67,21 @@ const BLOCKING_THREADS_MAX: usize = 8;
 pub fn run(cli: Cli) -> anyhow::Result<()> {
     // Libraries that do not take a provider as an argument use this one; it is set once, here.
     drop(rustls::crypto::ring::default_provider().install_default());
-    let settings = Settings::load(cli.config.as_deref())?;
-    if let Command::Init(arguments) = &cli.command {
-        return init::run(&settings, cli.config.as_deref(), arguments);
+    let settings = match (Settings::load(cli.config.as_deref()), &cli.command) {
+        (Err(error), Command::Doctor { output }) => {
+            return doctor::run(Err(&error), *output == InitOutput::Json);
+        }
+        (settings, _) => settings?,
+    };
+    if !matches!(cli.command, Command::Serve) {
+        return local::run(cli.command, &settings, cli.config.as_deref());
     }
-    let is_serving = matches!(cli.command, Command::Serve);
     // Before there are threads: each would stay as free as it was.
-    let confinement =
-        if is_serving { bounds::confine(&settings, cli.config.as_deref()) } else { Confinement::default() };
+    let confinement = bounds::confine(&settings, cli.config.as_deref());
     let runtime = runtime()?;
-    match cli.command {
-        Command::Init(_) => unreachable!("handled above"),
-        Command::Found => runtime.block_on(init::found(&settings)),
-        Command::Serve => {
-            let log = log::start(&settings.log_level, settings.log_format == LogFormat::Json)?;
-            tracing::info!(level = %confinement, "confined: what fails for want of permission may be refused by that");
-            runtime.block_on(serve(settings, cli.config.as_deref(), (log, confinement)))
-        }
-        Command::ApiToken { name, role, ttl } => {
-            runtime.block_on(local::api_token(&settings, &name, role, ttl))
-        }
-        Command::SigninLink { person } => runtime.block_on(local::signin_link(&settings, &person)),
-        Command::Backup { to } => runtime.block_on(self_backup::make(&settings, cli.config.as_deref(), to)),
-        Command::Restore(restore) => runtime.block_on(self_backup::restore(&settings, &restore)),
-    }
+    let log = log::start(&settings.log_level, settings.log_format == LogFormat::Json)?;
+    tracing::info!(level = %confinement, "confined: what fails for want of permission may be refused by that");
+    runtime.block_on(serve(settings, cli.config.as_deref(), (log, confinement)))
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {

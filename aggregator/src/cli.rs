@@ -31,6 +31,15 @@ pub enum Command {
 Without --foundation the operator's key is made on this machine, by `campanile` in the home of whoever typed sudo: fine for a
 few nodes. With it the key stays on the operator's machine. Nothing that exists is overwritten.")]
     Init(Init),
+    /// Check everything that this aggregator needs to serve, and say what to do
+    #[command(
+        after_help = "One line a check: OK, WARN or FAIL, with what to do. Exit code 1 when a check fails."
+    )]
+    Doctor {
+        /// How the checks are printed
+        #[arg(short, long, default_value = "text")]
+        output: InitOutput,
+    },
     /// Write what `init` hands over, as the user that the aggregator runs as; started by it alone
     #[command(hide = true)]
     Found,
@@ -96,7 +105,7 @@ pub struct Init {
     pub output: InitOutput,
 }
 
-/// How the result of `init` is printed.
+/// How results of `init` and `doctor` are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum InitOutput {
     /// For people.

@@ -25,8 +25,7 @@ use super::witness::Witness;
 use crate::config::state;
 use crate::identity::Identity;
 use crate::order::{StewardError, ask_once};
-use crate::os::lock::Lock;
-use crate::os::{clock, statvfs};
+use crate::os::{clock, lock, statvfs};
 use crate::settings::{Settings, SettingsError};
 use crate::steward::protocol::{StewardEvent, StewardRequest, Tag};
 use check::{Check, State};
@@ -63,8 +62,7 @@ fn examine(settings: &Settings) -> anyhow::Result<Vec<Check>> {
         }
         Err(error) => checks.push(check::identity(Err(&whole_text(error)))),
     }
-    // Taking the lock would make the folder.
-    let is_running = settings.state_dir.exists() && Lock::take(&settings.state_dir).is_err();
+    let is_running = lock::is_held(&settings.state_dir);
     checks.push(check::agent(is_running));
     checks.extend(transport::check(settings));
     checks.push(bearing::safe_mode(Starts::new(&settings.state_dir).safe_mode()));

@@ -92,6 +92,12 @@ impl Lock {
     }
 }
 
+/// True while an agent holds the folder. Makes nothing: a lock that root left behind would shut the agent out.
+pub fn is_held(folder: &Path) -> bool {
+    let Ok(file) = File::open(folder.join(LOCK_FILE)) else { return false };
+    flock(&file, FlockOperation::NonBlockingLockShared).is_err()
+}
+
 /// Sends a signal to the agent that holds the folder.
 ///
 /// # Errors
@@ -111,6 +117,17 @@ pub fn signal_holder(folder: &Path, signal: Signal) -> Result<(), LockError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whoever_only_looks_makes_nothing_and_sees_who_holds_it() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(!is_held(folder.path()));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+        let held = Lock::take(folder.path()).unwrap();
+        assert!(is_held(folder.path()));
+        drop(held);
+        assert!(!is_held(folder.path()));
+    }
 
     #[test]
     fn a_lock_that_is_let_go_in_a_moment_is_waited_for() {

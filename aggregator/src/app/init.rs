@@ -9,12 +9,14 @@
 #![expect(clippy::disallowed_methods, reason = "a root looks at the machine that it sets up")]
 
 mod found;
-mod ground;
+pub(super) mod ground;
 mod reach;
 mod say;
 mod service;
 
+use std::fs::Permissions;
 use std::io::{Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -145,7 +147,7 @@ fn with_addresses(
     }
     let port = settings.listen.port();
     let addresses = if arguments.address.is_empty() {
-        reach::addresses(&ground::reach(), port)
+        reach::addresses(&ground::reach(), settings.listen)
     } else {
         arguments.address.iter().map(|host| reach::with_port(host, port)).collect()
     };
@@ -156,20 +158,25 @@ fn with_addresses(
 
 fn drop_in(config: Option<&Path>, addresses: &[String]) -> std::io::Result<PathBuf> {
     let main = config.unwrap_or(Path::new(SETTINGS_PATH));
+    // The service reads them as another user, whatever the umask here.
+    let permit = |path: &Path, mode| std::fs::set_permissions(path, Permissions::from_mode(mode));
     // Drop-ins count beside a file alone.
     if !main.exists() {
         std::fs::write(main, "# Settings of campanile-aggregator.\n")?;
+        permit(main, 0o644)?;
     }
     let folder = main.with_extension("d");
-    std::fs::create_dir_all(&folder)?;
+    if !folder.exists() {
+        std::fs::create_dir(&folder)?;
+        permit(&folder, 0o755)?;
+    }
     let path = folder.join(DROP_IN);
     let list = addresses.iter().map(|address| format!("{address:?}")).collect::<Vec<_>>().join(", ");
     let text = format!(
         "# Written by `campanile-aggregator init`: how agents and people reach the aggregator.\naddresses = [{list}]\n"
     );
     crate::os::file::write_durably(&path, text.as_bytes())?;
-    let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-    std::fs::set_permissions(&path, readable)?;
+    permit(&path, 0o644)?;
     Ok(path)
 }
 

@@ -48,6 +48,12 @@ pub fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
     File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 
+/// True while an aggregator serves from the folder. Makes nothing.
+pub fn is_locked(folder: &Path) -> bool {
+    let Ok(file) = File::open(folder.join(LOCK_FILE)) else { return false };
+    flock(&file, FlockOperation::NonBlockingLockShared).is_err()
+}
+
 /// Held while an aggregator serves from a state folder.
 #[derive(Debug)]
 pub struct Lock {

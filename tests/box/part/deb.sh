@@ -10,6 +10,13 @@ upgrade_packages() { on gamma sh -c 'dpkg --force-confold -i /srv/campanile-agen
 remove_packages() { on gamma dpkg -r campanile-agent campanile; }
 purge_packages() { on gamma dpkg -P campanile-agent campanile; }
 
+install_aggregator() { on gamma sh -c 'dpkg -i /srv/campanile-aggregator_*.deb /srv/campanile_*.deb'; }
+
 newcomer gamma 4
 package_life
+if on gamma sh -c 'command -v curl || command -v wget' > /dev/null; then
+    first_minutes
+else
+    skip 'first five minutes' 'the machine has neither curl nor wget'
+fi
 machine_cut gamma

@@ -25,7 +25,7 @@ const SPACE_LEAST_BYTES: u64 = 64 << 20;
 
 /// Who writes into the state folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Owner {
+pub(in crate::app) enum Owner {
     /// This process.
     Ourselves,
     /// A child that runs as this user and group.
@@ -33,7 +33,7 @@ pub(super) enum Owner {
 }
 
 /// Whom the state folder belongs to.
-pub(super) fn owner(folder: &Path) -> anyhow::Result<Owner> {
+pub(in crate::app) fn owner(folder: &Path) -> anyhow::Result<Owner> {
     let is_root = rustix::process::geteuid().is_root();
     match std::fs::symlink_metadata(folder) {
         Ok(found) if !found.is_dir() => bail!("the state folder {} is no folder", folder.display()),
@@ -55,22 +55,31 @@ pub(super) fn is_founded(folder: &Path) -> anyhow::Result<bool> {
 }
 
 /// True when an aggregator serves from the folder.
-pub(super) fn is_served(folder: &Path) -> bool {
-    matches!(file::lock(folder), Ok(None))
+pub(in crate::app) fn is_served(folder: &Path) -> bool {
+    file::is_locked(folder)
 }
 
 /// Refuses, before anything is made, where a fleet cannot be founded.
 pub(super) fn check(settings: &Settings) -> anyhow::Result<()> {
-    let now = Clock::system().now();
+    check_clock(Clock::system().now())?;
+    check_folder(&settings.state_dir)?;
+    check_port(settings.listen)
+}
+
+/// Refuses a clock that cannot be right.
+pub(in crate::app) fn check_clock(now: Timestamp) -> anyhow::Result<()> {
     ensure!(
         (CLOCK_LEAST..CLOCK_MOST).contains(&now),
         "the clock of this machine says {now}, and certificates are made by it: set it (timedatectl set-ntp true), \
          and run this again"
     );
-    check_folder(&settings.state_dir)?;
-    let port = settings.listen;
-    TcpListener::bind(port).map(drop).map_err(|error| taken("TCP", port, &error))?;
-    UdpSocket::bind(port).map(drop).map_err(|error| taken("UDP", port, &error))?;
+    Ok(())
+}
+
+/// Refuses a port that something else has.
+pub(in crate::app) fn check_port(listen: std::net::SocketAddr) -> anyhow::Result<()> {
+    TcpListener::bind(listen).map(drop).map_err(|error| taken("TCP", listen, &error))?;
+    UdpSocket::bind(listen).map(drop).map_err(|error| taken("UDP", listen, &error))?;
     Ok(())
 }
 
@@ -190,9 +199,14 @@ pub(super) fn reach() -> Reach {
     reach
 }
 
-/// What `getent` says; nothing where it is not there. It gives up by itself, as the resolver's settings say.
+/// What `getent` says; nothing where it is not there, or where no name server answers in time.
 fn asked(arguments: &[&str]) -> String {
-    let done = Command::new("getent").args(arguments).stdin(Stdio::null()).stderr(Stdio::null()).output();
+    let done = Command::new("timeout")
+        .args(["4", "getent"])
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .output();
     done.map(|done| String::from_utf8_lossy(&done.stdout).into_owned()).unwrap_or_default()
 }
 

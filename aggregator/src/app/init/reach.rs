@@ -3,7 +3,7 @@
 //! Nodes try them in order: first names that the DNS leads here, which outlast a change of address; then addresses, that
 //! of the way out first; at last names that only this machine knows, which harm nobody and are in the certificate.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// Most addresses: as many as the setting takes.
 const ADDRESSES_MAX: usize = 8;
@@ -119,7 +119,12 @@ fn is_name(name: &str) -> bool {
 }
 
 /// Where the aggregator is reached, in the order to try.
-pub(super) fn addresses(reach: &Reach, port: u16) -> Vec<String> {
+pub(super) fn addresses(reach: &Reach, listen: SocketAddr) -> Vec<String> {
+    // Nowhere else does anything listen.
+    if !listen.ip().is_unspecified() {
+        return vec![listen.to_string()];
+    }
+    let port = listen.port();
     let names = reach.names();
     let (known, unknown): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| reach.in_dns.contains(name));
     let numbers = reach.addresses().into_iter().map(|address| address.to_string());
@@ -147,6 +152,7 @@ pub(super) fn with_port(host: &str, port: u16) -> String {
 mod tests {
     use super::*;
 
+    const ANYWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8443);
     const FIB_TRIE: &str = "Main:
   +-- 0.0.0.0/0 3 0 5
      |-- 0.0.0.0
@@ -196,7 +202,7 @@ fd000000000000000000000000000001 05 40 00 80 docker0
 
     #[test]
     fn addresses_that_others_reach_are_found_and_that_of_the_way_out_is_first() {
-        let found = addresses(&reach(), 8443);
+        let found = addresses(&reach(), ANYWHERE);
         let expected = [
             "10.0.2.15:8443",
             "192.168.7.4:8443",
@@ -214,17 +220,17 @@ fd000000000000000000000000000001 05 40 00 80 docker0
         assert!(reach.is_own("10.0.2.15") && reach.is_own("2001:db8::15"));
         assert!(!reach.is_own("127.0.1.1") && !reach.is_own("172.17.0.1") && !reach.is_own("x"));
         reach.in_dns = vec!["tower.example.org".to_owned()];
-        let found = addresses(&reach, 443);
-        assert_eq!((found[0].as_str(), found[1].as_str()), ("tower.example.org:443", "10.0.2.15:443"));
-        assert_eq!(found.last().unwrap(), "tower:443");
+        let found = addresses(&reach, ANYWHERE);
+        assert_eq!((found[0].as_str(), found[1].as_str()), ("tower.example.org:8443", "10.0.2.15:8443"));
+        assert_eq!(found.last().unwrap(), "tower:8443");
+        let elsewhere = "10.9.9.9:443".parse().unwrap();
+        assert_eq!(addresses(&reach, elsewhere), ["10.9.9.9:443"], "it listens there alone");
     }
 
     #[test]
     fn a_machine_that_knows_nothing_of_itself_is_reached_from_itself() {
-        assert_eq!(
-            addresses(&Reach { host: "localhost".to_owned(), ..Reach::default() }, 1),
-            ["localhost:1"]
-        );
+        let reach = Reach { host: "localhost".to_owned(), ..Reach::default() };
+        assert_eq!(addresses(&reach, ANYWHERE), ["localhost:8443"]);
     }
 
     #[test]

@@ -46,7 +46,7 @@ impl Report {
         let address = settings.addresses.first().map_or("localhost:8443", String::as_str);
         let node_command = match &founded.script {
             Some(digest) => typed_line(address, digest, &founded.token),
-            None => format!("sudo campanile-agent enroll <<'TOKEN'\n{}\nTOKEN", founded.token),
+            None => format!("$(command -v sudo) campanile-agent enroll <<'TOKEN'\n{}\nTOKEN", founded.token),
         };
         Self {
             is_new,
@@ -82,7 +82,7 @@ impl Report {
         let packages = match self.install_script_sha256 {
             Some(_) => {
                 "It installs the agent, enrols the node and starts it. To let a node take more than looking and \
-                        backing up,\nput for example `--allow config,command` behind campanile-install.sh."
+                        backing up,\nput for example `--allow backup,config,command` behind campanile-install.sh."
             }
             None => {
                 "No package of the agent is served here (setting `packages.dir`): install it on the node first."
@@ -146,7 +146,7 @@ mod tests {
     #[test]
     fn without_packages_the_line_enrols_what_was_installed_by_hand() {
         let report = report(None, true);
-        assert_eq!(report.node_command, "sudo campanile-agent enroll <<'TOKEN'\ncmp1_x\nTOKEN");
+        assert_eq!(report.node_command, "$(command -v sudo) campanile-agent enroll <<'TOKEN'\ncmp1_x\nTOKEN");
         assert!(report.text().contains("packages.dir"));
     }
 }
