@@ -35,7 +35,7 @@ stage_agent() {
     put 644 packaging/files/agent.toml "$tree/etc/campanile"
     # Put in place once, by the installation, and never touched again.
     put 644 packaging/files/policy.toml "$tree/usr/share/campanile-agent"
-    put 644 docs/guide/{settings,orders,config,backup,troubleshooting}.md "$tree/usr/share/doc/campanile-agent"
+    put 644 docs/guide/{settings,settings-keys,orders,config,backup,troubleshooting}.md "$tree/usr/share/doc/campanile-agent"
 }
 
 stage_aggregator() {
@@ -46,7 +46,7 @@ stage_aggregator() {
     put 644 systemd/sysusers.d/campanile-aggregator.conf "$tree/usr/lib/sysusers.d"
     put 644 systemd/tmpfiles.d/campanile-aggregator.conf "$tree/usr/lib/tmpfiles.d"
     put 644 packaging/files/aggregator.toml "$tree/etc/campanile"
-    put 644 docs/guide/{settings,disaster-recovery,upgrade}.md "$tree/usr/share/doc/campanile-aggregator"
+    put 644 docs/guide/{settings,settings-keys,disaster-recovery,upgrade}.md "$tree/usr/share/doc/campanile-aggregator"
     # What it serves to nodes, which may reach no other place.
     put 644 "$SERVED"/* "$tree/usr/share/campanile/packages"
 }

@@ -39,8 +39,7 @@ fn commands(block: &Block) -> Vec<String> {
 fn words(line: &str) -> Vec<Vec<String>> {
     let (mut all, mut words, mut word) = (Vec::new(), Vec::new(), None::<String>);
     let mut quote = None;
-    let mut letters = line.chars().peekable();
-    while let Some(c) = letters.next() {
+    for c in line.chars() {
         match (quote, c) {
             (Some(end), _) if c == end => quote = None,
             (Some(_), _) => word.get_or_insert_default().push(c),

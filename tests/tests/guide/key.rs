@@ -14,7 +14,7 @@ fn sources(files: &[&str]) -> String {
 
 /// Keys in the first column of the tables below a heading of the second level.
 fn listed(section: &str) -> BTreeSet<String> {
-    let text = chapter("settings.md");
+    let text = chapter("settings-keys.md");
     let (_, below) =
         text.split_once(&format!("\n## {section}\n")).unwrap_or_else(|| panic!("no section {section}"));
     let rows = below.split("\n## ").next().unwrap().lines().filter_map(|line| line.strip_prefix("| `"));
@@ -29,7 +29,7 @@ fn same(section: &str, known: BTreeSet<String>) {
     let unknown: Vec<_> = listed.difference(&known).collect();
     assert!(
         missing.is_empty() && unknown.is_empty(),
-        "docs/guide/settings.md, {section}: {missing:?} have no row; {unknown:?} are no keys any more"
+        "docs/guide/settings-keys.md, {section}: {missing:?} have no row; {unknown:?} are no keys any more"
     );
 }
 
