@@ -13,6 +13,7 @@ mod init;
 mod local;
 mod reload;
 mod self_backup;
+mod sockets;
 mod stored;
 
 use std::net::TcpListener;
@@ -24,11 +25,9 @@ use anyhow::Context as _;
 use campanile_common::api::Confinement;
 use campanile_common::fleet::FleetFile;
 use campanile_common::id::Digest;
-use tokio::net::TcpStream;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio_rustls::StartHandshake;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::Access;
@@ -37,7 +36,7 @@ use crate::cli::{Cli, Command, InitOutput};
 use crate::event::Events;
 use crate::http::{self, AgentDoor, AuthorityTerm, FleetInfo, LogLevelHandle, Readiness, Services};
 use crate::identity::Ca;
-use crate::listener::{self, Context, Endpoint, ListenerTask};
+use crate::listener::{Context, ListenerTask};
 use crate::node::{NodeTask, NodeTaskSettings, Nodes, Registry, TokenPins};
 use crate::order::Outputs;
 use crate::os::clock::Clock;
@@ -139,9 +138,8 @@ impl Parts {
     async fn build(settings: &Settings, own: OwnState) -> anyhow::Result<Self> {
         let Stored { fleet, store, keys, audit, access, clock } = Stored::open(settings).await?;
         let (ca, events, series) = (load_ca(settings, &fleet)?, Events::default(), RecentSeries::default());
-        let door = door();
         let in_force = in_force::open(settings, &fleet, (&store, &keys), &audit, &events, &clock).await?;
-        let (((agents, receiver), (people, tls)), (socket, endpoint)) = bind(settings, &ca, &fleet, &clock)?;
+        let ((agents, people), (socket, endpoint, door)) = sockets::bind(settings, &ca, &fleet, &clock)?;
         let (ingest_task, ingest) = open_journal(&settings.state_dir, &series, &clock)?;
         let (followed, term, pin) = in_force::followed(&in_force);
         let (nodes, node_task) =
@@ -192,7 +190,7 @@ impl Parts {
         Ok(Self {
             access,
             readiness,
-            certificates: certificate::Certificates { agents, people, ca },
+            certificates: certificate::Certificates { agents: agents.0, people: people.0, ca },
             fleet,
             clock,
             audit,
@@ -200,38 +198,13 @@ impl Parts {
             node_task,
             work: work.tasks,
             ingest_task,
-            listener: ListenerTask::new(endpoint, Arc::new(context), receiver, door.1),
-            https: Https { socket, tls, services, agents: door.0 },
+            listener: ListenerTask::new(endpoint, Arc::new(context), agents.1, door.1),
+            https: Https { socket, tls: people.1, services, agents: door.0 },
             follower: followed.with(nodes),
             self_backup: own_copies.0,
             backups: kept.tasks,
         })
     }
-}
-
-/// A certificate as it is renewed, and as it is served.
-type Leaf = (watch::Sender<Arc<rustls::ServerConfig>>, watch::Receiver<Arc<rustls::ServerConfig>>);
-
-/// The two sockets, both before anything runs, so that a port in use is an error and not a half-started daemon; and the
-/// certificates of agents and of people that they serve with.
-fn bind(
-    settings: &Settings,
-    ca: &Ca,
-    fleet: &FleetFile,
-    clock: &Clock,
-) -> anyhow::Result<((Leaf, Leaf), (TcpListener, Endpoint))> {
-    let (agents, people) = certificate::issue(ca, fleet, settings, clock)?;
-    let socket = TcpListener::bind(settings.listen)
-        .with_context(|| format!("cannot listen on TCP {}", settings.listen))?;
-    let reset_key = secret(&settings.state_dir, "reset.key")?;
-    let endpoint = Endpoint::bind(socket.local_addr()?, Arc::clone(&agents), &reset_key)?;
-    Ok(((watch::channel(agents), watch::channel(people)), (socket, endpoint)))
-}
-
-/// From the people's port to the listener: connections of agents whose networks drop UDP.
-fn door() -> (AgentDoor, mpsc::Receiver<StartHandshake<TcpStream>>) {
-    let (sender, streams) = mpsc::channel(listener::STREAMS_WAITING_MAX);
-    (AgentDoor { protocols: listener::ALPN_AGENTS, sender }, streams)
 }
 
 fn load_ca(settings: &Settings, fleet: &FleetFile) -> anyhow::Result<Arc<Ca>> {

@@ -35,7 +35,7 @@ fn same(section: &str, known: BTreeSet<String>) {
 
 #[test]
 fn every_key_of_the_agents_settings_is_in_the_guide_and_no_other() {
-    let source = sources(&["agent/src/settings.rs"]);
+    let source = sources(&["agent/src/settings.rs", "agent/src/settings/way.rs"]);
     same("`agent.toml`", keys(&source, "RawSettings").into_iter().collect());
 }
 
