@@ -16,16 +16,21 @@ fn set(fleet: &LocalFleet, node: &str, text: &str) {
     fs::write(folder.join("50-safe.toml"), text).unwrap();
 }
 
+/// Starts the agent and waits until it has begun its run, which is on record then.
+fn begin(fleet: &mut LocalFleet, node: &str) {
+    let before = fleet.agent(node).log().len();
+    fleet.run_agent(node);
+    until("the run has begun", soon(), || {
+        let log = &fleet.agent(node).log()[before..];
+        log.contains("agent started") || log.contains("agent in safe mode")
+    });
+}
+
 /// Kills the agent `count` times, each time as soon as it has begun its run.
 fn crash(fleet: &mut LocalFleet, node: &str, count: usize) {
     for _ in 0..count {
         fleet.agent(node).kill();
-        let before = fleet.agent(node).log().len();
-        fleet.run_agent(node);
-        until("the next run has begun", soon(), || {
-            let log = &fleet.agent(node).log()[before..];
-            log.contains("agent started") || log.contains("agent in safe mode")
-        });
+        begin(fleet, node);
     }
 }
 
@@ -45,8 +50,7 @@ fn an_agent_that_ends_again_and_again_shows_that_the_node_is_there() {
     set(&fleet, "a", "safe_mode = { starts = 5, within_s = 3600, retry_s = 3600 }\n");
     // The settings count from the next start on, which is the first that is killed.
     fleet.agent("a").stop();
-    fleet.run_agent("a");
-    fleet.wait_liveness("a", "online");
+    begin(&mut fleet, "a");
     crash(&mut fleet, "a", 4);
     assert!(!fleet.agent("a").log().contains("agent in safe mode"), "four are not five");
     let mut events = fleet.api.events(None);
@@ -94,8 +98,7 @@ fn everything_is_tried_again_by_itself_and_a_damaged_record_stops_nobody() {
     fleet.add_nodes(&["a"]);
     set(&fleet, "a", "safe_mode = { starts = 1, within_s = 3600, retry_s = 5 }\n");
     fleet.agent("a").stop();
-    fleet.run_agent("a");
-    until("the run is on record", soon(), || fleet.node_path("a", "state/starts.json").exists());
+    begin(&mut fleet, "a");
     crash(&mut fleet, "a", 1);
     assert!(fleet.agent("a").log().contains("agent in safe mode"));
     let before = fleet.agent("a").log().len();
