@@ -66,19 +66,19 @@ first_minutes() {
     local line
     on "$MACHINE" sh -c 'mkdir -p /usr/share/campanile/packages && cp /srv/campanile-agent[_-]* /usr/share/campanile/packages'
     check 'the aggregator installs' install_aggregator
-    on "$MACHINE" sh -c 'printf "%s\n" "correct horse battery staple" > /root/passphrase'
+    on "$MACHINE" sh -c 'printf "%s\n" "correct horse battery staple" > /srv/passphrase'
     check 'init founds a fleet and starts its aggregator' init_says 'is founded'
     check 'the state is the service'"'"'s' says 'campanile-aggregator 600' owner_of /var/lib/campanile/aggregator/ca.key.pem
     check 'nothing there is root'"'"'s' is_not on "$MACHINE" sh -c 'find /var/lib/campanile/aggregator -user root | grep .'
     check 'it serves' unit_is active campanile-aggregator.service
     check 'its doctor finds nothing wrong' on "$MACHINE" /usr/bin/campanile-aggregator doctor
     check 'init again says what is there' init_says 'was founded here before'
-    line=$(on "$MACHINE" cat /root/init.txt | sed -n '/^(curl/,/^TOKEN$/p')
-    check 'the line installs, enrols and brings the node online' says 'online after' on "$MACHINE" sh -c "cd /root && $line"
+    line=$(on "$MACHINE" cat /srv/init.txt | sed -n '/^(curl/,/^TOKEN$/p')
+    check 'the line installs, enrols and brings the node online' says 'online after' on "$MACHINE" sh -c "cd /srv && $line"
     check 'the agent runs' unit_is active campanile-agent.service
     check 'doctor finds nothing wrong' on "$MACHINE" /usr/bin/campanile-agent doctor
 }
 
 init_says() {
-    on "$MACHINE" sh -c '/usr/bin/campanile-aggregator init --passphrase-file /root/passphrase > /root/init.txt' && says "$1" on "$MACHINE" cat /root/init.txt
+    on "$MACHINE" sh -c '/usr/bin/campanile-aggregator init --passphrase-file /srv/passphrase > /srv/init.txt' && says "$1" on "$MACHINE" cat /srv/init.txt
 }

@@ -216,9 +216,9 @@ mod tests {
 
     #[test]
     fn a_user_is_read_with_group_and_home() {
-        let users = "root:x:0:0:root:/root:/bin/sh\nada:x:1000:1001:Ada:/home/ada:/bin/bash\nbroken:x\n";
+        let users = "root:x:0:0:root:/root:/bin/sh\nada:x:1000:1001:Ada:/srv/ada:/bin/bash\nbroken:x\n";
         let found = user(users, |fields| fields[0] == "ada").unwrap();
-        assert_eq!(found, ("ada".to_owned(), 1000, 1001, "/home/ada".into()));
+        assert_eq!(found, ("ada".to_owned(), 1000, 1001, "/srv/ada".into()));
         assert!(user(users, |fields| fields[0] == "broken").is_none());
     }
 
