@@ -51,7 +51,7 @@ machine_boot() {
         echo 0 > "$group/cgroup.procs"
         exec setsid env SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 systemd-nspawn --quiet --boot --machine="box-$1" \
             --directory="$folder/root" --register=no --keep-unit --console=pipe --resolv-conf=off --timezone=off \
-            --capability=all --system-call-filter='fanotify_init fanotify_mark' --network-bridge=wire \
+            --capability=all --system-call-filter='fanotify_init fanotify_mark pidfd_getfd' --network-bridge=wire \
             --bind-ro="$BOX_PROGRAMS:/opt/campanile" < /dev/null >> "$folder/console.log" 2>&1
     ) &
     pid=$!

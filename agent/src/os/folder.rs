@@ -23,6 +23,15 @@ pub fn make_private(path: &Path) -> io::Result<()> {
     if path.is_dir() { Ok(()) } else { Err(io::ErrorKind::NotADirectory.into()) }
 }
 
+/// The same, and takes it from everybody else where it was there already.
+///
+/// # Errors
+/// When it cannot be made or is another's.
+pub fn claim(path: &Path) -> io::Result<()> {
+    make_private(path)?;
+    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o700))
+}
+
 /// Makes a folder that is empty and only its owner's; one that is there and empty becomes so.
 ///
 /// # Errors

@@ -2,8 +2,6 @@
 //!
 //! Each turn takes requests, reads what runs, records what ended, and only then sends.
 
-#![expect(clippy::disallowed_methods, reason = "an edge: it owns the state folder")]
-
 mod answer;
 mod backup;
 mod config;
@@ -31,7 +29,7 @@ use crate::os::packet::{Interest, Readiness, Received, wait};
 use crate::os::stopwatch::Stopwatch;
 use crate::os::termination::Termination;
 use crate::os::watchdog::LoopWatchdog;
-use crate::os::{clock, log, process_tree, release, user};
+use crate::os::{clock, folder, log, process_tree, release, user};
 use crate::settings::{LogFormat, Settings};
 
 /// Requests of one connection before others have their turn.
@@ -131,12 +129,10 @@ pub fn run(
 }
 
 /// Makes the state folder, for the steward alone, and takes it unless a newer release used it.
-fn prepare(folder: &Path) -> anyhow::Result<Lock> {
-    use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700))?;
-    let lock = Lock::take_after_predecessor(folder)?;
-    release::enter(folder)?;
+fn prepare(path: &Path) -> anyhow::Result<Lock> {
+    folder::claim(path)?;
+    let lock = Lock::take_after_predecessor(path)?;
+    release::enter(path)?;
     Ok(lock)
 }
 

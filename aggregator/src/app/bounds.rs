@@ -33,10 +33,11 @@ pub(super) fn confine(settings: &Settings, config: Option<&Path>) -> Confinement
     }
 }
 
-/// Its settings and certificates to read; its state, and where backups are, to write.
+/// Its settings, certificates and packages to read; its state, and where backups are, to write.
 fn of_serve(settings: &Settings, config: Option<&Path>) -> Bounds {
     let mut reads: Vec<PathBuf> = SYSTEM.map(PathBuf::from).into();
     reads.extend(parent(config.unwrap_or(Path::new(SETTINGS_PATH))));
+    reads.push(settings.packages_dir.clone());
     let mut writes: Vec<PathBuf> = SCRATCH.map(PathBuf::from).into();
     writes.push(settings.state_dir.clone());
     for folder in elsewhere(settings) {

@@ -22,6 +22,9 @@ pub(super) type Leaf = (watch::Sender<Arc<rustls::ServerConfig>>, watch::Receive
 /// From the people's port to the listener: connections of agents whose networks drop UDP.
 pub(super) type Door = (AgentDoor, mpsc::Receiver<StartHandshake<TcpStream>>);
 
+/// Where agents and people come in: TCP, UDP, and the door between them.
+pub(super) type Sockets = (TcpListener, Endpoint, Door);
+
 /// The two sockets, both before anything runs, so that a port in use is an error and not a half-started daemon; and the
 /// certificates of agents and of people.
 pub(super) fn bind(
@@ -29,7 +32,7 @@ pub(super) fn bind(
     ca: &Ca,
     fleet: &FleetFile,
     clock: &Clock,
-) -> anyhow::Result<((Leaf, Leaf), (TcpListener, Endpoint, Door))> {
+) -> anyhow::Result<((Leaf, Leaf), Sockets)> {
     let (agents, people) = certificate::issue(ca, fleet, settings, clock)?;
     let socket = TcpListener::bind(settings.listen)
         .with_context(|| format!("cannot listen on TCP {}", settings.listen))?;
