@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::os::confine::Bounds;
-use crate::settings::{SETTINGS_PATH, Settings};
+use crate::settings::{ProxySetting, SETTINGS_PATH, SecretSource, Settings};
 
 /// What programs and libraries need: themselves, the machine's settings, names, sockets, figures.
 const SYSTEM: [&str; 12] = [
@@ -30,6 +30,9 @@ pub(super) fn of_run(settings: &Settings, config: Option<&Path>) -> Bounds {
     reads.extend(["/proc", "/sys"].map(PathBuf::from));
     reads.extend([settings.proc_root.clone(), settings.sys_root.clone()]);
     reads.extend(folder_of(config.unwrap_or(Path::new(SETTINGS_PATH))));
+    if let ProxySetting::Named { user: Some((_, SecretSource::File(password))), .. } = &settings.way.proxy {
+        reads.push(password.clone());
+    }
     Bounds {
         reads,
         writes: vec![settings.state_dir.clone(), NOTHING.into(), CHRONY.into()],
