@@ -170,6 +170,7 @@ fn refuse_calls() -> Result<String, String> {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests try what is refused")]
 mod tests {
     use std::fs;
     use std::io::ErrorKind;
