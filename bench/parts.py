@@ -10,6 +10,7 @@ import time
 import backup
 import config
 import continuous
+import install
 import machine
 import orders
 import rebuild
@@ -240,6 +241,8 @@ def swarm(options, agents):
 
 PARTS = {
     "binaries": (binaries, ("agent.binary", "aggregator.binary")),
+    "packages": (install.packages, tuple(install.PACKAGES)),
+    "transport": (install.transport, install.TRANSPORT),
     "agent": (agent, ("agent.pss", "agent.anon", "agent.growth", "agent.cpu", "agent.wire", "agent.values",
                       "handshake.cpu", "aggregator.rest_cpu", "agent.idle_cpu")),
     "fleet": (fleet28, ("aggregator.cpu", "aggregator.pss", "offline.kill.p50", "offline.kill.p99",

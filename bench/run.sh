@@ -27,6 +27,6 @@ build --profile release-agent -p campanile-agent --bins
 build --release -p campanile-aggregator -p campanile-cli --bins
 install -m 755 "$target/release-agent/campanile-agent" "$target/release/campanile-aggregator" \
     "$target/release/campanile" "$target/bin/"
-build --release -p campanile-tests --bin swarm --bin envelope
-install -m 755 "$target/release/swarm" "$target/release/envelope" "$target/bin/"
+build --release -p campanile-tests --bin swarm --bin envelope --bin manual --bin passage
+install -m 755 "$target"/release/{swarm,envelope,manual,passage} "$target/bin/"
 exec python3 -B bench/main.py --bin-dir "$target/bin" "$@"

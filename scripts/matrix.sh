@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The link over networks that drop, lose, reorder and rebind, as root in network namespaces of its own.
-# Usage: scripts/matrix.sh [--short] [--if-possible]
+# Usage: scripts/matrix.sh [--short] [--if-possible]   (CAMPANILE_MATRIX_BIN=FOLDER takes programs that are built)
 # shellcheck source=scripts/common.sh
 source "$(dirname "$0")/common.sh"
 
@@ -19,7 +19,10 @@ for argument in "$@"; do
 done
 [ "$(id -u)" = 0 ] || fail "the transport matrix makes network namespaces: run it as root"
 
-cargo build --locked -p campanile-agent -p campanile-aggregator -p campanile-cli -p campanile-tests --bins
+programs=${CAMPANILE_MATRIX_BIN:-$TARGET_DIR/debug}
+if [ -z "${CAMPANILE_MATRIX_BIN:-}" ]; then
+    cargo build --locked --workspace --bins
+fi
 
 hub="cmx-hub-$$"
 node="cmx-node-$$"
@@ -40,4 +43,4 @@ ip -n "$hub" link set to-node up
 ip -n "$node" link set to-hub up
 
 CAMPANILE_MATRIX_NODE="$node" ip netns exec "$hub" \
-    python3 tests/matrix/matrix.py "$TARGET_DIR/debug" "${short[@]}"
+    python3 -B tests/matrix/matrix.py "$programs" "${short[@]}"

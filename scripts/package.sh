@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes the packages: .deb and .rpm of agent, aggregator and command line, with a list of what is in them.
 # Usage: scripts/package.sh deb|rpm...   (OUT=dist; two runs of one commit give equal bytes)
-# PROFILE=dev builds without optimization; PROGRAMS=FOLDER takes what is built already, as the tests do.
+# PROFILE=dev builds without optimization and packs in a hurry; PROGRAMS=FOLDER takes what is built already.
 # The aggregator's package carries the others in both kinds, for the nodes that it serves them to.
 # shellcheck source=scripts/common.sh
 source "$(dirname "$0")/common.sh"
@@ -11,7 +11,6 @@ source packaging/packages.sh
 source packaging/stage.sh
 
 PROFILE=${PROFILE:-release}
-[ -z "${PROGRAMS:-}" ] || PROFILE=dev
 OUT=${OUT:-dist}
 VERSION=${VERSION:-$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)}
 # Which build of that version, in both kinds of packages.

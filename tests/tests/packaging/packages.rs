@@ -21,7 +21,7 @@ fn run(command: &mut Command) -> String {
 fn make(folder: &Path) {
     let programs = Path::new(env!("CARGO_BIN_EXE_manual")).parent().unwrap();
     let mut command = Command::new("scripts/package.sh");
-    run(command.args(["deb", "rpm"]).env("PROGRAMS", programs).env("OUT", folder));
+    run(command.args(["deb", "rpm"]).env("PROGRAMS", programs).env("PROFILE", "dev").env("OUT", folder));
 }
 
 fn bytes(folder: &Path) -> BTreeMap<String, Vec<u8>> {
