@@ -41,6 +41,8 @@ say "building"
 BOX_PACKAGES=$(realpath -m "$TARGET_DIR/box-packages")
 rm -rf "$BOX_PACKAGES"
 PROFILE=dev OUT=$BOX_PACKAGES scripts/package.sh deb rpm
+# The same programs as a later release, to upgrade to and to go back from.
+PROFILE=dev PROGRAMS=$TARGET_DIR/debug VERSION=99.0.0 OUT=$BOX_PACKAGES/later scripts/package.sh deb rpm > /dev/null
 
 BOX_ID=$$
 BOX_ROOT=$root

@@ -5,7 +5,9 @@
 # newcomer NAME NUMBER: a machine with nothing of ours but the packages in /srv.
 newcomer() {
     machine_make "$1" "$2"
+    mkdir -p "$BOX_WORK/$1/root/srv/later"
     cp "$BOX_PACKAGES"/*."$KIND" "$BOX_WORK/$1/root/srv"
+    cp "$BOX_PACKAGES"/later/campanile-agent[_-]*."$KIND" "$BOX_WORK/$1/root/srv/later"
     machine_boot "$1"
 }
 
@@ -49,10 +51,15 @@ package_life() {
     check 'the steward killed, an order wakes it' eventually 20 says_true
     on "$MACHINE" sh -c 'echo "# by hand" >> /etc/campanile/agent.toml; echo "# by hand" >> /etc/campanile/policy.toml'
     check 'upgrades' upgrade_packages
+    check 'to the later release' says 99.0.0 installed_version
     check 'settings are kept' says '# by hand' on "$MACHINE" cat /etc/campanile/agent.toml
     check 'the policy is not touched' says '# by hand' on "$MACHINE" cat /etc/campanile/policy.toml
     check 'online after the upgrade' eventually 30 is_online "$MACHINE"
     check 'orders run after the upgrade' eventually 20 says_true
+    check 'goes back' downgrade_packages
+    check 'to the release before' is_not says 99.0.0 installed_version
+    check 'settings are kept on the way back' says '# by hand' on "$MACHINE" cat /etc/campanile/agent.toml
+    check 'online after going back' eventually 30 is_online "$MACHINE"
     check 'systemd has nothing to complain of' is_not says 'campanile' on "$MACHINE" systemctl --failed --no-legend
     check 'removes' remove_packages
     check 'nothing runs any more' is_not on "$MACHINE" pgrep -x campanile-agent
@@ -64,7 +71,6 @@ package_life() {
 # first_minutes: an aggregator and a node on one machine, from packages and what `init` prints. What is typed runs as typed.
 first_minutes() {
     local line
-    on "$MACHINE" sh -c 'mkdir -p /usr/share/campanile/packages && cp /srv/campanile-agent[_-]* /usr/share/campanile/packages'
     check 'the aggregator installs' install_aggregator
     on "$MACHINE" sh -c 'printf "%s\n" "correct horse battery staple" > /srv/passphrase'
     check 'init founds a fleet and starts its aggregator' init_says 'is founded'

@@ -6,7 +6,10 @@ source ./package.sh
 KIND=deb
 MACHINE='gamma'
 install_packages() { on gamma sh -c 'dpkg -i /srv/campanile-agent_*.deb /srv/campanile_*.deb'; }
-upgrade_packages() { on gamma sh -c 'dpkg --force-confold -i /srv/campanile-agent_*.deb'; }
+upgrade_packages() { on gamma sh -c 'dpkg --force-confold -i /srv/later/campanile-agent_*.deb'; }
+downgrade_packages() { on gamma sh -c 'dpkg --force-confold --force-downgrade -i /srv/campanile-agent_*.deb'; }
+# shellcheck disable=SC2016  # a field of dpkg
+installed_version() { on gamma dpkg-query -W -f '${Version}' campanile-agent; }
 remove_packages() { on gamma dpkg -r campanile-agent campanile; }
 purge_packages() { on gamma dpkg -P campanile-agent campanile; }
 
