@@ -230,10 +230,10 @@ impl LocalFleet {
             self.write_policy(node, POLICY_OPEN);
         }
         let (steward, socket) = (self.node_path(node, "steward"), self.steward_socket(node));
-        // Tests kill agents on purpose; those of safe mode say so in a drop-in.
         // What the node configures: a machine of its own as far as files go.
         let root = self.node_path(node, "root");
         fs::create_dir_all(root.join("etc")).expect("the folder is ours");
+        // Tests kill agents on purpose; those of safe mode say so in a drop-in.
         let text = format!(
             "state_dir = {}\npolicy = {}\nlog_format = \"text\"\n{more}\n[safe_mode]\nstarts = 0\n[steward]\nstate_dir = {}\nsocket = {}\n\
              units = \"never\"\n[config]\nroot = {}\n{}\n",

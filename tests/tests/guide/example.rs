@@ -116,6 +116,6 @@ fn mistakes_in_commands_are_found_and_names_to_put_in_are_none() {
     assert_eq!(judged("FOO=1 campanile order show ID > 'a file'; sudo campanile-agent doctor"), 0);
     assert_eq!(judged("campanile nodes ls"), 1);
     assert_eq!(judged("true && campanile node ls --colour"), 1);
-    assert_eq!(judged("campanile-agent enroll | campanile run"), 2);
+    assert_eq!(judged("campanile-agent enrol | campanile run"), 2);
     assert_eq!(judged("echo 'campanile nonsense'"), 0);
 }

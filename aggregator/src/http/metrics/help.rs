@@ -7,6 +7,7 @@ const TEXTS: &[(&str, &str)] = &[
     ("campanile_agent_collector_success", "Whether a collector of the agent succeeded in this round."),
     ("campanile_agent_confinement", "1 for each layer that confines the agent, else 0; how far, or why not."),
     ("campanile_agent_cpu_seconds_total", "Processor time the agent used."),
+    ("campanile_agent_link_transport", "1 for what carries the agent's link."),
     ("campanile_agent_resident_memory_bytes", "Resident memory of the agent."),
     ("campanile_agent_safe_mode", "1 while the agent does no more than to show that it is there, and why."),
     ("campanile_agent_series", "Series that the agent reports."),
