@@ -6,11 +6,9 @@
 //! Invariant: that a node does not carry out an order for want of a steward is said only where no steward can have
 //! got it before.
 
-mod error;
 mod handle;
 mod relay;
 mod task;
 
-pub use error::StewardError;
 pub use handle::{Offer, OrderHandle, Standing, Told};
-pub use task::{OrderTask, ask_once};
+pub use task::{OrderTask, StewardError, ask_once};

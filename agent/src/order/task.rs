@@ -16,12 +16,10 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::error::StewardError;
 use super::handle::{Command, Ends, OrderHandle, Standing, Told};
 use super::relay::{Answer, Relay};
 use crate::os::packet_async::AsyncPacketSocket;
-use crate::os::watchdog::Pulse;
-use crate::os::{clock, file, random};
+use crate::os::{clock, file, random, watchdog::Pulse};
 use crate::steward::protocol::{PACKET_BYTES_MAX, PacketError, StewardEvent, StewardRequest, Tag};
 
 /// How long runs wait for a steward that was there before.
@@ -30,6 +28,34 @@ const STEWARD_WAIT: Duration = Duration::from_secs(10);
 const RETRY: Duration = Duration::from_millis(200);
 /// In the agent's state folder once a steward has been reached: from then on one may have got what we do not remember.
 const SEEN_FILE: &str = "steward-seen";
+
+/// The steward gives no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum StewardError {
+    /// It does not run, or does not let us in.
+    #[error("the steward cannot be reached at {socket}")]
+    Unreachable {
+        /// Its socket.
+        socket: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It closed the connection.
+    #[error("the steward at {socket} closed the connection; it takes only the agent's user and its own")]
+    Closed {
+        /// Its socket.
+        socket: PathBuf,
+    },
+    /// It took too long.
+    #[error("the steward at {socket} does not answer")]
+    Silent {
+        /// Its socket.
+        socket: PathBuf,
+    },
+    /// It is of another version.
+    #[error("the steward speaks another protocol; restart it after an update")]
+    Protocol(#[from] PacketError),
+}
 
 /// Holds the connection to the steward.
 pub struct OrderTask {

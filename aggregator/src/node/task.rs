@@ -1,5 +1,6 @@
 //! Owns what lives: sessions, signs of life, judgements. Publishes the fleet as everybody sees it.
 
+mod culprits;
 mod publish;
 mod reach;
 mod transport;
@@ -13,8 +14,7 @@ use campanile_common::health::{BackupTrouble, Judge, Thresholds, Verdict};
 use campanile_common::id::NodeId;
 use campanile_common::time::Timestamp;
 use campanile_common::wire::hello::{Refusal, RefusalCode};
-use campanile_common::wire::v1::request::{PROCESSES_MAX, Reply, Request};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
@@ -23,7 +23,7 @@ use super::presence::Presence;
 use super::registry::Registry;
 use super::session::{ConfigState, LinkStats, NodeEvent, SessionCommand, SessionSeed};
 use super::sessions::{SessionAbilities, Sessions};
-use super::view::{self, SessionFacts};
+use super::view::SessionFacts;
 use super::{FleetView, vitals};
 use crate::event::Events;
 use crate::os::clock::Clock;
@@ -34,8 +34,6 @@ use crate::series::RecentSeries;
 const LIVENESS_STEP: Duration = Duration::from_millis(100);
 /// How often nodes are judged.
 const JUDGE_STEP: Duration = Duration::from_secs(1);
-/// Processes listed when a node's status turns bad.
-const CULPRITS: u16 = 5;
 
 /// Settings of the task.
 #[derive(Debug, Clone, PartialEq)]
@@ -344,20 +342,6 @@ impl NodeTask {
         if matches!(status, NodeHealth::Warning | NodeHealth::Critical) {
             self.ask_for_culprits(node);
         }
-    }
-
-    /// Lists the heaviest processes of a node whose status turned bad, for whoever looks at it later.
-    fn ask_for_culprits(&mut self, node: NodeId) {
-        let (answer, reply) = oneshot::channel();
-        self.ask(node, Request::TopProcesses { count: CULPRITS.min(PROCESSES_MAX) }, answer);
-        let sender = self.own_sender.clone();
-        // Ends by itself: the session answers or drops the channel within its own deadline.
-        tokio::spawn(async move {
-            if let Ok(Reply::TopProcesses(processes)) = reply.await {
-                let processes = processes.iter().map(view::process).collect();
-                drop(sender.try_send((node, processes)));
-            }
-        });
     }
 
     fn judge_all(&mut self) {
