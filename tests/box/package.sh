@@ -16,7 +16,7 @@ restarts() { on "$MACHINE" systemctl show -p NRestarts --value campanile-agent; 
 restarted() { [ "$(restarts)" -gt "$1" ]; }
 owner_of() { on "$MACHINE" stat -c '%U %a' "$1"; }
 enrol() { campanile token create -l "machine=$MACHINE" --ttl 1h | on "$MACHINE" /usr/bin/campanile-agent enroll --token-file - --name "$MACHINE"; }
-says_true() { campanile run -n "$MACHINE" --yes -- true; }
+says_true() { campanile run "$MACHINE" --yes -- true; }
 nothing_left() {
     local left
     left=$(on "$MACHINE" find / -xdev \( -path /proc -o -path /sys -o -path /srv -o -path /opt -o -path /usr/share/doc \
