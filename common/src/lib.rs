@@ -9,6 +9,7 @@ pub mod audit;
 pub mod authority;
 pub mod backoff;
 pub mod backup;
+pub mod checkup;
 pub mod config;
 pub mod connection;
 pub mod fleet;

@@ -15,6 +15,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use campanile_common::authority::Policy;
+use campanile_common::checkup;
 use campanile_common::time::Timestamp;
 use campanile_common::wire::v1::request::StewardDescription;
 
@@ -28,7 +29,7 @@ use crate::order::{StewardError, ask_once};
 use crate::os::{clock, lock, statvfs};
 use crate::settings::{Settings, SettingsError};
 use crate::steward::protocol::{StewardEvent, StewardRequest, Tag};
-use check::{Check, State};
+use check::Check;
 
 /// Longest wait for the steward, which answers from memory.
 const STEWARD_TIMEOUT: Duration = Duration::from_secs(3);
@@ -39,15 +40,8 @@ pub(super) fn run(settings: Result<&Settings, &SettingsError>, is_json: bool) ->
         Ok(settings) => examine(settings)?,
         Err(error) => vec![check::settings(Some(&whole_text(error)))],
     };
-    let worst = checks.iter().map(|check| check.state).max().unwrap_or(State::Ok);
-    if is_json {
-        println!("{}", serde_json::json!({ "state": worst, "checks": checks }));
-    } else {
-        checks.iter().for_each(|check| println!("{check}"));
-    }
-    let failed = checks.iter().filter(|check| check.state == State::Fail).count();
-    anyhow::ensure!(failed == 0, "{failed} of {} checks failed", checks.len());
-    Ok(())
+    println!("{}", checkup::shown(&checks, is_json));
+    checkup::failures(&checks).map_or(Ok(()), |failed| Err(anyhow::anyhow!(failed)))
 }
 
 fn examine(settings: &Settings) -> anyhow::Result<Vec<Check>> {

@@ -1,13 +1,12 @@
 //! `doctor`: looks at what an aggregator needs to serve, and says what to do. It changes nothing.
 
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use campanile_common::checkup::{self, Check, fail, ok, warn};
 use campanile_common::time::Timestamp;
-use serde::Serialize;
 use x509_parser::prelude::FromDer as _;
 
 use super::init::ground;
@@ -29,72 +28,14 @@ const FILES_WARN: u64 = 1000;
 /// What expires is renewed in time.
 const EXPIRY_WARN: Duration = Duration::from_secs(30 * 86_400);
 
-/// How a check came out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum State {
-    /// As it should be.
-    Ok,
-    /// It works and needs someone's attention.
-    Warn,
-    /// Something that the aggregator is for does not work.
-    Fail,
-}
-
-/// One line, as `campanile-agent doctor` prints them.
-#[derive(Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Check {
-    name: &'static str,
-    state: State,
-    detail: String,
-    /// What to do.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    advice: Option<String>,
-}
-
-impl fmt::Display for Check {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = match self.state {
-            State::Ok => "OK",
-            State::Warn => "WARN",
-            State::Fail => "FAIL",
-        };
-        write!(f, "{state:<5} {:<12} {}", self.name, self.detail)?;
-        match &self.advice {
-            Some(advice) => write!(f, "; {advice}"),
-            None => Ok(()),
-        }
-    }
-}
-
-fn ok(name: &'static str, detail: impl Into<String>) -> Check {
-    Check { name, state: State::Ok, detail: detail.into(), advice: None }
-}
-
-fn warn(name: &'static str, detail: impl Into<String>, advice: impl Into<String>) -> Check {
-    Check { name, state: State::Warn, detail: detail.into(), advice: Some(advice.into()) }
-}
-
-fn fail(name: &'static str, detail: impl Into<String>, advice: impl Into<String>) -> Check {
-    Check { name, state: State::Fail, detail: detail.into(), advice: Some(advice.into()) }
-}
-
 /// Prints every check; fails when one of them does.
 pub(super) fn run(settings: Result<&Settings, &SettingsError>, is_json: bool) -> anyhow::Result<()> {
     let checks = match settings {
         Ok(settings) => super::runtime()?.block_on(examine(settings)),
         Err(error) => vec![fail("settings", error.brief(), "correct the file; the rest was not looked at")],
     };
-    let worst = checks.iter().map(|check| check.state).max().unwrap_or(State::Ok);
-    if is_json {
-        println!("{}", serde_json::json!({ "state": worst, "checks": checks }));
-    } else {
-        checks.iter().for_each(|check| println!("{check}"));
-    }
-    let failed = checks.iter().filter(|check| check.state == State::Fail).count();
-    anyhow::ensure!(failed == 0, "{failed} of {} checks failed", checks.len());
-    Ok(())
+    println!("{}", checkup::shown(&checks, is_json));
+    checkup::failures(&checks).map_or(Ok(()), |failed| Err(anyhow::anyhow!(failed)))
 }
 
 async fn examine(settings: &Settings) -> Vec<Check> {
@@ -239,6 +180,8 @@ fn port(listen: SocketAddr, is_served: bool) -> Check {
 
 #[cfg(test)]
 mod tests {
+    use campanile_common::checkup::State;
+
     use super::*;
 
     #[test]

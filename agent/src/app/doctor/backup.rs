@@ -83,8 +83,9 @@ fn wrong_check(rounds: &Rounds, now: Timestamp) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use campanile_common::checkup::State;
+
     use super::*;
-    use crate::app::doctor::check::State;
     use crate::backup::runs::{RunEnd, StartedBy};
 
     const NOON: Timestamp = Timestamp::from_millis(1_800_000_000_000);

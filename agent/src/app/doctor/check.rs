@@ -1,6 +1,5 @@
 //! Judges what `doctor` found: each check is a line with what is so and, where something is wrong, what to do.
 
-use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -8,10 +7,11 @@ use campanile_common::authority::Policy;
 use campanile_common::id::{FleetId, NodeId};
 use campanile_common::time::Timestamp;
 use campanile_common::wire::v1::config::ConfigPhase;
-use serde::Serialize;
 
 use crate::config::state::{State as ConfigState, StateError};
 use crate::settings::UnitUse;
+
+pub(super) use campanile_common::checkup::{Check, fail, ok, warn};
 
 /// Orders are valid from a minute before they are made; half of that is worth a word.
 const SKEW_WARN_MS: u64 = 30_000;
@@ -23,57 +23,6 @@ const SPACE_FAIL_BYTES: u64 = 16 * 1024 * 1024;
 const SPACE_WARN_BYTES: u64 = 256 * 1024 * 1024;
 /// An authority that expires is renewed in time.
 const AUTHORITY_WARN: Duration = Duration::from_secs(30 * 86_400);
-
-/// How a check came out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum State {
-    /// As it should be.
-    Ok,
-    /// It works and needs someone's attention.
-    Warn,
-    /// Something this node is for does not work.
-    Fail,
-}
-
-/// One line.
-#[derive(Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Check {
-    pub(super) name: &'static str,
-    pub(super) state: State,
-    pub(super) detail: String,
-    /// What to do.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) advice: Option<String>,
-}
-
-impl fmt::Display for Check {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = match self.state {
-            State::Ok => "OK",
-            State::Warn => "WARN",
-            State::Fail => "FAIL",
-        };
-        write!(f, "{state:<5} {:<12} {}", self.name, self.detail)?;
-        match &self.advice {
-            Some(advice) => write!(f, "; {advice}"),
-            None => Ok(()),
-        }
-    }
-}
-
-pub(super) fn ok(name: &'static str, detail: impl Into<String>) -> Check {
-    Check { name, state: State::Ok, detail: detail.into(), advice: None }
-}
-
-pub(super) fn warn(name: &'static str, detail: impl Into<String>, advice: impl Into<String>) -> Check {
-    Check { name, state: State::Warn, detail: detail.into(), advice: Some(advice.into()) }
-}
-
-pub(super) fn fail(name: &'static str, detail: impl Into<String>, advice: impl Into<String>) -> Check {
-    Check { name, state: State::Fail, detail: detail.into(), advice: Some(advice.into()) }
-}
 
 pub(super) fn settings(problem: Option<&str>) -> Check {
     match problem {
@@ -290,6 +239,8 @@ pub(super) fn space(folder: &Path, found: Result<(u64, u64), String>) -> Check {
 
 #[cfg(test)]
 mod tests {
+    use campanile_common::checkup::State;
+
     use super::*;
 
     const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);

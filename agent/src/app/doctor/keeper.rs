@@ -32,8 +32,9 @@ fn judge(said: &str) -> Option<Check> {
 
 #[cfg(test)]
 mod tests {
+    use campanile_common::checkup::State;
+
     use super::*;
-    use crate::app::doctor::check::State;
 
     #[test]
     fn a_clock_that_nothing_keeps_is_worth_a_word() {

@@ -114,9 +114,10 @@ fn judge_udp(tried: &[Tried], session: Option<LinkState>, has_tcp: bool) -> Chec
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::app::doctor::check::State;
+    use campanile_common::checkup::State;
     use campanile_common::time::Timestamp;
+
+    use super::*;
 
     fn tried(results: &[bool]) -> Vec<Tried> {
         let result = |is_good: &bool| if *is_good { Ok(()) } else { Err("no".to_owned()) };

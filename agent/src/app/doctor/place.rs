@@ -97,8 +97,9 @@ fn judge(name: &'static str, folder: &Path, found: &Found, wanted: Option<(u32, 
 
 #[cfg(test)]
 mod tests {
+    use campanile_common::checkup::State;
+
     use super::*;
-    use crate::app::doctor::check::State;
 
     fn found() -> Found {
         Found {

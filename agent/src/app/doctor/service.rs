@@ -92,8 +92,9 @@ fn judge(units: &str, version: &str) -> Check {
 
 #[cfg(test)]
 mod tests {
+    use campanile_common::checkup::State;
+
     use super::*;
-    use crate::app::doctor::check::State;
 
     fn unit(load: &str, file: &str, active: &str) -> String {
         format!("Id=campanile-agent.service\nLoadState={load}\nActiveState={active}\nUnitFileState={file}\n")

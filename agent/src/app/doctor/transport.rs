@@ -23,8 +23,9 @@ fn judge(won: Winner, network: &str, at: &str) -> Check {
 
 #[cfg(test)]
 mod tests {
+    use campanile_common::checkup::State;
+
     use super::*;
-    use crate::app::doctor::check::State;
 
     #[test]
     fn a_network_without_udp_is_worth_a_word() {
