@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::os::confine::Bounds;
+use campanile_daemon::confine::{Bounds, Listens};
+
 use crate::settings::{ProxySetting, SETTINGS_PATH, SecretSource, Settings};
 
 /// What programs and libraries need: themselves, the machine's settings, names, sockets, figures.
@@ -36,7 +37,8 @@ pub(super) fn of_run(settings: &Settings, config: Option<&Path>) -> Bounds {
     Bounds {
         reads,
         writes: vec![settings.state_dir.clone(), NOTHING.into(), CHRONY.into()],
-        never_listens: true,
+        starts_programs: true,
+        listens: Listens::Nowhere,
     }
 }
 
@@ -45,7 +47,7 @@ pub(super) fn of_run(settings: &Settings, config: Option<&Path>) -> Bounds {
 pub(super) fn of_steward(settings: &Settings) -> Bounds {
     let mut writes = vec![settings.steward.state_dir.clone(), PathBuf::from(NOTHING)];
     writes.extend(folder_of(&settings.steward.socket));
-    Bounds { reads: vec!["/".into()], writes, never_listens: true }
+    Bounds { reads: vec!["/".into()], writes, starts_programs: true, listens: Listens::Nowhere }
 }
 
 /// Editors put another file in the settings' place, so the folder counts.

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use campanile_common::api::Confinement;
+use campanile_daemon::confine::{self, Bounds};
 
-use crate::os::confine::{self, Bounds};
 use crate::os::file;
 
 /// In the state folder.
@@ -15,9 +15,9 @@ pub(crate) fn begin(state_dir: &Path, bounds: Result<Bounds, &str>) -> Confineme
     let confinement = match bounds {
         Ok(bounds) => {
             let reached = confine::confine(&bounds);
-            let Bounds { reads, writes, never_listens } = bounds;
+            let Bounds { reads, writes, starts_programs, listens } = bounds;
             tracing::info!(
-                level = %reached, ?reads, ?writes, never_listens,
+                level = %reached, ?reads, ?writes, starts_programs, ?listens,
                 "confined: what is refused to this process for want of permission may be refused by that"
             );
             reached

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use campanile_common::time::Timestamp;
 use campanile_common::wire::v1::control::GoodbyeReason;
+use campanile_daemon::watchdog::Pulse;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
@@ -17,7 +18,6 @@ use crate::identity::{Identity, renew, tls};
 use crate::link::{LinkCommand, LinkEvent, LinkIdentity};
 use crate::metrics::task::MetricsEvent;
 use crate::order::{Offer, OrderHandle, Told};
-use crate::os::watchdog::Pulse;
 use crate::os::{clock, random};
 
 /// How often the wall clock is held against the time of the next renewal.

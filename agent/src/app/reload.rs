@@ -7,6 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use campanile_daemon::watchdog::Pulse;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -17,7 +18,6 @@ use crate::metrics::spool::SpoolLimits;
 use crate::metrics::task::{MetricsEvent, MetricsSettings};
 use crate::os::log::LogLevel;
 use crate::os::watch::FolderWatch;
-use crate::os::watchdog::Pulse;
 use crate::settings::{SETTINGS_PATH, Settings, SettingsError};
 
 /// Files count as written when nothing happened to them for so long.

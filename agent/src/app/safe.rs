@@ -12,6 +12,7 @@ use campanile_common::time::Timestamp;
 use campanile_common::wire::v1::config::ConfigOffer;
 use campanile_common::wire::v1::order::{Deliver, OrderReply};
 use campanile_common::wire::v1::request::{Reply, Request};
+use campanile_daemon::watchdog::{Pulse, Watchdog};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -27,7 +28,6 @@ use crate::metrics::own::Manner;
 use crate::metrics::sampler::{Sampler, SamplerSettings};
 use crate::metrics::task::MetricsEvent;
 use crate::order::{OrderTask, Standing};
-use crate::os::watchdog::{Pulse, Watchdog};
 use crate::os::{clock, random};
 use crate::settings::Settings;
 

@@ -3,11 +3,12 @@
 
 use std::path::{Path, PathBuf};
 
+use campanile_daemon::confine::{self, Bounds, Listens};
+
 use super::error::BackupError;
 use super::job::{Job, Source};
 use super::place::Program;
 use super::target::Target;
-use crate::os::confine::{self, Bounds};
 
 impl Program {
     /// Gives up what this save never needs. One that runs commands gives up nothing: they may be anything.
@@ -22,8 +23,10 @@ impl Program {
         if let Target::Folder(folder) = &job.target {
             writes.extend(folder.ancestors().find(|folder| folder.exists()).map(Path::to_owned));
         }
+        let bounds =
+            Bounds { reads: vec!["/".into()], writes, starts_programs: true, listens: Listens::Nowhere };
         // How far that went is the kernel's; the save is the same.
-        drop(confine::confine(&Bounds { reads: vec!["/".into()], writes, never_listens: true }));
+        drop(confine::confine(&bounds));
         Ok(())
     }
 }

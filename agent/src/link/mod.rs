@@ -31,11 +31,10 @@ use campanile_common::wire::v1::control::{Ack, Checkpoint, Facts, GoodbyeReason}
 use campanile_common::wire::v1::order::{Deliver, OrderReply};
 use campanile_common::wire::v1::proof::ProofReport;
 use campanile_common::wire::v1::request::{Reply, Request};
+use campanile_daemon::watchdog::Pulse;
 use campanile_tunnel::{Transport, Ways};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
-
-use crate::os::watchdog::Pulse;
 
 pub use memory::newest_network;
 pub use network::{Network, Winner};

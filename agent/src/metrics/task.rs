@@ -9,6 +9,7 @@ use campanile_common::connection::LaneItem;
 use campanile_common::id::InstanceId;
 use campanile_common::sample::{Gap, GapReason, Position, Sample};
 use campanile_common::wire::v1::control::Ack;
+use campanile_daemon::watchdog::Pulse;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -17,7 +18,6 @@ use super::custody::Custody;
 use super::sampler::Sampler;
 use super::spool::{Spool, SpoolLimits};
 use crate::os::clock;
-use crate::os::watchdog::Pulse;
 
 /// What the link tells the metrics task.
 #[derive(Debug)]

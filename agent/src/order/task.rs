@@ -11,6 +11,7 @@ use std::time::Duration;
 use campanile_common::backoff::Backoff;
 use campanile_common::time::Timestamp;
 use campanile_common::wire::v1::config::PartPiece;
+use campanile_daemon::watchdog::Pulse;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
@@ -18,8 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::handle::{Command, Ends, OrderHandle, Standing, Told};
 use super::relay::{Answer, Relay};
-use crate::os::packet_async::AsyncPacketSocket;
-use crate::os::{clock, file, random, watchdog::Pulse};
+use crate::os::{clock, file, packet_async::AsyncPacketSocket, random};
 use crate::steward::protocol::{PACKET_BYTES_MAX, PacketError, StewardEvent, StewardRequest, Tag};
 
 /// How long runs wait for a steward that was there before.

@@ -14,6 +14,7 @@ use std::time::Duration;
 use campanile_common::api::AuditOutcome;
 use campanile_common::authority::RunId;
 use campanile_common::wire::v1::order::{Deliver, OutputStream};
+use campanile_daemon::watchdog::LoopWatchdog;
 use rustix::process::Pid;
 
 use super::backup::Backups;
@@ -28,7 +29,6 @@ use crate::os::lock::Lock;
 use crate::os::packet::{Interest, Readiness, Received, wait};
 use crate::os::stopwatch::Stopwatch;
 use crate::os::termination::Termination;
-use crate::os::watchdog::LoopWatchdog;
 use crate::os::{clock, folder, log, process_tree, release, user};
 use crate::settings::{LogFormat, Settings};
 

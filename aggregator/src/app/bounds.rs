@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use campanile_common::api::Confinement;
+use campanile_daemon::confine::{self, Bounds, Listens};
 
-use crate::os::confine::{self, Bounds};
 use crate::settings::{SETTINGS_PATH, Settings};
 
 /// What libraries need: the machine's settings, names, time zones, its own figures. SQLite's files for a moment are in
@@ -45,7 +45,7 @@ fn of_serve(settings: &Settings, config: Option<&Path>) -> Bounds {
         writes.extend(parent(folder).filter(|parent| parent != Path::new("/")));
         writes.push(folder.to_owned());
     }
-    Bounds { reads, writes, port: settings.listen.port() }
+    Bounds { reads, writes, starts_programs: false, listens: Listens::On(settings.listen.port()) }
 }
 
 /// Folders of backups that lie outside of the state folder.

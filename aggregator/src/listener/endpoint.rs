@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use campanile_daemon::watchdog::Pulse;
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{
     ConnectionError, EndpointConfig, IdleTimeout, Incoming, ServerConfig, TokioRuntime, TransportConfig,
@@ -19,7 +20,6 @@ use tokio_rustls::StartHandshake;
 use tokio_util::sync::CancellationToken;
 
 use super::{ALPN_ENROLL, ALPN_LINK, ALPN_STORE, Carrier, Context, enroll, session, store, stream};
-use crate::os::watchdog::Pulse;
 
 /// A peer that is silent for so long is gone; agents keep alive at a third of it.
 const IDLE_TIMEOUT_MS: u32 = 2000;

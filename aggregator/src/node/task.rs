@@ -14,6 +14,7 @@ use campanile_common::health::{BackupTrouble, Judge, Thresholds, Verdict};
 use campanile_common::id::NodeId;
 use campanile_common::time::Timestamp;
 use campanile_common::wire::hello::{Refusal, RefusalCode};
+use campanile_daemon::watchdog::Pulse;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -27,7 +28,6 @@ use super::view::SessionFacts;
 use super::{FleetView, vitals};
 use crate::event::Events;
 use crate::os::clock::Clock;
-use crate::os::watchdog::Pulse;
 use crate::series::RecentSeries;
 
 /// How often silence is looked for: a node turns late or offline at most so long after it should.

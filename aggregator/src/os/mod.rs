@@ -1,7 +1,6 @@
 //! Every touch of the machine.
 
 pub mod clock;
-pub mod confine;
 pub mod disk;
 pub mod file;
 pub mod folder;
@@ -12,4 +11,3 @@ pub mod random;
 pub mod settings_file;
 pub mod shelf;
 pub mod watch;
-pub mod watchdog;

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use campanile_common::connection::LaneItem;
 use campanile_common::id::NodeId;
 use campanile_common::wire::v1::control::{Ack, Lane};
+use campanile_daemon::watchdog::Pulse;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -17,7 +18,6 @@ use super::journal::{Journal, JournalError};
 use super::pending::{self, Pending};
 use super::{RecentSeries, SessionKey, TakenItem};
 use crate::os::clock::Clock;
-use crate::os::watchdog::Pulse;
 
 /// Items between the sessions and this task. Full makes sessions wait, and their agents spool.
 const ITEMS_MAX: usize = 4096;

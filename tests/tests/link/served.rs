@@ -9,7 +9,6 @@ use std::time::Duration;
 use campanile_agent::link::{
     self, Duties, Intake, LinkChannels, LinkCommand, LinkEvent, LinkIdentity, LinkSettings,
 };
-use campanile_agent::os::watchdog::Pulse;
 use campanile_common::authority::{Delivery, RunId, SignedOrder};
 use campanile_common::fleet::aggregator_server_name;
 use campanile_common::id::{AggregatorId, FleetId, InstanceId, JournalId, NodeId, OrderId};
@@ -22,6 +21,7 @@ use campanile_common::wire::v1::order::{
     OutputChunk, OutputStream, RunResult,
 };
 use campanile_common::wire::v1::request::{Reply, Request};
+use campanile_daemon::watchdog::Pulse;
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{Connection, ReadToEndError, RecvStream, SendStream};
 use rcgen::{CertificateParams, KeyPair};

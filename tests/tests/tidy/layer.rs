@@ -109,7 +109,9 @@ struct Reserved {
 }
 
 const DAEMONS: &[&str] = &["agent", "aggregator"];
-const SHIPPED: &[&str] = &["common", "agent", "aggregator", "cli"];
+const SHIPPED: &[&str] = &["common", "daemon", "agent", "aggregator", "cli"];
+/// What runs in an agent and touches its machine.
+const IN_AGENTS: &[&str] = &["daemon", "agent"];
 const RESERVED: &[Reserved] = &[
     Reserved {
         name: "bincode",
@@ -153,11 +155,11 @@ const RESERVED: &[Reserved] = &[
         only: &["agent/src/backup/remote/s3/"],
         reason: "the agent speaks HTTP to buckets alone",
     },
-    Reserved { name: "TcpListener", within: &["agent"], only: &[], reason: "the agent listens on nothing" },
-    Reserved { name: "UnixListener", within: &["agent"], only: &[], reason: "the agent listens on nothing" },
+    Reserved { name: "TcpListener", within: IN_AGENTS, only: &[], reason: "the agent listens on nothing" },
+    Reserved { name: "UnixListener", within: IN_AGENTS, only: &[], reason: "the agent listens on nothing" },
     Reserved {
         name: "Endpoint::server",
-        within: &["agent"],
+        within: IN_AGENTS,
         only: &[],
         reason: "the agent listens on nothing",
     },

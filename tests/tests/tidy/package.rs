@@ -8,14 +8,15 @@ use std::process::Command;
 use toml::Table;
 
 /// Crates of this workspace and those of ours that each may depend on.
-const DIRECTION: [(&str, &[&str]); 7] = [
+const DIRECTION: [(&str, &[&str]); 8] = [
     ("common", &[]),
     ("backup", &[]),
+    ("daemon", &["common"]),
     ("tunnel", &[]),
-    ("agent", &["common", "backup", "tunnel"]),
-    ("aggregator", &["common", "tunnel"]),
+    ("agent", &["common", "backup", "daemon", "tunnel"]),
+    ("aggregator", &["common", "daemon", "tunnel"]),
     ("cli", &["common"]),
-    ("tests", &["common", "backup", "tunnel", "agent", "aggregator", "cli"]),
+    ("tests", &["common", "backup", "daemon", "tunnel", "agent", "aggregator", "cli"]),
 ];
 const REGISTRY: &str = "registry+https://github.com/rust-lang/crates.io-index";
 

@@ -11,7 +11,7 @@ use campanile_common::api::{
     LAYER_USER,
 };
 use landlock::{
-    ABI, Access as _, AccessFs, AccessNet, CompatLevel, Compatible as _, LandlockStatus, Ruleset,
+    ABI, Access as _, AccessFs, AccessNet, CompatLevel, Compatible as _, LandlockStatus, NetPort, Ruleset,
     RulesetAttr as _, RulesetCreatedAttr as _, RulesetError, RulesetStatus, Scope, path_beneath_rules,
 };
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
@@ -20,7 +20,7 @@ use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 /// the service manager's, the bus's and the name service's lie all over `/run`.
 const RIGHTS: ABI = ABI::V6;
 
-/// System calls that no part of this program makes: other processes' memory, the kernel's code, mounts, keys, clocks,
+/// System calls that no daemon makes: other processes' memory, the kernel's code, mounts, keys, clocks,
 /// namespaces, and interfaces of the kernel that are attacked often.
 const NEVER_CALLED: &[libc::c_long] = &[
     libc::SYS_acct,
@@ -71,22 +71,37 @@ const NEVER_CALLED: &[libc::c_long] = &[
     libc::SYS_iopl,
 ];
 
+/// System calls that start another program.
+const START_PROGRAMS: &[libc::c_long] = &[libc::SYS_execve, libc::SYS_execveat];
+
 /// What a process may still do.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bounds {
-    /// Files and folders that it reads, with all that is beneath, and programs there that it starts. What is not there
-    /// now is left out.
+    /// Files and folders that it reads, with all that is beneath. What is not there now is left out.
     pub reads: Vec<PathBuf>,
     /// Files and folders in which it may do everything but start programs.
     pub writes: Vec<PathBuf>,
-    /// It listens on no TCP port.
-    pub never_listens: bool,
+    /// Whether it starts programs, those beneath `reads`.
+    pub starts_programs: bool,
+    /// Where it listens.
+    pub listens: Listens,
+}
+
+/// TCP ports on which a process listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listens {
+    /// On whichever it likes.
+    Anywhere,
+    /// On none.
+    Nowhere,
+    /// On this one; 0 for any that is free.
+    On(u16),
 }
 
 /// Confines this thread and everything that it starts from now on; how far that went.
 pub fn confine(bounds: &Bounds) -> Confinement {
     let files = restrict_files(bounds);
-    let calls = refuse_calls();
+    let calls = refuse_calls(bounds.starts_programs);
     let is_bound = rustix::thread::set_no_new_privs(true).is_ok();
     let layer = |name, done: Result<String, String>| {
         let is_on = done.is_ok();
@@ -145,40 +160,71 @@ fn restrict_files(bounds: &Bounds) -> Result<String, String> {
 
 fn apply(bounds: &Bounds) -> Result<landlock::RestrictionStatus, RulesetError> {
     let mut rules = Ruleset::default().handle_access(AccessFs::from_all(RIGHTS))?.scope(Scope::Signal)?;
-    if bounds.never_listens {
+    if bounds.listens != Listens::Anywhere {
         rules = rules.handle_access(AccessNet::BindTcp)?;
     }
     let all_but_programs = AccessFs::from_all(RIGHTS) & !AccessFs::Execute;
-    rules
+    let read = AccessFs::from_read(RIGHTS);
+    let read = if bounds.starts_programs { read } else { read & all_but_programs };
+    let mut rules = rules
         .create()?
-        .add_rules(path_beneath_rules(&bounds.reads, AccessFs::from_read(RIGHTS)))?
-        .add_rules(path_beneath_rules(&bounds.writes, all_but_programs))?
-        .restrict_self()
+        .add_rules(path_beneath_rules(&bounds.reads, read))?
+        .add_rules(path_beneath_rules(&bounds.writes, all_but_programs))?;
+    if let Listens::On(port) = bounds.listens {
+        rules = rules.add_rule(NetPort::new(port, AccessNet::BindTcp))?;
+    }
+    rules.restrict_self()
 }
 
-fn refuse_calls() -> Result<String, String> {
+fn refuse_calls(starts_programs: bool) -> Result<String, String> {
     let arch = std::env::consts::ARCH.try_into().map_err(|_| "not for this processor".to_owned())?;
-    let refused: BTreeMap<_, _> = NEVER_CALLED.iter().map(|call| (*call, Vec::new())).collect();
+    let starting = if starts_programs { &[] } else { START_PROGRAMS };
+    let refused: BTreeMap<_, _> =
+        NEVER_CALLED.iter().chain(starting).map(|call| (*call, Vec::new())).collect();
+    let count = refused.len();
     let refusal = SeccompAction::Errno(rustix::io::Errno::PERM.raw_os_error().unsigned_abs());
     let filter = SeccompFilter::new(refused, SeccompAction::Allow, refusal, arch);
     let program: BpfProgram =
         filter.and_then(BpfProgram::try_from).map_err(|error| format!("the filter is wrong: {error}"))?;
     seccompiler::apply_filter(&program).map_err(|error| format!("the kernel did not take it: {error}"))?;
-    Ok(format!("{} calls refused", NEVER_CALLED.len()))
+    Ok(format!("{count} calls refused"))
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests try what is refused")]
 mod tests {
     use std::fs;
     use std::io::ErrorKind;
     use std::net::TcpListener;
+    use std::process::Command;
     use std::thread;
 
     use super::*;
 
     /// On a thread of its own: the others stay as free as they were.
+    fn apart(attempt: impl FnOnce() + Send + 'static) {
+        thread::spawn(attempt).join().unwrap();
+    }
+
     fn confined(bounds: Bounds, attempt: impl FnOnce(Confinement) + Send + 'static) {
-        thread::spawn(move || attempt(confine(&bounds))).join().unwrap();
+        apart(move || attempt(confine(&bounds)));
+    }
+
+    fn is_refused<T>(done: std::io::Result<T>) -> bool {
+        done.is_err_and(|error| error.kind() == ErrorKind::PermissionDenied)
+    }
+
+    fn start_program() -> std::io::Result<std::process::ExitStatus> {
+        Command::new("/usr/bin/true").status()
+    }
+
+    fn listen(port: u16) -> std::io::Result<u16> {
+        Ok(TcpListener::bind(("127.0.0.1", port))?.local_addr()?.port())
+    }
+
+    /// As the agent's `run` is bound.
+    fn bounds(reads: Vec<PathBuf>, writes: Vec<PathBuf>) -> Bounds {
+        Bounds { reads, writes, starts_programs: true, listens: Listens::Nowhere }
     }
 
     fn is_on(reached: &Confinement, name: &str) -> bool {
@@ -193,21 +239,65 @@ mod tests {
             fs::create_dir_all(place.join("beneath")).unwrap();
             fs::write(place.join("file"), "text").unwrap();
         }
-        let bounds = Bounds { reads: vec![open.clone()], writes: vec![own.clone()], never_listens: true };
-        confined(bounds, move |reached| {
+        confined(bounds(vec![open.clone()], vec![own.clone()]), move |reached| {
             assert!(is_on(&reached, LAYER_LANDLOCK), "this kernel has Landlock: {reached}");
-            let refused = |done: std::io::Result<()>| done.unwrap_err().kind() == ErrorKind::PermissionDenied;
             assert_eq!(fs::read_to_string(open.join("file")).unwrap(), "text");
-            assert!(refused(fs::write(open.join("file"), "other")));
-            assert!(refused(fs::read(closed.join("file")).map(drop)));
-            assert!(refused(fs::read_dir(&closed).map(drop)));
+            assert!(is_refused(fs::write(open.join("file"), "other")));
+            assert!(is_refused(fs::read(closed.join("file"))));
+            assert!(is_refused(fs::write(closed.join("file"), "other")));
+            assert!(is_refused(fs::read_dir(&closed)));
             fs::write(own.join("new"), "text").unwrap();
             fs::rename(own.join("new"), own.join("beneath/new")).unwrap();
             fs::remove_file(own.join("beneath/new")).unwrap();
-            assert!(refused(fs::rename(own.join("file"), closed.join("moved"))));
-            assert!(refused(TcpListener::bind("127.0.0.1:0").map(drop)), "it listens on nothing");
+            assert!(is_refused(fs::rename(own.join("file"), closed.join("moved"))));
         });
-        assert!(TcpListener::bind("127.0.0.1:0").is_ok(), "another thread does");
+    }
+
+    #[test]
+    fn it_listens_where_it_is_to_and_nowhere_else() {
+        let with = |listens| Bounds { listens, ..bounds(vec!["/".into()], Vec::new()) };
+        confined(with(Listens::Anywhere), |_| assert!(listen(0).is_ok()));
+        confined(with(Listens::Nowhere), |_| assert!(is_refused(listen(0))));
+        confined(with(Listens::On(0)), |_| {
+            let free = listen(0).unwrap();
+            assert!(is_refused(listen(free)), "no port but its own");
+        });
+        let own = listen(0).unwrap();
+        confined(with(Listens::On(own)), move |_| {
+            assert!(is_refused(listen(0)) && !is_refused(listen(own)));
+        });
+        listen(0).expect("another thread listens where it likes");
+    }
+
+    #[test]
+    fn it_starts_programs_where_it_is_to() {
+        confined(bounds(vec!["/".into()], vec!["/dev/null".into()]), |reached| {
+            assert!(reached.is_confined() && start_program().unwrap().success(), "{reached}");
+        });
+        confined(bounds(vec!["/etc".into()], vec!["/dev/null".into()]), |_| {
+            assert!(is_refused(start_program()), "the program is not beneath what it reads");
+        });
+    }
+
+    #[test]
+    fn one_that_starts_no_programs_is_refused_them_by_each_layer() {
+        let none = Bounds {
+            starts_programs: false,
+            listens: Listens::On(0),
+            ..bounds(vec!["/".into()], vec!["/dev/null".into()])
+        };
+        let files = none.clone();
+        apart(move || {
+            restrict_files(&files).unwrap();
+            assert_eq!(start_program().unwrap_err().raw_os_error(), Some(libc::EACCES));
+        });
+        apart(|| {
+            assert_eq!(refuse_calls(false).unwrap(), format!("{} calls refused", NEVER_CALLED.len() + 2));
+            assert_eq!(start_program().unwrap_err().raw_os_error(), Some(libc::EPERM));
+        });
+        confined(none, |reached| {
+            assert!(reached.is_confined() && is_refused(start_program()), "{reached}");
+        });
     }
 
     #[test]
@@ -218,7 +308,7 @@ mod tests {
         if rustix::process::geteuid().is_root() {
             rename().unwrap();
         }
-        confined(Bounds { reads: vec!["/".into()], ..Bounds::default() }, move |reached| {
+        confined(bounds(vec!["/".into()], Vec::new()), move |reached| {
             assert!(is_on(&reached, LAYER_SECCOMP) && is_on(&reached, LAYER_NO_NEW_PRIVS), "{reached}");
             assert_eq!(rename().unwrap_err(), rustix::io::Errno::PERM);
             assert!(reached.is_confined());
@@ -231,10 +321,8 @@ mod tests {
     fn what_it_starts_is_confined_as_well() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("file");
-        let bounds =
-            Bounds { reads: vec!["/".into()], writes: vec!["/dev/null".into()], never_listens: true };
-        confined(bounds, move |_| {
-            let mut shell = std::process::Command::new("sh");
+        confined(bounds(vec!["/".into()], vec!["/dev/null".into()]), move |_| {
+            let mut shell = Command::new("sh");
             let status = shell.arg("-c").arg(format!("echo > {}", file.display())).output().unwrap().status;
             assert!(!status.success() && !file.exists());
         });

@@ -8,9 +8,8 @@ use std::pin::pin;
 use std::time::Duration;
 
 use campanile_common::pulse::{Beat, Pulses};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-
-use super::stopwatch::Stopwatch;
 
 /// Reports in the time that the service manager waits: two may be late.
 const REPORTS: u32 = 4;
@@ -87,21 +86,21 @@ impl Pulse {
 #[derive(Debug)]
 pub struct LoopWatchdog {
     interval: Option<Duration>,
-    fed: Stopwatch,
+    fed: Instant,
 }
 
 impl LoopWatchdog {
     /// As the unit says.
     pub fn from_unit() -> Self {
         let interval = sd_notify::watchdog_enabled().map(|within| within / REPORTS);
-        Self { interval, fed: Stopwatch::start() }
+        Self { interval, fed: Instant::now() }
     }
 
     /// The loop goes round: reports, where it is time to.
     pub fn feed(&mut self) {
         if self.interval.is_some_and(|interval| self.fed.elapsed() >= interval) {
             drop(sd_notify::notify(&[sd_notify::NotifyState::Watchdog]));
-            self.fed = Stopwatch::start();
+            self.fed = Instant::now();
         }
     }
 
@@ -137,5 +136,15 @@ mod tests {
         let pulse = watchdog.pulse("any");
         let next = tokio::time::timeout(Duration::from_millis(50), pulse.next()).await;
         assert!(next.is_err() && watchdog.pulses.turn().is_empty());
+    }
+
+    /// No runtime: the program of one loop has none.
+    #[test]
+    fn one_loop_waits_until_its_next_report_at_the_longest() {
+        let left = |interval| LoopWatchdog { interval, fed: Instant::now() }.left();
+        let hour = Duration::from_secs(3600);
+        assert!(left(Some(hour)).is_some_and(|left| left <= hour && left > hour / 2));
+        assert_eq!(left(Some(Duration::ZERO)), Some(Duration::ZERO), "it is time");
+        assert_eq!(left(None), None, "nobody waits for a report");
     }
 }
