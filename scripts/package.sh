@@ -90,4 +90,6 @@ done
 for name in "${PACKAGES[@]}"; do
     python3 -B scripts/sbom.py "${CRATE[$name]}" > "$OUT/${name}_$VERSION.cdx.json"
 done
-(cd "$OUT" && sha256sum -- *"$VERSION"*.{deb,rpm,json} 2> /dev/null | tee SHA256SUMS)
+# Of one kind alone there may be none of the other.
+(cd "$OUT" && find . -maxdepth 1 -name "*$VERSION*" \( -name '*.deb' -o -name '*.rpm' -o -name '*.json' \) -printf '%P\0' |
+    sort --zero-terminated | xargs --null sha256sum -- | tee SHA256SUMS)
