@@ -1,7 +1,7 @@
 # Every target does its own set-up: on a fresh Debian machine with rustup, `make demo` is the first command.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test browser box matrix deb rpm record lint bench fmt fuzz ordeal clean
+.PHONY: help demo test browser box vm matrix deb rpm record lint bench fmt fuzz ordeal clean
 
 NODES ?= 28
 DIR ?= .demo
@@ -25,6 +25,10 @@ browser: ## the page in a real browser (SCREENSHOTS=DIR keeps pictures)
 box: ## configuration on machines with systemd, apt, dnf and nftables, as root (PARTS="apt lockout" for some)
 	@scripts/setup.sh box
 	@scripts/box.sh $(PARTS)
+
+vm: ## the packages on an emulated machine with its own kernel: limits, lost power, as root (PARTS="install limits" for some)
+	@scripts/setup.sh vm
+	@scripts/vm.sh $(PARTS)
 
 matrix: ## the link over networks that drop, lose, reorder and rebind, as root
 	@scripts/setup.sh matrix

@@ -243,6 +243,7 @@ PARTS = {
     "binaries": (binaries, ("agent.binary", "aggregator.binary")),
     "packages": (install.packages, tuple(install.PACKAGES)),
     "transport": (install.transport, install.TRANSPORT),
+    "service": (install.service, tuple(install.SERVICE)),
     "agent": (agent, ("agent.pss", "agent.anon", "agent.growth", "agent.cpu", "agent.wire", "agent.values",
                       "handshake.cpu", "aggregator.rest_cpu", "agent.idle_cpu")),
     "fleet": (fleet28, ("aggregator.cpu", "aggregator.pss", "offline.kill.p50", "offline.kill.p99",

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Gets what a make target needs and nothing that is there already.
-# Usage: scripts/setup.sh [build|test|browser|box|matrix|deb|rpm|lint]...   (each includes build)
+# Usage: scripts/setup.sh [build|test|browser|box|vm|matrix|deb|rpm|lint]...   (each includes build)
 # shellcheck source=scripts/common.sh
 source "$(dirname "$0")/common.sh"
 
@@ -151,11 +151,21 @@ for part in build "$@"; do
             need python3 python3-minimal
             need_packages
             ;;
+        vm)
+            need mmdebstrap mmdebstrap
+            need mkfs.ext4 e2fsprogs
+            need qemu-system-x86_64 qemu-system-x86
+            need ssh openssh-client
+            need ip iproute2
+            need curl curl
+            need python3 python3-minimal
+            need_packages
+            ;;
         deb | rpm) need_packages ;;
         lint)
             need shellcheck shellcheck
             need_deny
             ;;
-        *) fail "unknown part $part: one of build, test, browser, box, matrix, deb, rpm, lint" ;;
+        *) fail "unknown part $part: one of build, test, browser, box, vm, matrix, deb, rpm, lint" ;;
     esac
 done

@@ -32,6 +32,7 @@ else
 fi
 step "the page in a browser" scripts/browser.sh --if-present
 step "transport matrix, short form" scripts/matrix.sh --short --if-possible
+step "a machine with its own kernel, short form" scripts/vm.sh --short --if-possible
 if [ -x bench/run.sh ]; then
     step "bench harness" bench/run.sh --self-test
 fi

@@ -54,10 +54,6 @@ node_start() {
     eventually 30 is_online "$1"
 }
 
-is_online() { campanile node ls -o json | python3 -c '
-import json, sys
-sys.exit(not any(n["name"] == sys.argv[1] and n["liveness"] == "online" for n in json.load(sys.stdin)))' "$1"; }
-
 # bundle NODE: the layer of this node is what standard input says, and nothing else is in the bundle.
 bundle() {
     rm -rf "$BUNDLE"

@@ -5,64 +5,9 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 
-fail() {
-    printf 'error: %s\n' "$*" >&2
-    exit 1
-}
-
-PASSED=0
-FAILED=0
-SKIPPED=0
-
-# check WHAT COMMAND...: a line for it, and what the command said when it fails.
-check() {
-    local what=$1 log=$BOX_WORK/check.log
-    shift
-    if ("$@") > "$log" 2>&1; then
-        PASSED=$((PASSED + 1))
-        printf 'ok      %s\n' "$what"
-    else
-        FAILED=$((FAILED + 1))
-        printf 'FAILED  %s: %s\n' "$what" "$*"
-        tail -n 25 "$log" | sed 's/^/        | /'
-    fi
-}
-
-skip() {
-    SKIPPED=$((SKIPPED + 1))
-    printf 'skipped %s: %s\n' "$1" "$2"
-}
-
-# code CODE COMMAND...: it ends with this exit code.
-code() {
-    local wanted=$1 got=0
-    shift
-    "$@" || got=$?
-    [ "$got" = "$wanted" ] || { echo "exit code $got, not $wanted" && return 1; }
-}
-
-# eventually SECONDS COMMAND...: it succeeds within that time.
-eventually() {
-    local until=$((SECONDS + $1))
-    shift
-    while ! "$@"; do
-        [ "$SECONDS" -lt "$until" ] || return 1
-        sleep 0.2
-    done
-}
-
-# says TEXT COMMAND...: its output holds this.
-says() {
-    local text=$1 output
-    shift
-    output=$("$@" 2>&1) || true
-    printf '%s\n' "$output"
-    [[ $output == *"$text"* ]]
-}
-
-# is_not COMMAND...: it fails.
-is_not() { ! "$@"; }
-
+LOG=$BOX_WORK/check.log
+# shellcheck source=tests/check.sh
+source ../check.sh
 # shellcheck source=tests/box/machine.sh
 source ./machine.sh
 # shellcheck source=tests/box/fleet.sh
