@@ -32,6 +32,8 @@ machine_boot() {
         -netdev tap,id=wire,ifname=wire,script=no,downscript=no -device virtio-net-pci,netdev=wire,romfile= \
         < /dev/null > "$VM_WORK/emulator.log" 2>&1 &
     echo $! > "$VM_WORK/emulator"
+    # Its end is told by whoever brings it about.
+    disown
     for try in $(seq 600); do
         if vm true 2> /dev/null; then return 0; fi
         kill -0 "$(cat "$VM_WORK/emulator")" 2> /dev/null || try=600

@@ -33,5 +33,5 @@ within_half() {
 }
 check 'an order has half of a processor, as the policy says' within_half
 printf '        %s of 10 s\n' "$(awk '{ printf "%.1f s", $1 / 100 }' "$VM_WORK/ticks")"
-check 'and no more processes than it says' says 'fork' order bash -c 'for i in $(seq 100); do sleep 3 & done; wait'
+check 'and no more processes than it says' says 'fork' order bash -c 'for i in $(seq 100); do sleep 20 & done; wait'
 check 'the node is online after all that' eventually 60 is_online vm
