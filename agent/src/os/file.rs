@@ -9,6 +9,9 @@ use zeroize::Zeroizing;
 
 use super::random;
 
+/// Room for a secret whose file does not say how long it is.
+const ROOM_MIN: u64 = 1024;
+
 /// Replaces a file as a whole: afterwards it holds the old bytes or the new, also after a power cut. Only its owner
 /// may read it.
 ///
@@ -75,13 +78,25 @@ pub fn read_secret(path: &Path, bytes_max: u64) -> io::Result<Option<Zeroizing<V
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(bytes_max).unwrap_or(0)));
-    file.take(bytes_max + 1).read_to_end(&mut bytes)?;
-    if u64::try_from(bytes.len()).is_ok_and(|len| len > bytes_max) {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            format!("it is longer than {bytes_max} bytes"),
-        ));
+    // As much as it seems to need: all of it is wiped in the end, used or not. Nothing grows in place, which would leave a copy.
+    let mut room = file.metadata()?.len().clamp(ROOM_MIN, ROOM_MIN.max(bytes_max)) + 1;
+    let mut bytes = Zeroizing::new(Vec::new());
+    loop {
+        let mut wider = Zeroizing::new(Vec::with_capacity(usize::try_from(room).unwrap_or(usize::MAX)));
+        wider.extend_from_slice(&bytes);
+        bytes = wider;
+        (&file).take(room - bytes.len() as u64).read_to_end(&mut bytes)?;
+        let length = bytes.len() as u64;
+        if length > bytes_max {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("it is longer than {bytes_max} bytes"),
+            ));
+        }
+        if length < room {
+            break;
+        }
+        room = room.saturating_mul(2).min(bytes_max + 1);
     }
     Ok(Some(bytes))
 }
@@ -129,4 +144,41 @@ pub fn stamp(path: &Path) -> io::Result<Option<Stamp>> {
         mode: found.mode() & 0o7777,
         uid: found.uid(),
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_takes_the_room_of_its_file_and_no_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        assert!(read_secret(&path, 16 << 20).unwrap().is_none());
+        replace(&path, b"open sesame").unwrap();
+        let read = read_secret(&path, 16 << 20).unwrap().unwrap();
+        assert_eq!(&read[..], b"open sesame");
+        assert!(read.capacity() <= 2048, "all of it is wiped: {}", read.capacity());
+        let long = vec![7; 100_000];
+        replace(&path, &long).unwrap();
+        assert_eq!(&read_secret(&path, 100_000).unwrap().unwrap()[..], long);
+    }
+
+    #[test]
+    fn a_secret_that_is_too_long_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        replace(&path, b"12345").unwrap();
+        assert!(read_secret(&path, 5).unwrap().is_some());
+        assert!(read_secret(&path, 4).unwrap_err().to_string().contains("longer than 4 bytes"));
+    }
+
+    #[test]
+    fn a_file_that_does_not_say_how_long_it_is_is_read_whole() {
+        let path = Path::new("/proc/self/smaps");
+        assert_eq!(path.metadata().unwrap().len(), 0);
+        let read = read_secret(path, 16 << 20).unwrap().unwrap();
+        assert!(read.len() > 8000 && read.ends_with(b"\n"), "{}", read.len());
+        assert!(read_secret(path, 5000).is_err());
+    }
 }
