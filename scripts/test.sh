@@ -31,8 +31,9 @@ else
     step "tests" cargo test --locked --workspace --no-fail-fast
 fi
 step "the page in a browser" scripts/browser.sh --if-present
-step "transport matrix, short form" scripts/matrix.sh --short --if-possible
-step "a machine with its own kernel, short form" scripts/vm.sh --short --if-possible
+# With the programs that the tests ran.
+step "transport matrix, short form" env CAMPANILE_MATRIX_BIN="$TARGET_DIR/debug" scripts/matrix.sh --short --if-possible
+step "a machine with its own kernel, short form" env PROGRAMS="$TARGET_DIR/debug" scripts/vm.sh --short --if-possible
 if [ -x bench/run.sh ]; then
     step "bench harness" bench/run.sh --self-test
 fi
