@@ -5,6 +5,7 @@ Runs as root inside the network namespace of the aggregator, which scripts/matri
 Every case is judged: the node must be online, by the transport that the network leaves it, and must lose no sample.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -306,8 +307,11 @@ def measure(fleet, network, case):
 def main():
     folder = tempfile.mkdtemp(prefix="campanile-matrix-")
     rows, failed = [], 0
-    fleet, network = Fleet(folder), Network()
-    try:
+    # Whatever was started ends, also where the rest cannot start.
+    with contextlib.ExitStack() as opened:
+        fleet = opened.enter_context(contextlib.closing(Fleet(folder)))
+        network = opened.enter_context(contextlib.closing(Network()))
+        opened.callback(network.heal)
         for case in CASES:
             if IS_SHORT and case[0] not in SHORT:
                 continue
@@ -318,14 +322,10 @@ def main():
                 failed += 1
                 say(f"{case[0]}: {error}")
                 rows.append((case[0], "FAILED", *"------"))
-    finally:
-        network.heal()
-        fleet.close()
-        network.close()
-        if failed:
-            say(f"logs are in {folder}")
-        else:
-            shutil.rmtree(folder, ignore_errors=True)
+    if failed:
+        say(f"logs are in {folder}")
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
     widths = [max(len(row[column]) for row in [COLUMNS, *rows]) for column in range(len(COLUMNS))]
     for row in [COLUMNS, *rows]:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
