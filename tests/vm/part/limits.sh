@@ -5,7 +5,6 @@
 restarts() { property campanile-agent NRestarts; }
 restarted() { [ "$(restarts)" -gt "$1" ]; }
 agent_group=/sys/fs/cgroup/campanile.slice/campanile-agent.service
-events() { vm awk -v name="$2" '$1 == name { print $2 }' "$1/memory.events"; }
 
 # hog: something in the agent's group that takes all the memory it can have.
 hog() { vm sh -c "echo \$\$ > $agent_group/cgroup.procs && exec tail /dev/zero"; }
@@ -22,7 +21,7 @@ check 'and the next one runs' order true
 check 'the agent was not touched' is_online vm
 
 # Ten seconds of a loop get five of the processor.
-spin='t=$SECONDS; while [ $((SECONDS - t)) -lt 10 ]; do :; done; set -- $(cut -d" " -f14,15 /proc/self/stat); read -r _ _ _ _ _ _ _ _ _ _ _ _ _ user system _ < /proc/$$/stat; echo "ticks $((user + system))"'
+spin='t=$SECONDS; while [ $((SECONDS - t)) -lt 10 ]; do :; done; read -r _ _ _ _ _ _ _ _ _ _ _ _ _ user system _ < /proc/$$/stat; echo "ticks $((user + system))"'
 within_half() {
     local said ticks
     said=$(order bash -c "$spin")
